@@ -1,0 +1,63 @@
+"""SegMitos (Li et al., Medical Image Analysis 2019): segmentation trained on concentric labels.
+
+`LiteFCN` is the published idea on a small encoder: one skip per stride, fused by addition (as FCN-16s and
+FCN-8s fuse pool4 and pool3), but the answer stays at stride 4 where the post-processing works.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mitosis_core.encoders import build_encoder
+from mitosis_core.methods.fcn_vgg16 import FCNVGG16, load_imagenet
+from mitosis_core.methods.method import Method
+from mitosis_core.weights import find_weights
+
+PUBLISHED = {"vgg16-32s": 32, "vgg16-16s": 16, "vgg16-8s": 8}
+
+
+class LiteFCN(nn.Module):
+    """[B, 3, H, W] RGB in 0..255, H and W multiples of 16 -> [B, 2, H/4, W/4] logits (background, mitosis)."""
+
+    stride = 4
+
+    def __init__(self, encoder: nn.Module, width: int = 64) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.lateral = nn.ModuleList([nn.Conv2d(c, width, 1) for c in encoder.channels])  # type: ignore[attr-defined]
+        self.smooth = nn.ModuleList([nn.Conv2d(width, width, 3, 1, 1) for _ in encoder.channels])  # type: ignore[attr-defined]
+        self.classify = nn.Conv2d(width, 2, 1)
+        nn.init.zeros_(self.classify.weight)
+        with torch.no_grad():  # starts out answering "1 % mitosis everywhere", so that training does not begin with a shock
+            self.classify.bias.copy_(torch.tensor([2.3, -2.3]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.encoder(x)
+        y: torch.Tensor | None = None
+        for features, lateral, smooth in zip(maps[::-1], self.lateral[::-1], self.smooth[::-1], strict=True):
+            skip = lateral(features)
+            if y is not None:
+                skip = skip + F.interpolate(y, scale_factor=2.0, mode="nearest")
+            y = F.relu(smooth(skip))
+        return self.classify(y)
+
+
+def build(encoder: str, pretrained: bool) -> nn.Module:
+    """The network of an encoder; "vgg16-32s", "vgg16-16s" and "vgg16-8s" are the published ones."""
+    if encoder not in PUBLISHED:
+        return LiteFCN(build_encoder(encoder, pretrained=pretrained))
+    net = FCNVGG16(PUBLISHED[encoder])
+    if pretrained:
+        load_imagenet(net, torch.load(find_weights("vgg16"), map_location="cpu", weights_only=True))
+    return net
+
+
+SEGMITOS = Method(
+    key="segmitos",
+    title="SegMitos",
+    paper="Li C. et al., Weakly supervised mitosis detection in breast histopathology images using concentric loss, "
+    "Medical Image Analysis 53 (2019) 165-178",
+    build=build,
+)

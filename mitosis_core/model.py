@@ -1,0 +1,139 @@
+"""A version of a detector: weights on disk and the card that says what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mitosis_core.blobs import BlobSettings
+from mitosis_core.errors import UnusableModel
+from mitosis_core.weights import verify
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DEFAULT_VERSION = "segmitos-lite-1"
+_SHIPPED = Path(__file__).parent / "versions"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a version is, and where it comes from: the JSON file beside the weights.
+
+    threshold and blobs belong to the version: they were chosen on its validation fields.
+    """
+
+    version: str
+    method: str
+    encoder: str
+    um_per_px: float
+    stride: int
+    threshold: float
+    blobs: BlobSettings
+    weights_sha256: str
+    created_at: str
+    data: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    parent: str | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Raises UnusableModel when a field is missing or unknown."""
+        try:
+            values = json.loads(text)
+            return cls(**{**values, "blobs": BlobSettings.from_dict(values["blobs"])})
+        except (TypeError, ValueError, KeyError) as error:
+            raise UnusableModel(f"The model card cannot be understood: {error}.") from error
+
+
+@dataclass(frozen=True)
+class Model:
+    """A card and the safetensors file it describes."""
+
+    card: ModelCard
+    weights: Path
+
+    def __hash__(self) -> int:  # engines are kept by model
+        return hash(self.card.weights_sha256)
+
+    @property
+    def version(self) -> str:
+        return self.card.version
+
+    @property
+    def threshold(self) -> float:
+        return self.card.threshold
+
+    def net(self) -> nn.Module:
+        """The network with its weights, on the CPU, ready to detect. Raises UnusableModel."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from mitosis_core.methods import METHODS
+
+        if self.card.method not in METHODS:
+            raise UnusableModel(f"{self.version} was made by the method “{self.card.method}”, which is not known here.")
+        try:
+            net = METHODS[self.card.method].build(self.card.encoder, False)
+            net.load_state_dict({name: value.float() for name, value in load_file(self.weights).items()})
+        except (SafetensorError, RuntimeError, KeyError) as error:
+            raise UnusableModel(f"The weights of {self.version} do not fit its model card ({error}).") from error
+        return net.eval()
+
+
+def list_versions() -> list[str]:
+    """Names of the versions that come with the program, the default first."""
+    names = sorted(path.stem for path in _SHIPPED.glob("*.safetensors"))
+    return sorted(names, key=lambda name: name != DEFAULT_VERSION)
+
+
+@lru_cache(maxsize=8)
+def load_model(version: str | Path | None = None) -> Model:
+    """A version by name, or by the path of its .safetensors file with the card (.json) beside it.
+
+    None is the default version. The weights are checked against the sha256 of the card.
+    Raises UnusableModel when a file is missing, damaged or not what the card says.
+    """
+    named = _SHIPPED / f"{version or DEFAULT_VERSION}.safetensors"
+    weights = named if version is None or str(version) in list_versions() else Path(version)
+    card = weights.with_suffix(".json")
+    if not weights.is_file():
+        known = ", ".join(list_versions()) or "none"
+        raise UnusableModel(f"There is no version or file “{version or DEFAULT_VERSION}”. Versions here: {known}.")
+    if not card.is_file():
+        raise UnusableModel(f"The model card {card.name} is missing beside {weights.name}.")
+    model = Model(ModelCard.from_json(card.read_text(encoding="utf-8")), weights)
+    verify(weights, model.card.weights_sha256)
+    return model
+
+
+def save_model(net: nn.Module, card: ModelCard, path: Path) -> Model:
+    """Write weights (float16, safetensors) and card beside each other; the card gets the sha256 of the weights.
+
+    Both are written under other names and renamed, the weights first: a card never describes half a file.
+    """
+    import hashlib
+
+    import torch
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".safetensors.part")
+    save_file({name: value.to(torch.float16).contiguous() for name, value in net.state_dict().items()}, part)
+    card = dataclasses.replace(card, weights_sha256=hashlib.sha256(part.read_bytes()).hexdigest())
+    card_part = path.with_suffix(".json.part")
+    card_part.write_text(card.to_json(), encoding="utf-8")
+    part.replace(path)
+    card_part.replace(path.with_suffix(".json"))
+    load_model.cache_clear()
+    return Model(card, path)

@@ -1,0 +1,345 @@
+"""A file becomes a Field: RGB, 8 bits, upright, with µm/px from its metadata where they can be believed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from mitosis_core.errors import ConcentricError, UnreadableField
+from mitosis_core.scale import PLAUSIBLE_UM_PER_PX, check_um_per_px
+from mitosis_core.types import Field, UInt8
+
+IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+MAX_PIXELS = 60_000_000
+MAX_SIDE_PX = 20_000
+MIN_SIDE_PX = 64
+MAX_BYTES = 500_000_000
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+_GREY = "This is a greyscale image; mitoses are counted in colour images of H&E-stained tissue."
+_CMYK = "This image is in CMYK (print) colours; please save it as RGB."
+_DAMAGED = "The image file is damaged or incomplete; please export it again."
+_ODD_COLOURS = "The colours of this image are stored in an unusual way; please save it as 8-bit RGB."
+
+# Micrometres in the length units of OME-XML (those of astronomy cannot describe a pixel).
+_SI_PREFIXES = {"": 0, "d": -1, "c": -2, "m": -3, "µ": -6, "\u03bc": -6, "u": -6, "n": -9, "p": -12, "f": -15, "a": -18}
+_SI_PREFIXES |= {
+    "z": -21,
+    "y": -24,
+    "da": 1,
+    "h": 2,
+    "k": 3,
+    "M": 6,
+    "G": 9,
+    "T": 12,
+    "P": 15,
+    "E": 18,
+    "Z": 21,
+    "Y": 24,
+}
+_UM_PER_UNIT = {f"{prefix}m": 10.0 ** (power + 6) for prefix, power in _SI_PREFIXES.items()}
+_UM_PER_UNIT |= {"Å": 1e-4, "\u212b": 1e-4, "thou": 25.4, "li": 25_400 / 12, "in": 25_400.0, "pt": 25_400 / 72}
+_UM_PER_UNIT |= {"ft": 304_800.0, "yd": 914_400.0, "mi": 1.609344e9}
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What a file says about the size of its pixels."""
+
+    x_um: float
+    y_um: float
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A decoded file before it is made upright: UInt8[H, W, 3], EXIF/TIFF orientation 1 to 8, scales by trust."""
+
+    pixels: UInt8
+    orientation: int
+    scales: tuple[_Scale, ...]
+    notes: tuple[str, ...]
+
+
+def read_field(source: str | Path | bytes, *, name: str | None = None, um_per_px: float | None = None) -> Field:
+    """Read a PNG, JPEG, TIFF (also OME-TIFF and 16-bit), BMP or WebP image of an H&E field.
+
+    source: a path or the bytes of the file. name: how the field is called, by default the file's name.
+    um_per_px: wins over the file's metadata; with neither, the field's um_per_px is None and scale_source "unknown".
+    Raises UnreadableField for a file that is no such image, and MissingScale for an um_per_px that is not plausible.
+    """
+    given = None if um_per_px is None else check_um_per_px(um_per_px)
+    data = _load(source)
+    picture = _decode(data)
+    _refuse_grey(picture.pixels)
+    scale, scale_source, scale_notes = (given, "given", ()) if given else _believable(picture.scales)
+    return Field(
+        pixels=_upright(picture.pixels, picture.orientation),
+        um_per_px=scale,
+        name=name or ("field" if isinstance(source, bytes) else Path(source).name),
+        scale_source=scale_source,
+        notes=picture.notes + scale_notes,
+    )
+
+
+def _load(source: str | Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        data = source
+    else:
+        path = Path(source)
+        if path.is_dir():
+            raise UnreadableField(f"“{path.name}” is a folder; please choose one image file.")
+        if not path.exists():
+            raise UnreadableField(f"There is no file “{path}”.")
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise _too_large(f"The file has {path.stat().st_size / 1e6:,.0f} MB")
+            data = path.read_bytes()
+        except OSError as error:
+            raise UnreadableField(f"The file “{path.name}” cannot be opened.") from error
+    if not data:
+        raise UnreadableField("The file is empty.")
+    if len(data) > MAX_BYTES:
+        raise _too_large(f"The file has {len(data) / 1e6:,.0f} MB")
+    return data
+
+
+def _decode(data: bytes) -> _Picture:
+    try:
+        return _decode_tiff(data) if data[:4] in _TIFF_MAGIC else _decode_other(data)
+    except ConcentricError:
+        raise
+    # Decoders meet damaged files with almost any exception: to the user they all mean the same.
+    except Exception as error:
+        raise UnreadableField(_DAMAGED) from error
+
+
+# ---------------------------------------------------------------- PNG, JPEG, BMP, WebP
+
+
+def _decode_other(data: bytes) -> _Picture:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(BytesIO(data), formats=_PILLOW_FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnreadableField("This is not an image that can be read: use PNG, JPEG, TIFF, BMP or WebP.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large("The image has far more pixels than one field") from error
+    with image:
+        _check_size(*image.size)
+        if image.mode == "CMYK":
+            raise UnreadableField(_CMYK)
+        if image.mode not in ("RGB", "RGBA", "P", "PA"):
+            raise UnreadableField(_GREY)
+        # The EXIF of some formats comes after the pixels, so decode before asking for it.
+        image.load()
+        pixels, notes = _pillow_pixels(image, data)
+        return _Picture(pixels, int(image.getexif().get(0x0112, 1)), tuple(_pillow_scales(image.info)), notes)
+
+
+def _pillow_pixels(image: Any, data: bytes) -> tuple[UInt8, tuple[str, ...]]:
+    # Pillow keeps only the upper byte of 16-bit PNG, which blackens 12-bit data. Byte 24 is the PNG's bit depth.
+    if image.format == "PNG" and data[24] == 16:
+        import imagecodecs
+
+        return _to_rgb8(imagecodecs.png_decode(data))
+    if image.mode != "RGB" or "transparency" in image.info:
+        return _to_rgb8(np.asarray(image.convert("RGBA")))
+    return np.asarray(image), ()
+
+
+def _pillow_scales(info: dict[Any, Any]) -> Iterator[_Scale]:
+    """PNG pHYs and JPEG density: Pillow has turned both into dots per inch."""
+    x_dpi, y_dpi = info.get("dpi", (0, 0))
+    if x_dpi > 0 and y_dpi > 0:
+        yield _Scale(25_400 / float(x_dpi), 25_400 / float(y_dpi), "image resolution")
+
+
+# ---------------------------------------------------------------- TIFF
+
+
+def _decode_tiff(data: bytes) -> _Picture:
+    import tifffile
+
+    with tifffile.TiffFile(BytesIO(data)) as tiff:
+        series = _colour_series(tiff)
+        page = series.keyframe
+        _check_size(page.imagewidth, page.imagelength)
+        _check_segments(series, len(data))
+        if len(page.shape) == 2:  # the three colours are three pages
+            pixels, notes = _to_rgb8(np.moveaxis(series.asarray(), 0, -1))
+        else:
+            samples = np.moveaxis(page.asarray(), page.axes.index("S"), -1)
+            alpha = int(page.extrasamples[0]) if page.extrasamples else 0
+            # An extra sample that is not declared as alpha (1 premultiplied, 2 not) says nothing about colour.
+            pixels, notes = _to_rgb8(samples[..., : 4 if alpha else 3], premultiplied=alpha == 1)
+            if len(tiff.series) > 1 or len(series.pages) > 1:
+                notes += ("The file holds several images; the first of the largest was read.",)
+        orientation = page.tags.valueof("Orientation", default=1)
+        return _Picture(pixels, int(orientation), tuple(_tiff_scales(tiff, series)), notes)
+
+
+def _colour_series(tiff: Any) -> Any:
+    """The largest RGB image of a TIFF, the first of equals; raises UnreadableField saying what there is instead."""
+    colour = [one for one in tiff.series if _is_colour(one)]
+    if colour:
+        return max(colour, key=lambda one: one.keyframe.imagewidth * one.keyframe.imagelength)
+    photometric = tiff.pages[0].photometric
+    if photometric is not None and photometric.name == "SEPARATED":
+        raise UnreadableField(_CMYK)
+    raise UnreadableField(_GREY if photometric in (0, 1) else _ODD_COLOURS)
+
+
+def _is_colour(series: Any) -> bool:
+    page = series.keyframe
+    kind = page.photometric.name if page.photometric is not None else ""
+    if kind == "YCBCR":
+        # tifffile turns YCbCr into RGB only in JPEG (6 the old kind, 7 the new one).
+        return page.samplesperpixel == 3 and page.compression in (6, 7)
+    if page.compression == 33003:  # Aperio's JPEG 2000 holds YCbCr, whatever the TIFF says
+        return False
+    if kind == "RGB":
+        return page.samplesperpixel >= 3 and len(page.shape) == 3
+    # Some OME writers store red, green and blue as three grey pages.
+    return kind == "MINISBLACK" and series.axes == "CYX" and series.shape[0] == 3
+
+
+def _check_segments(series: Any, size: int) -> None:
+    """Refuse pixels that lie beyond the end of the file, or tiles that blow up (before anything is decoded)."""
+    for page in series.pages:
+        if page is None or any(
+            at + count > size for at, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+        ):
+            raise UnreadableField(_DAMAGED)
+    keyframe = series.keyframe
+    if keyframe.is_tiled and keyframe.tilewidth * keyframe.tilelength > MAX_PIXELS:
+        raise UnreadableField(_DAMAGED)
+
+
+def _tiff_scales(tiff: Any, series: Any) -> Iterator[_Scale]:
+    """What a TIFF says of its scale, most explicit first."""
+    page = series.keyframe
+    if tiff.ome_metadata:
+        yield from _ome_scale(tiff.ome_metadata, tiff.series.index(series))
+    if aperio := re.search(r"\bMPP\s*=\s*(\d*\.?\d+)", page.description):
+        yield _Scale(float(aperio[1]), float(aperio[1]), "Aperio MPP")
+    x_tag, y_tag = page.tags.valueof("XResolution"), page.tags.valueof("YResolution")
+    if not (x_tag and y_tag and all((*x_tag, *y_tag))):
+        return
+    x_per_unit, y_per_unit = x_tag[0] / x_tag[1], y_tag[0] / y_tag[1]
+    unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ").replace("micron", "µm")
+    if unit in _UM_PER_UNIT:
+        yield _Scale(_UM_PER_UNIT[unit] / x_per_unit, _UM_PER_UNIT[unit] / y_per_unit, "ImageJ")
+    um = {2: 25_400.0, 3: 10_000.0, 4: 1_000.0, 5: 1.0}.get(int(page.resolutionunit or 0))
+    if um:
+        yield _Scale(um / x_per_unit, um / y_per_unit, "TIFF resolution")
+
+
+def _ome_scale(xml: str, index: int) -> Iterator[_Scale]:
+    try:
+        images = ElementTree.fromstring(xml).findall(".//{*}Pixels")
+        pixels = images[index if index < len(images) else 0].attrib
+        x_um, y_um = (
+            float(pixels[f"PhysicalSize{axis}"]) * _UM_PER_UNIT[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+            for axis in "XY"
+        )
+    except (ElementTree.ParseError, IndexError, KeyError, ValueError):
+        return
+    yield _Scale(x_um, y_um, "OME-XML")
+
+
+# ---------------------------------------------------------------- pixels and scale
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE_PX:
+        raise UnreadableField(
+            f"The image is only {width} × {height} pixels; a field needs at least {MIN_SIDE_PX} on each side."
+        )
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE_PX:
+        raise _too_large(f"The image is {width:,} × {height:,} pixels")
+
+
+def _too_large(what: str) -> UnreadableField:
+    limit = f"{MAX_PIXELS // 1_000_000} megapixels, {MAX_SIDE_PX:,} on a side"
+    return UnreadableField(f"{what}, more than fits ({limit}); please export a region of it, such as one HPF.")
+
+
+def _to_rgb8(samples: npt.NDArray[Any], premultiplied: bool = False) -> tuple[UInt8, tuple[str, ...]]:
+    """[H, W, 3 or 4] of 8 or 16 bits to UInt8[H, W, 3]: alpha on white, 16 bits by those really in use."""
+    if samples.dtype not in (np.uint8, np.uint16):
+        raise UnreadableField(_ODD_COLOURS)
+    notes: tuple[str, ...] = ()
+    colour = samples[..., :3]
+    if colour.dtype == np.uint16:
+        colour, bits = _to_8_bits(colour)
+        notes = (f"The image has 16 bits per colour, {bits} of them in use; it was brought to 8 bits.",)
+    if samples.shape[-1] == 4:
+        alpha = samples[..., 3:]
+        alpha = _to_8_bits(alpha)[0] if alpha.dtype == np.uint16 else alpha
+        if alpha.min() < 255:
+            colour = _on_white(colour, alpha, premultiplied)
+            notes += ("Transparent parts were laid on white.",)
+    return np.ascontiguousarray(colour), notes
+
+
+def _to_8_bits(samples: npt.NDArray[np.uint16]) -> tuple[UInt8, int]:
+    """Scale by the smallest bit depth of cameras that holds the data (16 bits: divide by 257)."""
+    brightest = int(samples.max())
+    bits = next(depth for depth in (8, 10, 12, 14, 16) if brightest < 2**depth)
+    table = np.rint(np.arange(brightest + 1) * (255 / (2**bits - 1))).astype(np.uint8)
+    scaled: UInt8 = table[samples]
+    return scaled, bits
+
+
+def _on_white(colour: UInt8, alpha: UInt8, premultiplied: bool) -> UInt8:
+    part = alpha.astype(np.float32) / 255
+    ink = colour.astype(np.float32) if premultiplied else colour * part
+    laid: UInt8 = np.rint(np.clip(ink + 255 * (1 - part), 0, 255)).astype(np.uint8)
+    return laid
+
+
+def _refuse_grey(pixels: UInt8) -> None:
+    """A colour image whose channels agree everywhere is grey, unless it is blank glass (nothing darker than 200)."""
+    for part in (pixels[::16, ::16], pixels):  # a sparse look settles nearly every image
+        red, green, blue = part[..., 0], part[..., 1], part[..., 2]
+        if not (np.array_equal(red, green) and np.array_equal(green, blue)):
+            return
+    if pixels.min() < 200:
+        raise UnreadableField(_GREY)
+
+
+def _upright(pixels: UInt8, orientation: int) -> UInt8:
+    """Undo the camera's rotation: orientation 1 to 8 as in EXIF and TIFF (5 to 8 lie on their side)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _believable(scales: tuple[_Scale, ...]) -> tuple[float | None, str, tuple[str, ...]]:
+    """The first plausible scale and its source; none, with a note, where its pixels are not square."""
+    low, high = PLAUSIBLE_UM_PER_PX
+    for scale in scales:
+        if not (low <= scale.x_um <= high and low <= scale.y_um <= high):
+            continue
+        if abs(scale.x_um / scale.y_um - 1) > 0.05:
+            note = (
+                f"The file's scale differs between x ({scale.x_um:.4g}) and y ({scale.y_um:.4g} µm/px) and is not used."
+            )
+            return None, "unknown", (note,)
+        return round((scale.x_um * scale.y_um) ** 0.5, 6), scale.source, ()
+    return None, "unknown", ()

@@ -1,0 +1,89 @@
+"""Haematoxylin and eosin as two of three channels: densities, how much tissue there is, and a common stain.
+
+`standardise` moves a field's stain to one reference, because laboratories differ more than tumours do: mean and
+spread of each stain over the tissue (Reinhard's idea, in stain space), which is one affine map of optical density.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mitosis_core.types import Float32, UInt8
+
+# Ruifrok & Johnston 2001, rows haematoxylin, eosin, residual (their cross product), each of length 1.
+_H = np.array([0.650, 0.704, 0.286])
+_E = np.array([0.072, 0.990, 0.105])
+_ROWS = np.stack([_H / np.linalg.norm(_H), _E / np.linalg.norm(_E)])
+_R = np.cross(_ROWS[0], _ROWS[1])
+STAINS: np.ndarray = np.vstack([_ROWS, _R / np.linalg.norm(_R)])
+
+_TISSUE_DENSITY = 0.15  # mean optical density of the palest cytoplasm; empty glass is under 0.05
+
+
+def to_stains(rgb: torch.Tensor) -> torch.Tensor:
+    """[..., 3, H, W] RGB in 0..255 -> stain densities (haematoxylin, eosin, residual), same shape, float32."""
+    density = -torch.log((rgb.float().clamp_min(1.0)) / 255.0)
+    return torch.einsum("...chw,cs->...shw", density, _matrix(rgb, np.linalg.inv(STAINS)))
+
+
+def from_stains(stains: torch.Tensor) -> torch.Tensor:
+    """Inverse of `to_stains`: stain densities -> RGB in 0..255, float32, clipped."""
+    density = torch.einsum("...shw,sc->...chw", stains, _matrix(stains, STAINS))
+    return (255.0 * torch.exp(-density)).clamp(0.0, 255.0)
+
+
+def _matrix(like: torch.Tensor, values: np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(values, dtype=torch.float32, device=like.device)
+
+
+@dataclass(frozen=True)
+class StainProfile:
+    """Mean and standard deviation of the three stain densities over tissue."""
+
+    mean: tuple[float, float, float]
+    spread: tuple[float, float, float]
+
+
+# Every field is brought to this one: the middle of the fields and patches the default version learned from.
+REFERENCE = StainProfile((0.48, 0.50, 0.33), (0.36, 0.23, 0.17))
+
+_LOG = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1.0) / 255.0)
+_MOST_STRETCH = 2.5  # a nearly stainless field is not blown up beyond this
+
+
+def tissue_fraction(pixels: UInt8) -> float:
+    """Share of the image that is tissue rather than glass, 0..1, judged on every 8th pixel."""
+    return float(_is_tissue(_LOG[pixels[::8, ::8]]).mean())
+
+
+def stain_profile(*images: UInt8) -> StainProfile | None:
+    """Profile over the tissue of one or more images of one slide (every 4th pixel); None where there is none."""
+    density = np.concatenate([_LOG[image[::4, ::4]].reshape(-1, 3) for image in images])
+    density = density[_is_tissue(density)]
+    if len(density) < 100:
+        return None
+    stains = density @ np.linalg.inv(STAINS).astype(np.float32)
+    mean, spread = stains.mean(0), stains.std(0)
+    return StainProfile((*map(float, mean),), (*map(float, spread),))  # type: ignore[arg-type]
+
+
+def standardise(pixels: UInt8, profile: StainProfile | None) -> UInt8:
+    """UInt8[H, W, 3] with the given profile -> the same tissue in the REFERENCE stain; unchanged without a profile."""
+    if profile is None:
+        return pixels
+    ratio = np.asarray(REFERENCE.spread) / np.maximum(profile.spread, 1e-3)
+    ratio = np.clip(ratio, 1 / _MOST_STRETCH, _MOST_STRETCH)
+    shift = np.asarray(REFERENCE.mean) - ratio * np.asarray(profile.mean)
+    matrix = STAINS.T @ np.diag(ratio) @ np.linalg.inv(STAINS).T
+    affine = np.hstack([-matrix, (np.log(255.0) - STAINS.T @ shift)[:, None]])
+    light = cv2.exp(cv2.transform(cv2.LUT(pixels, _LOG), affine))
+    return cv2.convertScaleAbs(light).astype(np.uint8, copy=False)
+
+
+def _is_tissue(density: Float32) -> npt.NDArray[np.bool_]:
+    return np.asarray(density.mean(axis=-1) > _TISSUE_DENSITY)

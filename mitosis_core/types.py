@@ -1,0 +1,156 @@
+"""The values that flow through the program: frozen, validated, no behaviour beyond reading them.
+
+Points are (N, 2) float32 `[x, y]`, x right, y down, the centre of the top-left pixel is (0, 0),
+always in pixels of the original image. Lengths end in `_um` or `_px`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One high-power field.
+
+    pixels: UInt8[H, W, 3], RGB. um_per_px: None while nobody has said; scale_source says who did
+    ("given", "TIFF resolution", "OME-XML", ...). notes: sentences for the user on how it was read.
+    Raises ValueError on any other shape, type or a µm/px that is not positive.
+    """
+
+    pixels: UInt8
+    um_per_px: float | None
+    name: str
+    scale_source: str = "given"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError(f"pixels must be uint8 [H, W, 3], not {self.pixels.dtype} {self.pixels.shape}")
+        if self.um_per_px is not None and not (np.isfinite(self.um_per_px) and self.um_per_px > 0):
+            raise ValueError(f"um_per_px must be positive, not {self.um_per_px}")
+
+    @property
+    def height_px(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width_px(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the whole image, or None without µm/px."""
+        if self.um_per_px is None:
+            return None
+        return self.height_px * self.width_px * self.um_per_px**2 / 1e6
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over shape and pixels: the same image has the same digest whatever its file format."""
+        pixels = np.ascontiguousarray(self.pixels)
+        return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class ProbabilityMap:
+    """Float32[h, w] in [0, 1]: how sure the network is of mitosis in each cell of a coarse grid.
+
+    cell_px: (width, height) of one cell in pixels of the original image. The centre of cell
+    (column i, row j) lies at ((i + 0.5) * cell_px[0] - 0.5, (j + 0.5) * cell_px[1] - 0.5).
+    um_per_px: µm/px of the original image.
+    """
+
+    values: Float32
+    cell_px: tuple[float, float]
+    um_per_px: float
+
+    def __post_init__(self) -> None:
+        if self.values.dtype != np.float32 or self.values.ndim != 2:
+            raise ValueError(f"values must be float32 [h, w], not {self.values.dtype} {self.values.shape}")
+
+    @property
+    def cell_area_um2(self) -> float:
+        return self.cell_px[0] * self.cell_px[1] * self.um_per_px**2
+
+    def to_px(self, cells_xy: Float32) -> Float32:
+        """Carry (N, 2) points from cells of the map to pixels of the original image."""
+        return ((cells_xy + 0.5) * np.asarray(self.cell_px, np.float32) - 0.5).astype(np.float32)
+
+
+def _no_points() -> Float32:
+    return np.zeros((0, 2), np.float32)
+
+
+def _no_values() -> Float32:
+    return np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a model found in one field, best score first.
+
+    xy_px: Float32[N, 2]; score: Float32[N] in [0, 1]; area_um2: Float32[N]. `Detections()` is the
+    one form of "none". Sorted on construction; raises ValueError when the lengths differ.
+    """
+
+    xy_px: Float32 = field(default_factory=_no_points)
+    score: Float32 = field(default_factory=_no_values)
+    area_um2: Float32 = field(default_factory=_no_values)
+
+    def __post_init__(self) -> None:
+        xy = np.asarray(self.xy_px, np.float32).reshape(-1, 2)
+        score = np.asarray(self.score, np.float32).reshape(-1)
+        area = np.asarray(self.area_um2, np.float32).reshape(-1)
+        if not len(xy) == len(score) == len(area):
+            raise ValueError(f"lengths differ: {len(xy)} points, {len(score)} scores, {len(area)} areas")
+        order = np.argsort(-score, kind="stable")
+        object.__setattr__(self, "xy_px", xy[order])
+        object.__setattr__(self, "score", score[order])
+        object.__setattr__(self, "area_um2", area[order])
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def above(self, threshold: float) -> Detections:
+        """Those with score >= threshold."""
+        n = int(np.count_nonzero(self.score >= threshold))
+        return Detections(self.xy_px[:n], self.score[:n], self.area_um2[:n])
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The answer of one version on one field.
+
+    candidates: every blob down to a low score, so that the threshold can move without the network.
+    notes: sentences for the user ("hardly any tissue was found"). seconds: wall time of the analysis.
+    """
+
+    candidates: Detections
+    threshold: float
+    version: str
+    seconds: float
+    area_mm2: float
+    map: ProbabilityMap | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def detections(self) -> Detections:
+        """The candidates at or above the version's own threshold."""
+        return self.candidates.above(self.threshold)
+
+    @property
+    def count(self) -> int:
+        return len(self.detections)
+
+    @property
+    def density_per_mm2(self) -> float:
+        return self.count / self.area_mm2

@@ -1,0 +1,21 @@
+"""The only st.cache_*: what all browser sessions share.
+
+Predictions are found by our own digest: st.cache_data hashes only a part of a large array.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.shared.actions import PredictionCache, describe_device
+
+
+@st.cache_resource(show_spinner=False)
+def predictions() -> PredictionCache:
+    return PredictionCache()
+
+
+@st.cache_resource(show_spinner=False)
+def device_name(device: str = "auto") -> str:
+    """What the analysis runs on, in words."""
+    return describe_device(device)

@@ -1,0 +1,33 @@
+"""What every page has in common."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import streamlit as st
+
+log = logging.getLogger("concentric")
+
+_STYLE = """<style>
+[data-testid="stMainBlockContainer"] { padding: 3.6rem 1.5rem 2rem; max-width: 1800px; }
+[data-testid="stHeader"] { background: var(--background-color, #fff); }
+</style>"""
+
+
+def open_page(title: str) -> None:
+    """First line of every page: Streamlit may run a page without app.py."""
+    st.set_page_config(page_title=f"{title} · Concentric", page_icon=":material/adjust:", layout="wide")
+    st.html(_STYLE)
+
+
+def say_it_went_wrong(error: Exception) -> bool:
+    """For errors nobody foresaw: a sentence on the page, the details in the log."""
+    log.error("a page failed", exc_info=error)
+    st.error("Something went wrong on this page. Please reload it; if it stays, the server's log says why.")
+    return True
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is (file names may hold anything)."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:&])", r"\\\1", text)

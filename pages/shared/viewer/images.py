@@ -1,0 +1,79 @@
+"""Pictures for the browser: encoded once, named by their content, kept in memory while there is room."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+
+import numpy as np
+
+from mitosis_core.types import Field, ProbabilityMap, UInt8
+
+MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
+
+# Probability -> red, green, blue, opacity: from blue over green to yellow, which is told apart with any colour vision.
+_HEAT_STOPS = (0.0, 0.08, 0.3, 0.6, 1.0)
+_HEAT_RGBA = ((38, 84, 160, 0), (38, 84, 160, 60), (33, 145, 140, 170), (122, 209, 81, 225), (253, 231, 37, 255))
+
+
+class ImageStore:
+    """Bytes by name, the longest unused dropped first; a page publishes again what it shows."""
+
+    def __init__(self, max_bytes: int = 1_000_000_000) -> None:
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, name: str) -> bytes | None:
+        with self._lock:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+            return self._kept.get(name)
+
+    def publish(self, name: str, encode: Callable[[], bytes]) -> str:
+        """Keep what encode() gives under a name, unless it is there already; returns the name."""
+        if self.get(name) is None:
+            data = encode()
+            with self._lock:
+                self._kept[name] = data
+                while sum(map(len, self._kept.values())) > self._max_bytes and len(self._kept) > 1:
+                    self._kept.popitem(last=False)
+        return name
+
+
+IMAGES = ImageStore()
+
+
+def publish_field(field: Field, images: ImageStore = IMAGES) -> str:
+    """Name of the picture of a field: a JPEG that keeps full colour resolution, so that chromatin stays crisp."""
+    return images.publish(f"{field.digest}.jpg", lambda: _jpeg(field.pixels))
+
+
+def publish_heat(probability: ProbabilityMap, images: ImageStore = IMAGES) -> str:
+    """Name of the picture of a probability map: a PNG, one pixel per cell, transparent where nothing was found."""
+    digest = hashlib.sha256(repr(probability.values.shape).encode() + probability.values.tobytes()).hexdigest()
+    return images.publish(f"{digest}.png", lambda: _png(heat_rgba(probability)))
+
+
+def heat_rgba(probability: ProbabilityMap) -> UInt8:
+    """UInt8[h, w, 4]: the colours of a probability map."""
+    grid = np.linspace(0, 1, 256)
+    channels = [np.interp(grid, _HEAT_STOPS, stops) for stops in np.array(_HEAT_RGBA).T]
+    colours = np.rint(np.stack(channels, 1)).astype(np.uint8)
+    shown: UInt8 = colours[np.rint(np.clip(probability.values, 0, 1) * 255).astype(np.uint8)]
+    return shown
+
+
+def _jpeg(pixels: UInt8) -> bytes:
+    import cv2
+
+    full_colour = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), full_colour)[1])
+
+
+def _png(rgba: UInt8) -> bytes:
+    import cv2
+
+    return bytes(cv2.imencode(".png", cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1])

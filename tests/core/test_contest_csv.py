@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mitosis_core.errors import UnusableData
+from mitosis_core.interchange.contest_csv import (
+    Annotations,
+    ImageDetections,
+    read_annotations,
+    read_detections,
+    write_annotations,
+    write_detections,
+)
+from mitosis_core.types import Detections
+
+HEADER = "image,x_px,y_px,label,um_per_px\n"
+finite = st.floats(-1e5, 1e5, width=32)
+points = st.integers(0, 5).flatmap(lambda n: hnp.arrays(np.float32, (n, 2), elements=finite))
+names = st.text("abcÄ ,\"'_0.", min_size=1, max_size=8).map(lambda text: f"{text}.png")
+
+
+def test_each_label_goes_where_it_belongs() -> None:
+    rows = "a.png,1.5,2,mitosis,0.25\na.png,3,4,Mitosis,0.25\na.png,5,6,pyknotic,0.25\na.png,7,8,unsure,0.25\n"
+    read = read_annotations((HEADER + rows).encode())["a.png"]
+    assert read.mitoses_xy_px.tolist() == [[1.5, 2], [3, 4]]
+    assert read.lookalikes_xy_px.tolist() == [[5, 6]]
+    assert (read.slide, read.um_per_px) == ("a", 0.25)
+
+
+@pytest.mark.parametrize("column", ["slide", "case"])
+def test_slide_comes_from_slide_or_case(column: str) -> None:
+    text = f"image,{column},x_px,y_px,label,um_per_px\na.png,S7,1,2,mitosis,0.25\n"
+    assert read_annotations(text.encode())["a.png"].slide == "S7"
+
+
+def test_a_row_without_coordinates_is_an_image_without_cells() -> None:
+    read = read_annotations((HEADER + "a.png,,,,0.25\n").encode())["a.png"]
+    assert read.mitoses_xy_px.shape == read.lookalikes_xy_px.shape == (0, 2)
+
+
+def test_a_spreadsheets_byte_order_mark_and_line_ends_do_no_harm() -> None:
+    text = "\ufeff" + (HEADER + "a.png, 1 ,2,mitosis,0.25\n").replace("\n", "\r\n")
+    assert read_annotations(text.encode())["a.png"].mitoses_xy_px.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "empty"),
+        (b"\n\n", "empty"),
+        (b"image,x_px,label,um_per_px\n", "no column y_px"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "not a text file"),
+        (HEADER.encode() + b"a.png,1,2,mitosis,0.25\na.png,one,2,mitosis,0.25\n", "Row 3: x_px must be a number"),
+        (HEADER.encode() + b"a.png,1,nan,mitosis,0.25\n", "Row 2: y_px must be a number"),
+        (HEADER.encode() + b"a.png,1,,mitosis,0.25\n", "Row 2: y_px must be a number"),
+        (HEADER.encode() + b"a.png,1,2,mitosis,\n", "Row 2: um_per_px must be a number"),
+        (HEADER.encode() + b"a.png,1,2,mitosis,25\n", "Row 2: 25 µm per pixel is not plausible"),
+        (HEADER.encode() + b"a.png,1,2,,0.25\n", "Row 2: label is blank"),
+        (HEADER.encode() + b",1,2,mitosis,0.25\n", "Row 2: image is blank"),
+        (HEADER.encode() + b"a.png,1,2,mitosis,0.25\na.png,1,2,mitosis,0.5\n", "Row 3: a.png has another"),
+    ],
+)
+def test_unusable_annotations_say_what_is_wrong_and_where(content: bytes, sentence: str) -> None:
+    with pytest.raises(UnusableData, match=sentence):
+        read_annotations(content)
+
+
+def test_a_missing_file_is_unusable_data(tmp_path: Path) -> None:
+    with pytest.raises(UnusableData, match="cannot be opened"):
+        read_detections(tmp_path / "none.csv")
+
+
+def test_detections_need_their_own_columns() -> None:
+    with pytest.raises(UnusableData, match="no column score, area_um2, model"):
+        read_detections(HEADER.encode())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(names, st.tuples(points, points, st.sampled_from(["S1", "S2"])), max_size=4))
+def test_annotations_written_then_read_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, tuple[np.ndarray, np.ndarray, str]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "annotations.csv"
+    images = {n.strip(): Annotations(n.strip(), slide, 0.2456, a, b) for n, (a, b, slide) in drawn.items()}
+    write_annotations(path, images.values())
+    read = read_annotations(path)
+    assert list(read) == list(images)
+    for name, one in images.items():
+        assert (read[name].slide, read[name].um_per_px) == (one.slide, one.um_per_px)
+        np.testing.assert_array_equal(read[name].mitoses_xy_px, one.mitoses_xy_px)
+        np.testing.assert_array_equal(read[name].lookalikes_xy_px, one.lookalikes_xy_px)
+
+
+@settings(max_examples=40, deadline=None)
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(0, 1e4, width=32)))
+def test_detections_written_then_read_are_the_same(tmp_path_factory: pytest.TempPathFactory, table: np.ndarray) -> None:
+    path = tmp_path_factory.getbasetemp() / "detections.csv"
+    found = Detections(table[:, :2], table[:, 2], table[:, 3])
+    write_detections(path, [ImageDetections(name, "v1", found) for name in ("a.png", "b.png")])
+    read = read_detections(path)
+    assert [(one.image, one.model) for one in read] == [("a.png", "v1"), ("b.png", "v1")]
+    for one in read:
+        np.testing.assert_array_equal(one.detections.xy_px, found.xy_px)
+        np.testing.assert_array_equal(one.detections.score, found.score)
+        np.testing.assert_array_equal(one.detections.area_um2, found.area_um2)
+
+
+def test_an_image_without_detections_has_no_row(tmp_path: Path) -> None:
+    write_detections(tmp_path / "none.csv", [ImageDetections("a.png", "v1", Detections())])
+    assert (tmp_path / "none.csv").read_text().splitlines() == ["image,x_px,y_px,score,area_um2,model"]
+    assert read_detections(tmp_path / "none.csv") == []

@@ -1,0 +1,310 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from mitosis_core.errors import MissingScale, UnreadableField
+from mitosis_core.reading import IMAGE_SUFFIXES, MAX_SIDE_PX, read_field
+from mitosis_core.types import UInt8
+
+RGB: UInt8 = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+PER_CM = {"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}
+
+
+def pillow(pixels: UInt8, kind: str, mode: str | None = None, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(file, kind, **options)
+    return file.getvalue()
+
+
+def tiff(samples: np.ndarray, **options: Any) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, samples, **({"photometric": "rgb"} | options))
+    return file.getvalue()
+
+
+def cmyk(kind: str) -> bytes:
+    return pillow(RGB, kind, mode="CMYK")
+
+
+def png16(samples: np.ndarray) -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.png_encode(samples))
+
+
+# ---------------------------------------------------------------- pixels
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pillow(RGB, "PNG"),
+        pillow(RGB, "BMP"),
+        pillow(RGB, "WEBP", lossless=True),
+        tiff(RGB),
+        tiff(RGB, compression="lzw"),
+        tiff(RGB, compression="zlib", tile=(32, 32)),
+        tiff(RGB, bigtiff=True),
+        tiff(RGB, byteorder=">"),
+        tiff(np.moveaxis(RGB, -1, 0), planarconfig="separate"),
+        tiff(np.moveaxis(RGB, -1, 0), photometric="minisblack", ome=True, metadata={"axes": "CYX"}),
+        tiff(RGB.astype(np.uint16) * 257),
+        png16(RGB.astype(np.uint16) * 257),
+        tiff(np.dstack([RGB, RGB[..., :1]]), extrasamples=["unspecified"]),
+    ],
+    ids=[
+        "png",
+        "bmp",
+        "webp",
+        "tiff",
+        "lzw",
+        "deflate",
+        "big",
+        "endian",
+        "planar",
+        "ome",
+        "tiff-16",
+        "png-16",
+        "extra",
+    ],
+)
+def test_lossless_files_give_their_very_pixels(data: bytes) -> None:
+    field = read_field(data)
+    np.testing.assert_array_equal(field.pixels, RGB)
+    assert (field.um_per_px, field.scale_source, field.name) == (None, "unknown", "field")
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda pixels: pillow(pixels, "JPEG", quality=95),
+        lambda pixels: pillow(pixels, "TIFF", mode="YCbCr", compression="jpeg", quality=95),
+        lambda pixels: tiff(pixels, compression="jpeg", compressionargs={"level": 95}),
+    ],
+    ids=["jpeg", "tiff-ycbcr-jpeg", "tiff-rgb-jpeg"],
+)
+def test_lossy_files_give_nearly_their_pixels(encode: Any) -> None:
+    y, x = np.mgrid[:90, :120]
+    smooth = np.stack([x + 100, y + 50, 200 - x], -1).astype(np.uint8)
+    assert np.abs(read_field(encode(smooth)).pixels.astype(int) - smooth).mean() < 1.5
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("encode", [tiff, png16], ids=["tiff", "png"])
+def test_sixteen_bits_are_scaled_by_those_in_use(bits: int, encode: Any) -> None:
+    samples = np.zeros((64, 64, 3), np.uint16)
+    samples[0, 0], samples[0, 1, 0] = 2**bits - 1, 2 ** (bits - 1)
+    field = read_field(encode(samples))
+    assert field.pixels[0, 0].tolist() == [255, 255, 255]
+    assert field.pixels[0, 1].tolist() == [128, 0, 0]
+    assert any(f"{bits} of them in use" in note for note in field.notes)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "PREMULTIPLIED"])
+def test_transparency_is_laid_on_white(kind: str) -> None:
+    rgba = np.zeros((64, 64, 4), np.uint8)
+    rgba[..., 0] = 200
+    rgba[:32, :, 3] = 255
+    rgba[32:48, :, 3] = 51  # a fifth
+    if kind == "PREMULTIPLIED":
+        rgba[32:48, :, 0], rgba[48:, :, 0] = 40, 0
+        data = tiff(rgba, extrasamples=["assocalpha"])
+    else:
+        data = tiff(rgba, extrasamples=["unassalpha"]) if kind == "TIFF" else pillow(rgba, kind, lossless=True)
+    field = read_field(data)
+    assert field.pixels[0, 0].tolist() == [200, 0, 0]
+    assert field.pixels[40, 0].tolist() == [244, 204, 204]
+    if kind != "WEBP":  # lossless WebP does not keep the colour of what is invisible, but white it must be
+        assert field.notes == ("Transparent parts were laid on white.",)
+    assert field.pixels[63, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_orientation_is_applied_once(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(RGB)
+    image.getexif()[0x0112] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(image))
+    if kind == "TIFF":
+        data = tiff(RGB, extratags=[(0x0112, "H", 1, orientation, True)])
+    else:
+        data = pillow(RGB, kind, exif=exif, lossless=True)
+    np.testing.assert_array_equal(read_field(data).pixels, upright)
+
+
+def test_of_several_pages_the_first_of_the_largest_is_read() -> None:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(RGB[:64, :64], photometric="rgb")
+        writer.write(RGB, photometric="rgb", compression="lzw")
+        writer.write(np.zeros((400, 400), np.uint8), photometric="minisblack")
+        writer.write(255 - RGB, photometric="rgb")
+    field = read_field(file.getvalue())
+    np.testing.assert_array_equal(field.pixels, RGB)
+    assert "several images" in field.notes[0]
+
+
+def test_blank_glass_is_a_field() -> None:
+    assert read_field(pillow(np.full((64, 64, 3), 255, np.uint8), "PNG")).pixels.min() == 255
+
+
+def test_the_extension_does_not_matter_and_the_name_is_the_files(tmp_path: Path) -> None:
+    assert ".png" in IMAGE_SUFFIXES
+    path = tmp_path / "case 7.jpg"
+    path.write_bytes(pillow(RGB, "PNG"))
+    np.testing.assert_array_equal(read_field(path).pixels, RGB)
+    assert read_field(str(path)).name == "case 7.jpg"
+    assert read_field(path, name="A").name == "A"
+
+
+# ---------------------------------------------------------------- µm per pixel
+
+
+@pytest.mark.parametrize(
+    ("data", "um_per_px", "source"),
+    [
+        (tiff(RGB, **PER_CM), 0.25, "TIFF resolution"),
+        (tiff(RGB, resolution=(101600, 101600), resolutionunit="INCH"), 0.25, "TIFF resolution"),
+        (tiff(RGB, resolution=(40000, 40000), resolutionunit="NONE"), None, "unknown"),
+        (tiff(RGB, resolution=(72, 72), resolutionunit="INCH"), None, "unknown"),
+        (tiff(RGB, description="Aperio Image Library|AppMag = 40|MPP = 0.2456", **PER_CM), 0.2456, "Aperio MPP"),
+        (tiff(RGB, description="Aperio|MPP = 25", **PER_CM), 0.25, "TIFF resolution"),
+        (tiff(RGB, imagej=True, photometric="rgb", resolution=(4, 4), metadata={"unit": "um"}), 0.25, "ImageJ"),
+        (pillow(RGB, "PNG", dpi=(101600, 101600)), 0.25, "image resolution"),
+        (pillow(RGB, "PNG", dpi=(96, 96)), None, "unknown"),
+        (pillow(RGB, "JPEG", dpi=(50800, 50800)), 0.5, "image resolution"),
+        (pillow(RGB, "JPEG", dpi=(300, 300)), None, "unknown"),
+    ],
+)
+def test_scale_comes_from_metadata_that_is_plausible(data: bytes, um_per_px: float | None, source: str) -> None:
+    field = read_field(data)
+    assert field.um_per_px == (um_per_px and pytest.approx(um_per_px, rel=1e-4))
+    assert field.scale_source == source
+
+
+@pytest.mark.parametrize(
+    ("size", "unit"),
+    [
+        (0.25, None),
+        (0.25, "µm"),
+        (250, "nm"),
+        (2.5e-4, "mm"),
+        (2.5e-7, "m"),
+        (2500, "Å"),
+        (0.25 / 25400, "in"),
+        (2.5e5, "pm"),
+    ],
+)
+def test_scale_from_ome_xml_in_every_unit(size: float, unit: str | None) -> None:
+    units = {} if unit is None else {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    data = tiff(RGB, ome=True, metadata={"axes": "YXS", "PhysicalSizeX": size, "PhysicalSizeY": size, **units})
+    field = read_field(data)
+    assert field.um_per_px == pytest.approx(0.25)
+    assert field.scale_source == "OME-XML"
+
+
+@pytest.mark.parametrize("unit", ["ly", "pixel", "reference frame"])
+def test_ome_units_that_are_no_length_here_are_no_scale(unit: str) -> None:
+    sizes = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25, "PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    assert read_field(tiff(RGB, ome=True, metadata={"axes": "YXS", **sizes})).um_per_px is None
+
+
+def test_pixels_that_are_not_square_have_no_scale_and_a_note() -> None:
+    field = read_field(tiff(RGB, resolution=(40000, 43000), resolutionunit="CENTIMETER"))
+    assert field.um_per_px is None
+    assert "differs between x" in field.notes[0]
+    nearly = read_field(tiff(RGB, resolution=(40000, 41000), resolutionunit="CENTIMETER"))
+    assert nearly.um_per_px == pytest.approx(0.24693, abs=1e-5)
+
+
+def test_a_given_scale_wins() -> None:
+    field = read_field(tiff(RGB, **PER_CM), um_per_px=0.5)
+    assert (field.um_per_px, field.scale_source) == (0.5, "given")
+
+
+@pytest.mark.parametrize("um_per_px", [25, 0, -1, float("nan")])
+def test_a_given_scale_that_is_not_plausible_is_refused(um_per_px: float) -> None:
+    with pytest.raises(MissingScale, match="not plausible"):
+        read_field(pillow(RGB, "PNG"), um_per_px=um_per_px)
+
+
+# ---------------------------------------------------------------- what is no field
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "empty"),
+        (b"Dear colleague, the image follows.", "not an image that can be read"),
+        (b"GIF89a" + bytes(50), "not an image that can be read"),
+        (b"II*\0", "damaged"),
+        (b"\x89PNG\r\n\x1a\n", "not an image|damaged"),
+        (pillow(RGB[:1, :1], "PNG"), "only 1 × 1 pixels"),
+        (tiff(RGB[:63]), "only 120 × 63 pixels"),
+        (pillow(RGB, "PNG", mode="L"), "greyscale"),
+        (pillow(RGB, "PNG", mode="I;16"), "greyscale"),
+        (pillow(RGB, "JPEG", mode="L"), "greyscale"),
+        (pillow(np.repeat(RGB[..., :1], 3, 2), "PNG"), "greyscale"),
+        (tiff(RGB[..., 0], photometric="minisblack"), "greyscale"),
+        (tiff(RGB[..., 0].astype(np.uint16), photometric="minisblack"), "greyscale"),
+        (cmyk("JPEG"), "CMYK"),
+        (cmyk("TIFF"), "CMYK"),
+        (tiff(RGB.astype(np.float32)), "8-bit RGB"),
+        (pillow(np.zeros((64, 30_000, 3), np.uint8), "PNG"), "30,000 × 64 pixels.*export a region"),
+        (tiff(np.zeros((64, MAX_SIDE_PX + 1, 3), np.uint8), compression="zlib"), "export a region"),
+    ],
+)
+def test_what_is_no_field_is_refused_in_one_sentence(data: bytes, sentence: str) -> None:
+    with pytest.raises(UnreadableField, match=sentence) as refusal:
+        read_field(data)
+    assert str(refusal.value).endswith(".") and "\n" not in str(refusal.value)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [8_000, 12_000, 30_000])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None:
+    header = pillow(RGB, "PNG")
+    ihdr = b"IHDR" + side.to_bytes(4, "big") * 2 + header[24:29]
+    import zlib
+
+    bomb = header[:12] + ihdr + zlib.crc32(ihdr).to_bytes(4, "big") + header[33:]
+    with pytest.raises(UnreadableField, match="export a region"):
+        read_field(bomb)
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(["PNG", "JPEG", "BMP", "WEBP", "none", "lzw", "zlib", "jpeg"]), part=st.floats(0.02, 0.97))
+def test_a_truncated_file_is_damaged(kind: str, part: float) -> None:
+    data = pillow(RGB, kind) if kind.isupper() else tiff(RGB, compression=None if kind == "none" else kind)
+    with pytest.raises(UnreadableField):
+        read_field(data[: int(len(data) * part)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(["PNG", "JPEG", "BMP", "zlib", "jpeg"]), data=st.data())
+def test_flipped_bytes_never_raise_anything_but_ours(kind: str, data: st.DataObject) -> None:
+    file = bytearray(pillow(RGB, kind) if kind.isupper() else tiff(RGB, compression=kind))
+    for _ in range(data.draw(st.integers(1, 8))):
+        file[data.draw(st.integers(0, min(len(file), 600) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        field = read_field(bytes(file))
+    except UnreadableField:
+        return
+    assert field.pixels.dtype == np.uint8 and field.pixels.shape[2] == 3
+
+
+def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableField, match="is a folder"):
+        read_field(tmp_path)
+    with pytest.raises(UnreadableField, match="There is no file"):
+        read_field(tmp_path / "none.png")

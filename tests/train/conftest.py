@@ -1,0 +1,21 @@
+"""Small drawn fields from two slides, and settings that train in seconds."""
+
+import pytest
+
+from mitosis_core.sample_field import draw_sample_field
+from train.config import TrainConfig
+from train.examples import Example
+
+
+@pytest.fixture(scope="session")
+def drawn() -> list[Example]:
+    examples = []
+    for seed in range(4):
+        sample = draw_sample_field(seed=seed, size_px=256, mitoses=3, lookalikes=3)
+        examples.append(Example(sample.field, f"slide{seed % 2}", sample.mitoses_xy_px, sample.lookalikes_xy_px))
+    return examples
+
+
+@pytest.fixture
+def quick() -> TrainConfig:
+    return TrainConfig(um_per_px=0.5, crop_px=64, batch=2, steps=4, mine_every=2, validate_every=2, share_patch=0.0)

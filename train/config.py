@@ -1,0 +1,46 @@
+"""Every choice of a training run, with its help and its bounds beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def option(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
+    """A field of TrainConfig: its default, what it does, and the values it may take."""
+    return field(default=default, metadata={"help": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run. Raises ValueError on a value outside its bounds."""
+
+    method: str = option("segmitos", "which of the published systems")
+    encoder: str = option("thin_resnet50", "backbone; see mitosis_core.encoders")
+    labels: str = option("random", "label variant: circle12, circle15, fixed12, fixed15, random or mask")
+    um_per_px: float = option(0.25, "scale at which the network sees tissue", 0.1, 2.0)
+    steps: int = option(3000, "optimiser steps", 1, 1_000_000)
+    batch: int = option(32, "crops per step", 1, 1024)
+    crop_px: int = option(128, "side of a crop at the network's scale, a multiple of 32", 64, 2048)
+    lr: float = option(3e-4, "learning rate of the encoder at its peak (AdamW, one cycle)", 0.0, 1.0)
+    lr_head: float = option(1e-3, "learning rate of everything after the encoder", 0.0, 1.0)
+    weight_decay: float = option(1e-2, "decoupled L2 of the weights", 0.0, 1.0)
+    ema: float = option(0.998, "decay of the running average of the weights that is kept", 0.0, 0.9999)
+    mitosis_weight: float = option(4.0, "weight of a disc pixel against a background pixel", 0.1, 100.0)
+    share_mitosis: float = option(0.25, "share of crops round a mitosis of a field", 0.0, 1.0)
+    share_patch: float = option(0.3, "share of crops from the extra patches", 0.0, 1.0)
+    share_lookalike: float = option(0.1, "share of crops round a given look-alike", 0.0, 1.0)
+    share_hard: float = option(0.2, "share of crops round a false detection found while training", 0.0, 1.0)
+    share_anywhere: float = option(0.15, "share of crops from any place of a field", 0.0, 1.0)
+    mine_every: int = option(600, "steps between searches for false detections on the training fields", 0, 100_000)
+    validate_every: int = option(600, "steps between validations", 1, 1_000_000)
+    seed: int = option(0, "seed of everything random", 0, 2**31)
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            value, low, high = getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"]
+            if low is not None and not low <= value <= high:
+                raise ValueError(f"{spec.name} must lie between {low:g} and {high:g}, not {value}")
+        if self.crop_px % 32:
+            raise ValueError(f"crop_px must be a multiple of 32, not {self.crop_px}")

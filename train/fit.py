@@ -1,0 +1,173 @@
+"""From examples to a version: folds by slide choose step, post-processing and threshold; then all slides train."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mitosis_core.errors import UnusableData
+from mitosis_core.methods import METHODS
+from mitosis_core.model import Model, ModelCard, save_model
+from train.config import TrainConfig
+from train.evaluation import RADIUS_UM, Choice, choose, load_snapshot
+from train.examples import Example, digest
+from train.loop import Step, fit_net
+
+MAX_FOLDS = 5
+Report = Callable[[str, Step], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to train: on what, and which fields to answer afterwards (they have no part in the training)."""
+
+    title: str
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    config: TrainConfig
+    work: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where its snapshots are; the same training data and settings are never trained twice."""
+        identity = json.dumps([digest(list(self.train)), dataclasses.asdict(self.config)])
+        return self.work / hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def folds_by_slide(examples: Sequence[Example], most: int = MAX_FOLDS) -> list[list[str]]:
+    """Groups of slides to hold out in turn: one slide each, or `most` groups of like size when there are more.
+
+    Raises UnusableData for a single slide: nothing could then be said about the next one.
+    """
+    slides = sorted({e.slide for e in examples})
+    if len(slides) < 2:
+        raise UnusableData(
+            "All fields come from one slide, so a threshold cannot be checked on another; please add a second slide."
+        )
+    count = min(most, len(slides))
+    return [slides[i::count] for i in range(count)]
+
+
+def fit(
+    fields: Sequence[Example],
+    patches: Sequence[Example],
+    config: TrainConfig,
+    out: Path,
+    *,
+    work: Path,
+    jobs: int = 1,
+    report: Report = lambda title, step: None,
+    facts: dict[str, Any] | None = None,
+) -> Model:
+    """Train a version and write weights and card to `out` (.safetensors).
+
+    fields are split by slide; patches (extra positives) always train. work: folder of the snapshots, which a
+    second call takes up where the first was cut. jobs: networks trained at the same time, one thread each.
+    facts: what else the card should say ("data", "licence", "parent").
+    Raises UnusableData when there is no mitosis or a single slide.
+    """
+    groups = folds_by_slide(fields)
+    folds = [_job(f"fold {'+'.join(g)}", fields, patches, set(g), config, work) for g in groups]
+    final = Job("all slides", (*fields, *patches), (), config, work)
+    train_all([*folds, final], jobs, report)
+    choice = choose([(job.held_out, snapshots(job)) for job in folds], config)
+    net = load_snapshot(snapshots(final)[choice.step], config)
+    return save_model(net, _card(out.stem, fields, patches, config, choice, groups, facts or {}), out)
+
+
+def _job(
+    title: str, fields: Sequence[Example], patches: Sequence[Example], held: set[str], config: TrainConfig, work: Path
+) -> Job:
+    train = (*(e for e in fields if e.slide not in held), *(p for p in patches if p.slide not in held))
+    return Job(title, train, tuple(e for e in fields if e.slide in held), config, work)
+
+
+def train_all(todo: Sequence[Job], jobs: int, report: Report) -> None:
+    """Train every job that is not done yet."""
+    todo = [job for job in todo if not _finished(job)]
+    if jobs == 1:
+        for job in todo:
+            train_one(job, report)
+        return
+    with ProcessPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for future in [pool.submit(train_one, job) for job in todo]:
+            future.result()
+
+
+def train_one(job: Job, report: Report | None = None) -> None:
+    """Train one network, leaving a snapshot of its running average at every `validate_every` steps."""
+    torch.manual_seed(job.config.seed)
+    net = METHODS[job.config.method].build(job.config.encoder, True)
+
+    def keep(average: nn.Module, step: int) -> float | None:
+        _write(average, job.folder / f"{step:07d}.pt")
+        return None
+
+    def tell(step: Step) -> None:
+        if report:
+            report(job.title, step)
+        elif step.step % 100 == 0:
+            print(f"{job.title}: step {step.step} of {job.config.steps}, loss {step.loss:.4f}", flush=True)
+
+    fit_net(net, job.train, job.config, checkpoint=job.folder / "checkpoint.pt", at_validation=keep, report=tell)
+
+
+def _write(net: nn.Module, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(net.state_dict(), part)
+    part.replace(path)
+
+
+def _finished(job: Job) -> bool:
+    return (job.folder / f"{job.config.steps:07d}.pt").exists()
+
+
+def snapshots(job: Job) -> dict[int, Path]:
+    """step -> file of every snapshot of a trained job."""
+    return {int(path.stem): path for path in sorted(job.folder.glob("[0-9]*.pt"))}
+
+
+def _card(
+    version: str, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, choice: Choice,
+    groups: list[list[str]], facts: dict[str, Any],
+) -> ModelCard:  # fmt: skip
+    data = {
+        "sha256": digest([*fields, *patches]),
+        "fields": len(fields),
+        "slides": sorted({e.slide for e in fields}),
+        "mitoses": sum(len(e.mitoses_xy_px) for e in fields),
+        "patches": len(patches),
+        **facts.get("data", {}),
+    }
+    validation = {"f1": choice.f1, "precision": choice.precision, "recall": choice.recall,
+                  "f1_by_slide": choice.f1_by_slide, "radius_um": RADIUS_UM,
+                  "note": "threshold and settings were chosen on these held-out slides, so this flatters"}  # fmt: skip
+    net = METHODS[config.method].build(config.encoder, False)
+    return ModelCard(
+        version=version,
+        method=config.method,
+        encoder=config.encoder,
+        um_per_px=config.um_per_px,
+        stride=int(net.stride),  # type: ignore[arg-type]
+        threshold=round(choice.threshold, 4),
+        blobs=choice.blobs,
+        weights_sha256="",
+        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        data=data,
+        split={"held out in turn": groups, "unit": "slide"},
+        training={**dataclasses.asdict(config), "step kept": choice.step},
+        scores={"validation": validation},
+        licence=facts.get("licence", ""),
+        parent=facts.get("parent"),
+    )

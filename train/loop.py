@@ -1,0 +1,158 @@
+"""One training of one network, top to bottom: seeded, checkpointed, resumable."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mitosis_core.blobs import BlobSettings, find_blobs
+from mitosis_core.matching import match
+from mitosis_core.runtime import pad, torch_engine
+from mitosis_core.types import ProbabilityMap
+from train.config import TrainConfig
+from train.examples import Example
+from train.losses import concentric_loss
+from train.patches import Crops, Tissue, prepare
+
+_WARMUP = 100
+_MINED_SCORE = 0.2  # a false detection on a training field is worth learning from above this
+_MATCH_UM = 7.5
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the loop reports: after every step, and with a score after a validation."""
+
+    step: int
+    loss: float
+    score: float | None = None
+
+
+def fit_net(
+    net: nn.Module,
+    examples: Sequence[Example],
+    config: TrainConfig,
+    *,
+    checkpoint: Path | None = None,
+    at_validation: Callable[[nn.Module, int], float | None] = lambda average, step: None,
+    report: Callable[[Step], None] = lambda step: None,
+    device: torch.device | None = None,
+) -> nn.Module:
+    """Train `net` on the examples and return the running average of its weights.
+
+    checkpoint: file that is written at every validation and resumed from when it exists.
+    at_validation: called with the average and the step, every `validate_every` steps and at the end; may return
+    a score to report. Raises ValueError when the loss is not a number.
+    """
+    device = device or torch.device("cpu")
+    torch.manual_seed(config.seed)
+    net = net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    average = copy.deepcopy(net).eval()
+    optimiser = _optimiser(net, config)
+    tissues = prepare(examples, config.um_per_px)
+    start = _load(checkpoint, net, average, optimiser, tissues) if checkpoint and checkpoint.exists() else 0
+    batches = _batches(tissues, config, net.stride, start)
+    for step in range(start + 1, config.steps + 1):
+        loss = _step(net, next(batches), optimiser, config, step, device)
+        if not math.isfinite(loss):
+            raise ValueError(f"The loss stopped being a number at step {step}; lower the learning rate.")
+        _follow(average, net, min(config.ema, (1 + step) / (10 + step)))
+        last, score = step == config.steps, None
+        if config.mine_every and step % config.mine_every == 0 and not last:
+            mine(average, tissues, config, device)
+            batches = _batches(tissues, config, net.stride, step)
+        if step % config.validate_every == 0 or last:
+            score = at_validation(average, step)
+            if checkpoint:
+                _save(checkpoint, step, net, average, optimiser, tissues)
+        report(Step(step, loss, score))
+    return average
+
+
+def _optimiser(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    encoder = [p for name, p in net.named_parameters() if name.startswith("encoder.")]
+    head = [p for name, p in net.named_parameters() if not name.startswith("encoder.")]
+    groups = [{"params": encoder, "peak": config.lr}, {"params": head, "peak": config.lr_head}]
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _batches(tissues: list[Tissue], config: TrainConfig, stride: int, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches from `step` on."""
+    left = (config.steps - step) * config.batch
+    crops = Crops(tissues, config, stride, left, offset=step * config.batch)
+    return iter(DataLoader(crops, config.batch))
+
+
+def _step(
+    net: nn.Module,
+    batch: tuple[torch.Tensor, torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    config: TrainConfig,
+    step: int,
+    device: torch.device,
+) -> float:
+    """One optimiser step at the learning rate of one cosine cycle; returns the loss."""
+    phase = min(1.0, step / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * max(phase, 0.01)
+    images, labels = batch[0].to(device), batch[1].to(device)
+    images = images.float().contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16):
+        logits = net(images)
+    loss = concentric_loss(logits, labels, config.mitosis_weight)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimiser.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
+    for kept, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+def mine(net: nn.Module, tissues: Sequence[Tissue], config: TrainConfig, device: torch.device) -> None:
+    """Find the network's false detections on the images it learns from; they become hard negatives."""
+    engine = torch_engine(copy.deepcopy(net), device)
+    settings = BlobSettings(finder="peaks", binarize="fixed", threshold=_MINED_SCORE, min_area_um2=0.0, score="peak")
+    stride = float(net.stride)
+    for tissue in tissues:
+        found = find_blobs(ProbabilityMap(engine(pad(tissue.pixels)), (stride, stride), config.um_per_px), settings)
+        extra = match(found.xy_px, tissue.mitoses_xy_px, _MATCH_UM / config.um_per_px, found.score).extra
+        tissue.hard_xy_px = found.xy_px[extra]
+
+
+def _save(path: Path, step: int, net: nn.Module, average: nn.Module,
+          optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]) -> None:  # fmt: skip
+    """Written beside and renamed, so that a crash leaves the previous checkpoint whole."""
+    parts = {"step": step, "net": net.state_dict(), "average": average.state_dict(),
+             "optimiser": optimiser.state_dict(), "mined": [torch.from_numpy(t.hard_xy_px) for t in tissues]}  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    torch.save(parts, beside)
+    os.replace(beside, path)
+
+
+def _load(path: Path, net: nn.Module, average: nn.Module,
+          optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]) -> int:  # fmt: skip
+    """Take up a checkpoint; returns the step it was written after."""
+    parts = torch.load(path, weights_only=True)
+    net.load_state_dict(parts["net"])
+    average.load_state_dict(parts["average"])
+    optimiser.load_state_dict(parts["optimiser"])
+    for tissue, hard in zip(tissues, parts["mined"], strict=True):
+        tissue.hard_xy_px = hard.numpy()
+    return int(parts["step"])

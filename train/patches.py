@@ -1,0 +1,161 @@
+"""Crops for training: which place of which image comes next, and the labels that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from mitosis_core.scale import resample, to_resampled_px
+from mitosis_core.stain import StainProfile, stain_profile, standardise, tissue_fraction, to_stains
+from mitosis_core.types import Float32, UInt8
+from train.augment import stain_statistics, training_transforms
+from train.config import TrainConfig
+from train.examples import Example
+from train.labels import IGNORED, VARIANTS, concentric_labels, mask_labels
+
+
+@dataclass(eq=False)
+class Tissue:
+    """An example at the scale of the network; hard_xy_px, its false detections so far, is filled by mining."""
+
+    pixels: UInt8
+    mitoses_xy_px: Float32
+    lookalikes_xy_px: Float32
+    mask: UInt8 | None
+    whole_field: bool
+    hard_xy_px: Float32
+
+    @classmethod
+    def from_example(cls, example: Example, um_per_px: float, profile: StainProfile | None) -> Tissue:
+        pixels, pixel_px = resample(example.field.pixels, example.um_per_px, um_per_px)
+        pixels = standardise(pixels, profile)
+        height, width = pixels.shape[:2]
+        mask = example.mask
+        if mask is not None and mask.shape != (height, width):
+            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+
+        none = np.zeros((0, 2), np.float32)
+        mitoses = to_resampled_px(example.mitoses_xy_px, pixel_px)
+        lookalikes = to_resampled_px(example.lookalikes_xy_px, pixel_px)
+        return cls(pixels, mitoses, lookalikes, mask, example.whole_field, none)
+
+
+def prepare(examples: Sequence[Example], um_per_px: float) -> list[Tissue]:
+    """Every example at the network's scale, in the reference stain. A field is measured by itself, as it will be
+    when detecting; a small patch together with the others of its slide."""
+    patches: dict[str, list[UInt8]] = {}
+    for example in examples:
+        if not example.whole_field:
+            patches.setdefault(example.slide, []).append(example.field.pixels)
+    by_slide = {slide: stain_profile(*images) for slide, images in patches.items()}
+    return [
+        Tissue.from_example(e, um_per_px, stain_profile(e.field.pixels) if e.whole_field else by_slide[e.slide])
+        for e in examples
+    ]
+
+
+class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Endless, seeded crops. Item i depends on (seed, i) alone, so a resumed run sees what it would have seen.
+
+    An item is (UInt8[3, crop, crop], UInt8[crop / stride, crop / stride]). Four kinds are drawn in the shares
+    of the config: a mitosis of a field, a patch, a hard negative (look-alike or mined), any place.
+    """
+
+    def __init__(
+        self, tissues: Sequence[Tissue], config: TrainConfig, stride: int, length: int, offset: int = 0
+    ) -> None:
+        self.config, self.stride, self.length, self.offset = config, stride, length, offset
+        fields = [t for t in tissues if t.whole_field]
+        self.places = {
+            "mitosis": [(t, xy) for t in fields for xy in t.mitoses_xy_px],
+            "patch": [(t, t.mitoses_xy_px[0]) for t in tissues if not t.whole_field],
+            "lookalike": [(t, xy) for t in fields for xy in t.lookalikes_xy_px],
+            "hard": [(t, xy) for t in tissues for xy in t.hard_xy_px],
+            "anywhere": [(t, None) for t in fields],
+        }
+        shares = {"mitosis": config.share_mitosis, "patch": config.share_patch, "lookalike": config.share_lookalike,
+                  "hard": config.share_hard, "anywhere": config.share_anywhere}  # fmt: skip
+        present = {kind: share for kind, share in shares.items() if self.places[kind] and share > 0}
+        self.kinds = list(present)
+        self.shares = np.array(list(present.values())) / sum(present.values())
+        self.transforms = training_transforms(config.crop_px, _statistics(tissues))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng((self.config.seed, index + self.offset))
+        kind = str(rng.choice(self.kinds, p=self.shares))
+        tissue, xy = self.places[kind][int(rng.integers(len(self.places[kind])))]
+        centre = self._centre(tissue, xy, rng, wide=kind == "patch")
+        image, ignore, mask, points = self._window(tissue, centre)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**62)))
+            image, ignore, mask, points = self.transforms(image, ignore, mask, points)
+        return image.as_subclass(torch.Tensor), torch.from_numpy(self._labels(ignore, mask, points, tissue, rng))
+
+    def _centre(
+        self, tissue: Tissue, xy: Float32 | None, rng: np.random.Generator, *, wide: bool
+    ) -> tuple[int, int]:
+        """Where the crop goes. wide: half of the time so far off that the figure leaves the crop; if every patch
+        showed its mitosis, the colours of its scanner would be enough to tell one."""
+        height, width = tissue.pixels.shape[:2]
+        if xy is None:
+            return int(rng.integers(width)), int(rng.integers(height))
+        reach = 0.65 if wide and rng.random() < 0.5 else 0.3
+        shift = rng.uniform(-reach, reach, 2) * self.config.crop_px
+        return round(float(xy[0] + shift[0])), round(float(xy[1] + shift[1]))
+
+    def _window(self, tissue: Tissue, centre: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+        """A square round `centre`, wide enough to be turned and shrunk; beyond the image it is ignored."""
+        side = int(self.config.crop_px * 1.5) // 2 * 2
+        left, top = centre[0] - side // 2, centre[1] - side // 2
+        height, width = tissue.pixels.shape[:2]
+        inside = (slice(max(0, top), min(height, top + side)), slice(max(0, left), min(width, left + side)))
+        put = (slice(inside[0].start - top, inside[0].stop - top), slice(inside[1].start - left, inside[1].stop - left))
+        image = np.full((side, side, 3), 235, np.uint8)
+        ignore = np.full((1, side, side), IGNORED, np.uint8)
+        mask = np.zeros((1, side, side), np.uint8)
+        image[put], ignore[0][put] = tissue.pixels[inside], 0
+        if tissue.mask is not None:
+            mask[0][put] = mask_labels(tissue.mask[inside])
+        points = tissue.mitoses_xy_px - np.array([left, top], np.float32)
+        return (
+            tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)),
+            tv_tensors.Mask(torch.from_numpy(ignore)),
+            tv_tensors.Mask(torch.from_numpy(mask)),
+            tv_tensors.KeyPoints(torch.from_numpy(points), canvas_size=(side, side)),
+        )
+
+    def _labels(
+        self, ignore: torch.Tensor, mask: torch.Tensor, points: torch.Tensor, tissue: Tissue, rng: np.random.Generator
+    ) -> UInt8:
+        """Concentric labels on the network's own grid; the middle pixel of each cell stands for it."""
+        stride, config = self.stride, self.config
+        reviewed = (ignore[0, stride // 2 :: stride, stride // 2 :: stride] == 0).numpy().astype(np.uint8)
+        cells = ((points.numpy() + 0.5) / stride - 0.5).astype(np.float32)
+        if config.labels == "mask" and tissue.mask is not None:
+            labels = mask_labels(mask[0, stride // 2 :: stride, stride // 2 :: stride].numpy())
+            labels[reviewed == 0] = IGNORED
+            return labels
+        variant = VARIANTS["random" if config.labels == "mask" else config.labels]
+        cell_um = stride * config.um_per_px
+        radii = [np.array(variant.draw(rng)) / cell_um for _ in cells]
+        return concentric_labels(reviewed.shape, cells, radii, reviewed=reviewed)
+
+
+def _statistics(tissues: Sequence[Tissue]) -> torch.Tensor:
+    """Stain statistics of every image that is mostly tissue, [K, 2, 3]; fields count as often as the patches."""
+    fields, patches = [], []
+    for tissue in tissues:
+        if tissue.whole_field or tissue_fraction(tissue.pixels) > 0.6:
+            sparse = torch.from_numpy(tissue.pixels[::4, ::4].copy()).permute(2, 0, 1)
+            (fields if tissue.whole_field else patches).append(stain_statistics(to_stains(sparse)))
+    repeats = max(1, len(patches) // max(1, len(fields)))
+    return torch.stack(fields * repeats + patches)
