@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mitosis_core.blobs import BlobSettings
+from mitosis_core.calibration import Calibration
 from mitosis_core.errors import UnusableModel
 from mitosis_core.weights import verify
 
@@ -24,7 +25,7 @@ _SHIPPED = Path(__file__).parent / "versions"
 class ModelCard:
     """What a version is, and where it comes from: the JSON file beside the weights.
 
-    threshold and blobs belong to the version: they were chosen on its validation fields.
+    threshold, blobs and calibration belong to the version: they were chosen on its validation fields.
     """
 
     version: str
@@ -34,6 +35,7 @@ class ModelCard:
     stride: int
     threshold: float
     blobs: BlobSettings
+    calibration: Calibration | None
     weights_sha256: str
     created_at: str
     data: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +53,9 @@ class ModelCard:
         """Raises UnusableModel when a field is missing or unknown."""
         try:
             values = json.loads(text)
-            return cls(**{**values, "blobs": BlobSettings.from_dict(values["blobs"])})
+            calibration = Calibration(**values["calibration"]) if values["calibration"] else None
+            blobs = BlobSettings.from_dict(values["blobs"])
+            return cls(**{**values, "blobs": blobs, "calibration": calibration})
         except (TypeError, ValueError, KeyError) as error:
             raise UnusableModel(f"The model card cannot be understood: {error}.") from error
 

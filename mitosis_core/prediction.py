@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from mitosis_core.blobs import find_blobs
+from mitosis_core.calibration import calibrate
 from mitosis_core.errors import MissingScale
 from mitosis_core.model import Model
-from mitosis_core.runtime import MULTIPLE_PX, Engine, describe_device, engine, pad
+from mitosis_core.runtime import MULTIPLE_PX, Engine, describe_device, engine, pad, without_margin
 from mitosis_core.scale import check_um_per_px, resample
 from mitosis_core.stain import stain_profile, standardise, tissue_fraction
 from mitosis_core.tiling import cover
@@ -26,9 +27,7 @@ HALO_PX = 192  # covers the receptive field of the networks here, so tiled and w
 _LITTLE_TISSUE = 0.02
 
 
-def predict(
-    field: Field, model: Model, *, device: str = "auto", progress: Progress | None = None
-) -> Prediction:
+def predict(field: Field, model: Model, *, device: str = "auto", progress: Progress | None = None) -> Prediction:
     """Find the mitoses of one field.
 
     device: "auto", "cpu" or "cuda". progress: called with the share done, 0..1.
@@ -46,6 +45,7 @@ def predict(
         empty, notes = Detections(), ("Hardly any tissue was found in this field.",)
         return _answer(field, model, empty, None, notes, started)
     found_map = probability_map(field, engine(model, device), model.card.um_per_px, model.card.stride, report)
+    found_map = calibrate(found_map, model.card.calibration)
     candidates = inside(find_blobs(found_map, model.card.blobs), field)
     report(1.0)
     return _answer(field, model, candidates, found_map, (), started)
@@ -60,12 +60,13 @@ def probability_map(
     """
     assert field.um_per_px is not None, "checked by predict"
     pixels, (step_x, step_y) = resample(field.pixels, field.um_per_px, um_per_px)
+    height, width = pixels.shape[:2]
     pixels = pad(standardise(pixels, stain_profile(field.pixels)))
-    if pixels.shape[0] * pixels.shape[1] <= WHOLE_FIELD_PX:
-        values = run(pixels)
-    else:
-        values = _tiled(pixels, run, stride, report)
-    return ProbabilityMap(values, (stride * step_x, stride * step_y), field.um_per_px)
+    whole = pixels.shape[0] * pixels.shape[1] <= WHOLE_FIELD_PX
+    values = run(pixels) if whole else _tiled(pixels, run, stride, report)
+    rows, columns = -(-height // stride), -(-width // stride)
+    inner = np.ascontiguousarray(without_margin(values, stride)[:rows, :columns])
+    return ProbabilityMap(inner, (stride * step_x, stride * step_y), field.um_per_px)
 
 
 def _tiled(pixels: UInt8, run: Engine, stride: int, report: Progress) -> Float32:

@@ -31,10 +31,21 @@ _CONVERSION = 1  # raise it when the conversion below changes, so that old files
 
 
 def pad(pixels: UInt8) -> UInt8:
-    """Mirror the right and bottom edge until both sides are multiples of MULTIPLE_PX."""
+    """Mirror the edges: MULTIPLE_PX of margin on every side, and more below and right up to a multiple of it.
+
+    A network fills up with zeros beyond what it is given; without the margin it sees false figures at the border.
+    """
     height, width = pixels.shape[:2]
-    below, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
-    return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_REFLECT_101) if below or right else pixels
+    below, right = MULTIPLE_PX + -height % MULTIPLE_PX, MULTIPLE_PX + -width % MULTIPLE_PX
+    return np.asarray(
+        cv2.copyMakeBorder(pixels, MULTIPLE_PX, below, MULTIPLE_PX, right, cv2.BORDER_REFLECT_101), np.uint8
+    )
+
+
+def without_margin(values: Float32, stride: int) -> Float32:
+    """The map of a padded field without the cells of its left and upper margin, [h, w] -> a view of it."""
+    margin = MULTIPLE_PX // stride
+    return values[margin:, margin:]
 
 
 def describe_device(device: str = "auto") -> str:
@@ -47,7 +58,7 @@ def describe_device(device: str = "auto") -> str:
 
 
 def resolve_device(device: str) -> str:
-    """"auto", "cpu" or "cuda" -> "cpu" or "cuda". Raises ConcentricError for a GPU that is not there."""
+    """ "auto", "cpu" or "cuda" -> "cpu" or "cuda". Raises ConcentricError for a GPU that is not there."""
     if device == "cpu":
         return "cpu"
     import torch

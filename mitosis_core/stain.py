@@ -82,7 +82,7 @@ def standardise(pixels: UInt8, profile: StainProfile | None) -> UInt8:
     matrix = STAINS.T @ np.diag(ratio) @ np.linalg.inv(STAINS).T
     affine = np.hstack([-matrix, (np.log(255.0) - STAINS.T @ shift)[:, None]])
     light = cv2.exp(cv2.transform(cv2.LUT(pixels, _LOG), affine))
-    return cv2.convertScaleAbs(light).astype(np.uint8, copy=False)
+    return np.asarray(cv2.convertScaleAbs(light), np.uint8)
 
 
 def _is_tissue(density: Float32) -> npt.NDArray[np.bool_]:

@@ -56,7 +56,7 @@ def cache_dir() -> Path:
 
 
 def find_weights(name: str, sources: dict[str, Source] = SOURCES) -> Path:
-    """The verified local file of the weights `name`. Raises UnusableModel, saying what to install, when it cannot be had."""
+    """The verified local file of the weights `name`. Raises UnusableModel, saying what to do, when it cannot be had."""
     source = sources[name]
     path = _in_package(source) or cache_dir() / Path(source.url or source.inside).name
     if not path.exists():
@@ -72,7 +72,9 @@ def verify(path: Path, sha256: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(sha256):
-        raise UnusableModel(f"{path.name} is damaged or not the expected file (sha256 {found[:12]}…); delete it and try again.")
+        raise UnusableModel(
+            f"{path.name} is damaged or not the expected file (sha256 {found[:12]}…); delete it and try again."
+        )
 
 
 def _in_package(source: Source) -> Path | None:

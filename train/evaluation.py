@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from mitosis_core.blobs import BlobSettings, find_blobs
+from mitosis_core.calibration import Calibration, calibrate, level
 from mitosis_core.evaluation import ScoredField, best_threshold, threshold_curve
+from mitosis_core.matching import Scores
 from mitosis_core.methods import METHODS
+from mitosis_core.methods.method import SegmentationNet
 from mitosis_core.prediction import inside, probability_map
 from mitosis_core.runtime import torch_engine
 from mitosis_core.types import ProbabilityMap
@@ -23,11 +23,16 @@ from train.examples import Example
 
 RADIUS_UM = 5.0  # within which a detection hits (MITOS12 protocol)
 
+SHARES = (0.95, 0.98)  # of mitosis_core.calibration; mitoses cover well under 1 % of a field
+
 # What the post-processing may be; one is chosen on validation fields. SegMitos, section 3.3, and its peaks variant.
 CANDIDATES: tuple[BlobSettings, ...] = tuple(
-    dataclasses.replace(BlobSettings(), finder=finder, smooth_um=smooth, min_area_um2=area, score=score)
-    for finder, smooth, area, score in itertools.product(("blobs", "peaks"), (0.5, 1.0, 1.5), (4.0, 8.0, 12.0), ("mean", "peak"))
-)  # fmt: skip
+    BlobSettings.from_dict({"finder": finder, "smooth_um": smooth, "min_area_um2": area, "score": score})
+    for finder in ("blobs", "peaks")
+    for smooth in (0.5, 1.0, 1.5)
+    for area in (4.0, 8.0, 12.0)
+    for score in ("mean", "peak")
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Choice:
 
     step: int
     blobs: BlobSettings
+    calibration: Calibration | None
     threshold: float
     average_precision: dict[int, float]
     f1: float
@@ -44,15 +50,13 @@ class Choice:
     f1_by_slide: dict[str, float]
 
 
-def probability_maps(net: nn.Module, fields: Sequence[Example], config: TrainConfig) -> list[ProbabilityMap]:
+def probability_maps(net: SegmentationNet, fields: Sequence[Example], config: TrainConfig) -> list[ProbabilityMap]:
     """The network's answer on each field."""
     run = torch_engine(net, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return [probability_map(e.field, run, config.um_per_px, int(net.stride)) for e in fields]  # type: ignore[arg-type]
+    return [probability_map(e.field, run, config.um_per_px, net.stride) for e in fields]
 
 
-def scored_fields(
-    maps: Sequence[ProbabilityMap], fields: Sequence[Example], blobs: BlobSettings
-) -> list[ScoredField]:
+def scored_fields(maps: Sequence[ProbabilityMap], fields: Sequence[Example], blobs: BlobSettings) -> list[ScoredField]:
     """Detections of each field beside its truth."""
     return [
         ScoredField(e.field.name, e.slide, inside(find_blobs(m, blobs), e.field), e.mitoses_xy_px, e.um_per_px,
@@ -65,33 +69,46 @@ def choose(folds: Sequence[tuple[Sequence[Example], dict[int, Path]]], config: T
     """Choose on held-out fields only.
 
     folds: for each, its held-out fields and the snapshots (step -> file) of the network trained without them.
-    The step has the highest average precision, then post-processing and threshold the highest F1, each pooled
-    over all folds, so that one setting serves every slide.
+    The step has the highest average precision, then calibration, post-processing and threshold the highest F1,
+    each pooled over all folds, so that one setting serves every slide. Raises UnusableData when nothing is found.
     """
+    fields = [example for held, _ in folds for example in held]
     steps = sorted(set.intersection(*(set(files) for _, files in folds)))
-    maps = {step: [held_out_maps(files[step], fields, config) for fields, files in folds] for step in steps}
-    fields = [held for held, _ in folds]
-
-    def score(step: int, blobs: BlobSettings) -> list[ScoredField]:
-        return [s for m, f in zip(maps[step], fields, strict=True) for s in scored_fields(m, f, blobs)]
-
-    precision = {s: threshold_curve(score(s, _RANKING), RADIUS_UM).average_precision or 0.0 for s in steps}
+    maps = {step: [m for held, files in folds for m in held_out_maps(files[step], held, config)] for step in steps}
+    precision = {step: _average_precision(maps[step], fields) for step in steps}
     step = max(steps, key=lambda s: precision[s])
-    best: tuple[float, BlobSettings, float, list[ScoredField]] | None = None
-    for candidate in CANDIDATES:
-        scored = score(step, candidate)
-        at = best_threshold(scored, RADIUS_UM)
-        f1 = threshold_curve(scored, RADIUS_UM).at(at).f1
-        if best is None or f1 > best[0]:
-            best = f1, candidate, at, scored
-    assert best is not None, "there is at least one candidate"
-    _, blobs, at, scored = best
-    pooled = threshold_curve(scored, RADIUS_UM).at(at)
-    by_slide = {
-        slide: threshold_curve([f for f in scored if f.slide == slide], RADIUS_UM).at(at).f1
-        for slide in sorted({f.slide for f in scored})
-    }
-    return Choice(step, blobs, at, precision, pooled.f1, pooled.precision, pooled.recall, by_slide)
+    found = [
+        (_pooled(calibrated, fields, blobs), calibration, blobs)
+        for calibration, calibrated in _calibrations(maps[step])
+        for blobs in CANDIDATES
+    ]
+    (scores, at, scored), calibration, blobs = max(found, key=lambda outcome: outcome[0][0].f1)
+    slides = sorted({f.slide for f in scored})
+    by_slide = {s: threshold_curve([f for f in scored if f.slide == s], RADIUS_UM).at(at).f1 for s in slides}
+    return Choice(step, blobs, calibration, at, precision, scores.f1, scores.precision, scores.recall, by_slide)
+
+
+def _calibrations(maps: Sequence[ProbabilityMap]) -> list[tuple[Calibration | None, list[ProbabilityMap]]]:
+    """Each calibration that may be chosen, with the maps under it; its reference is the typical level of the fields."""
+    answers: list[tuple[Calibration | None, list[ProbabilityMap]]] = [(None, list(maps))]
+    for share in SHARES:
+        calibration = Calibration(share, round(float(np.median([level(m, share) for m in maps])), 3))
+        answers.append((calibration, [calibrate(m, calibration) for m in maps]))
+    return answers
+
+
+def _pooled(
+    maps: Sequence[ProbabilityMap], fields: Sequence[Example], blobs: BlobSettings
+) -> tuple[Scores, float, list[ScoredField]]:
+    """The counts at the best threshold for all fields together, and that threshold."""
+    scored = scored_fields(maps, fields, blobs)
+    at = best_threshold(scored, RADIUS_UM)
+    return threshold_curve(scored, RADIUS_UM).at(at), at, scored
+
+
+def _average_precision(maps: Sequence[ProbabilityMap], fields: Sequence[Example]) -> float:
+    calibrated = _calibrations(maps)[-1][1]
+    return threshold_curve(scored_fields(calibrated, fields, _RANKING), RADIUS_UM).average_precision or 0.0
 
 
 _RANKING = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.05, min_area_um2=0.0)
@@ -99,7 +116,7 @@ _RANKING = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshol
 
 def held_out_maps(snapshot: Path, fields: Sequence[Example], config: TrainConfig) -> list[ProbabilityMap]:
     """The answers of one snapshot, each computed once and kept beside it."""
-    net: nn.Module | None = None
+    net: SegmentationNet | None = None
     maps = []
     for example in fields:
         kept = snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}.npz")
@@ -113,7 +130,7 @@ def held_out_maps(snapshot: Path, fields: Sequence[Example], config: TrainConfig
     return maps
 
 
-def load_snapshot(snapshot: Path, config: TrainConfig) -> nn.Module:
+def load_snapshot(snapshot: Path, config: TrainConfig) -> SegmentationNet:
     """The network whose weights train/fit.py left in `snapshot`."""
     net = METHODS[config.method].build(config.encoder, False)
     net.load_state_dict(torch.load(snapshot, weights_only=True))

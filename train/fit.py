@@ -9,14 +9,15 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.methods import METHODS
+from mitosis_core.methods.method import SegmentationNet
 from mitosis_core.model import Model, ModelCard, save_model
 from train.config import TrainConfig
 from train.evaluation import RADIUS_UM, Choice, choose, load_snapshot
@@ -76,13 +77,19 @@ def fit(
     facts: what else the card should say ("data", "licence", "parent").
     Raises UnusableData when there is no mitosis or a single slide.
     """
-    groups = folds_by_slide(fields)
-    folds = [_job(f"fold {'+'.join(g)}", fields, patches, set(g), config, work) for g in groups]
-    final = Job("all slides", (*fields, *patches), (), config, work)
+    folds, final = plan(fields, patches, config, work)
     train_all([*folds, final], jobs, report)
     choice = choose([(job.held_out, snapshots(job)) for job in folds], config)
     net = load_snapshot(snapshots(final)[choice.step], config)
-    return save_model(net, _card(out.stem, fields, patches, config, choice, groups, facts or {}), out)
+    return save_model(net, _card(out.stem, fields, patches, config, choice, facts or {}), out)
+
+
+def plan(
+    fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path
+) -> tuple[list[Job], Job]:
+    """The networks a version needs: one per fold, and the one that is kept, on all slides."""
+    folds = [_job(f"fold {'+'.join(g)}", fields, patches, set(g), config, work) for g in folds_by_slide(fields)]
+    return folds, Job("all slides", (*fields, *patches), (), config, work)
 
 
 def _job(
@@ -93,13 +100,13 @@ def _job(
 
 
 def train_all(todo: Sequence[Job], jobs: int, report: Report) -> None:
-    """Train every job that is not done yet."""
-    todo = [job for job in todo if not _finished(job)]
+    """Train every job that is not done yet, each once."""
+    todo = list({job.folder: job for job in todo if not _finished(job)}.values())
     if jobs == 1:
         for job in todo:
             train_one(job, report)
         return
-    with ProcessPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         for future in [pool.submit(train_one, job) for job in todo]:
             future.result()
 
@@ -109,7 +116,7 @@ def train_one(job: Job, report: Report | None = None) -> None:
     torch.manual_seed(job.config.seed)
     net = METHODS[job.config.method].build(job.config.encoder, True)
 
-    def keep(average: nn.Module, step: int) -> float | None:
+    def keep(average: SegmentationNet, step: int) -> float | None:
         _write(average, job.folder / f"{step:07d}.pt")
         return None
 
@@ -122,7 +129,7 @@ def train_one(job: Job, report: Report | None = None) -> None:
     fit_net(net, job.train, job.config, checkpoint=job.folder / "checkpoint.pt", at_validation=keep, report=tell)
 
 
-def _write(net: nn.Module, path: Path) -> None:
+def _write(net: SegmentationNet, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(net.state_dict(), part)
@@ -140,7 +147,7 @@ def snapshots(job: Job) -> dict[int, Path]:
 
 def _card(
     version: str, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, choice: Choice,
-    groups: list[list[str]], facts: dict[str, Any],
+    facts: dict[str, Any],
 ) -> ModelCard:  # fmt: skip
     data = {
         "sha256": digest([*fields, *patches]),
@@ -159,13 +166,14 @@ def _card(
         method=config.method,
         encoder=config.encoder,
         um_per_px=config.um_per_px,
-        stride=int(net.stride),  # type: ignore[arg-type]
+        stride=net.stride,
         threshold=round(choice.threshold, 4),
         blobs=choice.blobs,
+        calibration=choice.calibration,
         weights_sha256="",
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data=data,
-        split={"held out in turn": groups, "unit": "slide"},
+        split={"held out in turn": folds_by_slide(fields), "unit": "slide"},
         training={**dataclasses.asdict(config), "step kept": choice.step},
         scores={"validation": validation},
         licence=facts.get("licence", ""),

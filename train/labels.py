@@ -1,4 +1,4 @@
-"""Concentric labels (SegMitos, section 3.2): a disc is mitosis, the ring round it is nobody's, the rest is background."""
+"""Concentric labels (SegMitos, section 3.2): a disc is mitosis, the ring round it is nobody's, the rest background."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ VARIANTS: dict[str, ConcentricRadii] = {
 def concentric_labels(
     shape: tuple[int, int],
     xy_px: Float32,
-    radii_px: Sequence[tuple[float, float]] | np.ndarray,
+    radii_px: Sequence[tuple[float, float]],
     *,
     reviewed: UInt8 | None = None,
 ) -> UInt8:

@@ -15,12 +15,15 @@ from torch.utils.data import DataLoader
 
 from mitosis_core.blobs import BlobSettings, find_blobs
 from mitosis_core.matching import match
-from mitosis_core.runtime import pad, torch_engine
+from mitosis_core.methods.method import SegmentationNet
+from mitosis_core.runtime import pad, torch_engine, without_margin
 from mitosis_core.types import ProbabilityMap
 from train.config import TrainConfig
 from train.examples import Example
 from train.losses import concentric_loss
 from train.patches import Crops, Tissue, prepare
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # UInt8[B, 3, crop, crop] and labels UInt8[B, crop/s, crop/s]
 
 _WARMUP = 100
 _MINED_SCORE = 0.2  # a false detection on a training field is worth learning from above this
@@ -37,15 +40,15 @@ class Step:
 
 
 def fit_net(
-    net: nn.Module,
+    net: SegmentationNet,
     examples: Sequence[Example],
     config: TrainConfig,
     *,
     checkpoint: Path | None = None,
-    at_validation: Callable[[nn.Module, int], float | None] = lambda average, step: None,
+    at_validation: Callable[[SegmentationNet, int], float | None] = lambda average, step: None,
     report: Callable[[Step], None] = lambda step: None,
     device: torch.device | None = None,
-) -> nn.Module:
+) -> SegmentationNet:
     """Train `net` on the examples and return the running average of its weights.
 
     checkpoint: file that is written at every validation and resumed from when it exists.
@@ -55,6 +58,8 @@ def fit_net(
     device = device or torch.device("cpu")
     torch.manual_seed(config.seed)
     net = net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    for part in net.parts()[: config.frozen_stages]:
+        part.requires_grad_(False)
     average = copy.deepcopy(net).eval()
     optimiser = _optimiser(net, config)
     tissues = prepare(examples, config.um_per_px)
@@ -78,13 +83,16 @@ def fit_net(
 
 
 def _optimiser(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    encoder = [p for name, p in net.named_parameters() if name.startswith("encoder.")]
-    head = [p for name, p in net.named_parameters() if not name.startswith("encoder.")]
+    trained = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    encoder = [p for name, p in trained if name.startswith("encoder.")]
+    head = [p for name, p in trained if not name.startswith("encoder.")]
     groups = [{"params": encoder, "peak": config.lr}, {"params": head, "peak": config.lr_head}]
     return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
-def _batches(tissues: list[Tissue], config: TrainConfig, stride: int, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(
+    tissues: list[Tissue], config: TrainConfig, stride: int, step: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The batches from `step` on."""
     left = (config.steps - step) * config.batch
     crops = Crops(tissues, config, stride, left, offset=step * config.batch)
@@ -93,7 +101,7 @@ def _batches(tissues: list[Tissue], config: TrainConfig, stride: int, step: int)
 
 def _step(
     net: nn.Module,
-    batch: tuple[torch.Tensor, torch.Tensor],
+    batch: Batch,
     optimiser: torch.optim.Optimizer,
     config: TrainConfig,
     step: int,
@@ -109,7 +117,7 @@ def _step(
         logits = net(images)
     loss = concentric_loss(logits, labels, config.mitosis_weight)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
     return float(loss.detach())
@@ -124,13 +132,14 @@ def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
             kept.copy_(new)
 
 
-def mine(net: nn.Module, tissues: Sequence[Tissue], config: TrainConfig, device: torch.device) -> None:
+def mine(net: SegmentationNet, tissues: Sequence[Tissue], config: TrainConfig, device: torch.device) -> None:
     """Find the network's false detections on the images it learns from; they become hard negatives."""
     engine = torch_engine(copy.deepcopy(net), device)
     settings = BlobSettings(finder="peaks", binarize="fixed", threshold=_MINED_SCORE, min_area_um2=0.0, score="peak")
     stride = float(net.stride)
     for tissue in tissues:
-        found = find_blobs(ProbabilityMap(engine(pad(tissue.pixels)), (stride, stride), config.um_per_px), settings)
+        values = without_margin(engine(pad(tissue.pixels)), net.stride)
+        found = find_blobs(ProbabilityMap(values, (stride, stride), config.um_per_px), settings)
         extra = match(found.xy_px, tissue.mitoses_xy_px, _MATCH_UM / config.um_per_px, found.score).extra
         tissue.hard_xy_px = found.xy_px[extra]
 
@@ -139,7 +148,8 @@ def _save(path: Path, step: int, net: nn.Module, average: nn.Module,
           optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]) -> None:  # fmt: skip
     """Written beside and renamed, so that a crash leaves the previous checkpoint whole."""
     parts = {"step": step, "net": net.state_dict(), "average": average.state_dict(),
-             "optimiser": optimiser.state_dict(), "mined": [torch.from_numpy(t.hard_xy_px) for t in tissues]}  # fmt: skip
+             "optimiser": optimiser.state_dict(),
+             "mined": [torch.from_numpy(t.hard_xy_px) for t in tissues]}  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     torch.save(parts, beside)

@@ -94,15 +94,12 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         kind = str(rng.choice(self.kinds, p=self.shares))
         tissue, xy = self.places[kind][int(rng.integers(len(self.places[kind])))]
         centre = self._centre(tissue, xy, rng, wide=kind == "patch")
-        image, ignore, mask, points = self._window(tissue, centre)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**62)))
-            image, ignore, mask, points = self.transforms(image, ignore, mask, points)
-        return image.as_subclass(torch.Tensor), torch.from_numpy(self._labels(ignore, mask, points, tissue, rng))
+        image, mask, points = self._window(tissue, centre)
+        torch.default_generator.manual_seed(int(rng.integers(2**62)))  # v2 draws from the global generator
+        image, mask, points = self.transforms(image, mask, points)
+        return image.as_subclass(torch.Tensor), torch.from_numpy(self._labels(mask, points, tissue, rng))
 
-    def _centre(
-        self, tissue: Tissue, xy: Float32 | None, rng: np.random.Generator, *, wide: bool
-    ) -> tuple[int, int]:
+    def _centre(self, tissue: Tissue, xy: Float32 | None, rng: np.random.Generator, *, wide: bool) -> tuple[int, int]:
         """Where the crop goes. wide: half of the time so far off that the figure leaves the crop; if every patch
         showed its mitosis, the colours of its scanner would be enough to tell one."""
         height, width = tissue.pixels.shape[:2]
@@ -113,46 +110,44 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return round(float(xy[0] + shift[0])), round(float(xy[1] + shift[1]))
 
     def _window(self, tissue: Tissue, centre: tuple[int, int]) -> tuple[torch.Tensor, ...]:
-        """A square round `centre`, wide enough to be turned and shrunk; beyond the image it is ignored."""
+        """A square round `centre`, wide enough to be turned and shrunk: image, mask and centroids.
+
+        Beyond the image it is mirrored; there the mask is 255, else 1 on a given instance mask and 0.
+        """
         side = int(self.config.crop_px * 1.5) // 2 * 2
         left, top = centre[0] - side // 2, centre[1] - side // 2
         height, width = tissue.pixels.shape[:2]
         inside = (slice(max(0, top), min(height, top + side)), slice(max(0, left), min(width, left + side)))
         put = (slice(inside[0].start - top, inside[0].stop - top), slice(inside[1].start - left, inside[1].stop - left))
-        image = np.full((side, side, 3), 235, np.uint8)
-        ignore = np.full((1, side, side), IGNORED, np.uint8)
-        mask = np.zeros((1, side, side), np.uint8)
-        image[put], ignore[0][put] = tissue.pixels[inside], 0
-        if tissue.mask is not None:
-            mask[0][put] = mask_labels(tissue.mask[inside])
+        mask = np.full((1, side, side), IGNORED, np.uint8)
+        beyond = (put[0].start, side - put[0].stop, put[1].start, side - put[1].stop)
+        image = cv2.copyMakeBorder(tissue.pixels[inside], *beyond, cv2.BORDER_REFLECT_101)
+        mask[0][put] = 0 if tissue.mask is None else mask_labels(tissue.mask[inside])
+        # torchvision turns key points about a corner but mirrors them about a centre: half a pixel, far below a cell.
         points = tissue.mitoses_xy_px - np.array([left, top], np.float32)
         return (
             tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)),
-            tv_tensors.Mask(torch.from_numpy(ignore)),
             tv_tensors.Mask(torch.from_numpy(mask)),
             tv_tensors.KeyPoints(torch.from_numpy(points), canvas_size=(side, side)),
         )
 
-    def _labels(
-        self, ignore: torch.Tensor, mask: torch.Tensor, points: torch.Tensor, tissue: Tissue, rng: np.random.Generator
-    ) -> UInt8:
-        """Concentric labels on the network's own grid; the middle pixel of each cell stands for it."""
+    def _labels(self, mask: torch.Tensor, points: torch.Tensor, tissue: Tissue, rng: np.random.Generator) -> UInt8:
+        """Labels on the network's own grid; the middle pixel of each cell stands for it."""
         stride, config = self.stride, self.config
-        reviewed = (ignore[0, stride // 2 :: stride, stride // 2 :: stride] == 0).numpy().astype(np.uint8)
-        cells = ((points.numpy() + 0.5) / stride - 0.5).astype(np.float32)
+        cells = mask[0, stride // 2 :: stride, stride // 2 :: stride].numpy()
         if config.labels == "mask" and tissue.mask is not None:
-            labels = mask_labels(mask[0, stride // 2 :: stride, stride // 2 :: stride].numpy())
-            labels[reviewed == 0] = IGNORED
-            return labels
+            return np.ascontiguousarray(cells)
         variant = VARIANTS["random" if config.labels == "mask" else config.labels]
+        xy = ((points.numpy() + 0.5) / stride - 0.5).astype(np.float32)
         cell_um = stride * config.um_per_px
-        radii = [np.array(variant.draw(rng)) / cell_um for _ in cells]
-        return concentric_labels(reviewed.shape, cells, radii, reviewed=reviewed)
+        radii = [(inner / cell_um, outer / cell_um) for inner, outer in (variant.draw(rng) for _ in xy)]
+        return concentric_labels(cells.shape, xy, radii, reviewed=(cells != IGNORED).astype(np.uint8))
 
 
 def _statistics(tissues: Sequence[Tissue]) -> torch.Tensor:
     """Stain statistics of every image that is mostly tissue, [K, 2, 3]; fields count as often as the patches."""
-    fields, patches = [], []
+    fields: list[torch.Tensor] = []
+    patches: list[torch.Tensor] = []
     for tissue in tissues:
         if tissue.whole_field or tissue_fraction(tissue.pixels) > 0.6:
             sparse = torch.from_numpy(tissue.pixels[::4, ::4].copy()).permute(2, 0, 1)

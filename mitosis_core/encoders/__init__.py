@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
-
 from mitosis_core.encoders.efficientnet_lite import EfficientNetLite0, load_package
+from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.encoders.thin_resnet import ThinResNet50, load_onnx
 from mitosis_core.weights import find_weights
 
@@ -17,16 +16,16 @@ class Encoder:
     """build() gives a module with `channels` and `strides` whose forward takes RGB 0..255 to one map per stride."""
 
     title: str
-    build: Callable[[], nn.Module]
-    pretrain: Callable[[nn.Module], None]
+    build: Callable[[], EncoderNet]
+    pretrain: Callable[[EncoderNet], None]
 
 
-def _pretrain_thin_resnet50(net: nn.Module) -> None:
+def _pretrain_thin_resnet50(net: EncoderNet) -> None:
     assert isinstance(net, ThinResNet50)
     load_onnx(net, find_weights("thin_resnet50"))
 
 
-def _pretrain_efficientnet_lite0(net: nn.Module) -> None:
+def _pretrain_efficientnet_lite0(net: EncoderNet) -> None:
     assert isinstance(net, EfficientNetLite0)
     load_package(net, find_weights("efficientnet_lite0"))
 
@@ -37,7 +36,7 @@ ENCODERS: dict[str, Encoder] = {
 }
 
 
-def build_encoder(name: str, *, pretrained: bool) -> nn.Module:
+def build_encoder(name: str, *, pretrained: bool) -> EncoderNet:
     """Raises KeyError for an unknown name, UnusableModel when its weights cannot be had."""
     encoder = ENCODERS[name].build()
     if pretrained:

@@ -1,12 +1,16 @@
-"""EfficientNet-Lite0 up to stride 16 (Apache-2.0 weights): smallest encoder here, quick to run, slow to train on a CPU."""
+"""EfficientNet-Lite0 up to stride 16 (Apache-2.0 weights): the smallest encoder here, slow to train on a CPU."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from mitosis_core.encoders.encoder_net import EncoderNet
 
 # (repeats, kernel, stride, expansion, channels)
 _STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112))
@@ -46,11 +50,11 @@ class InvertedBottleneck(nn.Module):
         y = x
         if self.expand is not None and self.norm0 is not None:
             y = F.relu6(self.norm0(self.expand(y)))
-        y = self.norm2(self.project(F.relu6(self.norm1(self.depthwise(y)))))
+        y = cast(torch.Tensor, self.norm2(self.project(F.relu6(self.norm1(self.depthwise(y))))))
         return x + y if self.shortcut else y
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(EncoderNet):
     """[B, 3, H, W] RGB in 0..255 -> maps at strides 4, 8 and 16 with 24, 40 and 112 channels."""
 
     channels = (24, 40, 112)
@@ -68,6 +72,11 @@ class EfficientNetLite0(nn.Module):
             ends[stride] = len(blocks) - 1
         self.blocks = nn.ModuleList(blocks)
         self._ends = {ends[s] for s in self.strides}
+
+    def parts(self) -> list[nn.Module]:
+        ends = [0, *(end + 1 for end in sorted(self._ends))]
+        stages = [nn.Sequential(*self.blocks[start:end]) for start, end in itertools.pairwise(ends)]
+        return [nn.Sequential(self.stem, self.stem_norm), *stages]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         x = F.relu6(self.stem_norm(self.stem((x - _MEAN) / _STD)))
@@ -94,4 +103,3 @@ def load_package(net: EfficientNetLite0, path: Path) -> None:
         elif parts[0] in _TOP:
             state[".".join([_TOP[parts[0]], *parts[1:]])] = value
     net.load_state_dict(state)
-

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mitosis_core.encoders.encoder_net import EncoderNet
+
 # (blocks, inner width, outer width, stride) up to stride 16
 _STAGES = ((3, 32, 128, 1), (4, 64, 256, 2), (6, 128, 512, 2))
 _MEAN_RGB = (123.0, 117.0, 104.0)
@@ -32,7 +34,7 @@ class Bottleneck(nn.Module):
         return F.relu(y + (x if self.short is None else self.short(x)))
 
 
-class ThinResNet50(nn.Module):
+class ThinResNet50(EncoderNet):
     """[B, 3, H, W] RGB in 0..255 -> maps at strides 4, 8 and 16 with 128, 256 and 512 channels."""
 
     channels = (128, 256, 512)
@@ -40,7 +42,7 @@ class ThinResNet50(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(_MEAN_RGB).view(1, 3, 1, 1), persistent=False)
+        self.mean = nn.Buffer(torch.tensor(_MEAN_RGB).view(1, 3, 1, 1), persistent=False)
         self.stem = nn.Conv2d(3, 64, 7, 2, 3)
         stages, channels = [], 64
         for blocks, width, out, stride in _STAGES:
@@ -49,7 +51,10 @@ class ThinResNet50(nn.Module):
                 layers.append(Bottleneck(channels, width, out, stride if i == 0 else 1))
                 channels = out
             stages.append(nn.Sequential(*layers))
-        self.stages = nn.ModuleList(stages)
+        self.stages = nn.ModuleList(stages)  # each a Sequential of Bottlenecks
+
+    def parts(self) -> list[nn.Module]:
+        return [self.stem, *self.stages]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         x = F.relu(self.stem(x - self.mean))
@@ -71,13 +76,13 @@ def load_onnx(net: ThinResNet50, path: Path) -> None:
     convolutions = iter([node for node in graph.node if node.op_type == "Conv"])
     ours = [net.stem]
     for stage in net.stages:
-        for block in stage:
+        for block in stage.children():
+            assert isinstance(block, Bottleneck)
             ours += [c for c in (block.short, block.a, block.b, block.c) if c is not None]
     with torch.no_grad():
         for conv, node in zip(ours, convolutions, strict=False):
             weight, bias = values[node.input[1]], values[node.input[2]]
             if weight.shape != conv.weight.shape:
                 raise ValueError(f"{node.name}: {tuple(weight.shape)} does not fit {tuple(conv.weight.shape)}")
-            conv.weight.copy_(weight)
-            conv.bias.copy_(bias)
+            conv.load_state_dict({"weight": weight, "bias": bias})
         net.stem.weight.copy_(net.stem.weight.flip(1))  # the file wants BGR, we feed RGB

@@ -6,16 +6,20 @@ alignment without the cropping; inputs are multiples of 32.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.models import vgg16
 
+from mitosis_core.methods.method import SegmentationNet
+
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _POOL3, _POOL4 = 17, 24  # the ends of VGG's third and fourth block, in torchvision's numbering
 
 
-class FCNVGG16(nn.Module):
+class FCNVGG16(SegmentationNet):
     """[B, 3, H, W] RGB in 0..255 -> [B, 2, H, W] logits. finest: 32, 16 or 8, the stride before the upsampling."""
 
     stride = 1
@@ -25,8 +29,8 @@ class FCNVGG16(nn.Module):
         if finest not in (32, 16, 8):
             raise ValueError(f"finest must be 32, 16 or 8, not {finest}")
         self.finest = finest
-        self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.mean = nn.Buffer(255 * torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.std = nn.Buffer(255 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
         self.encoder = vgg16(weights=None).features
         self.fc6, self.fc7 = nn.Conv2d(512, 4096, 7, padding=3), nn.Conv2d(4096, 4096, 1)
         self.score = nn.Conv2d(4096, 2, 1)
@@ -34,8 +38,11 @@ class FCNVGG16(nn.Module):
         self.score_pool3 = nn.Conv2d(256, 2, 1) if finest <= 8 else None
         for head in (self.score, self.score_pool4, self.score_pool3):
             if head is not None:  # a new skip starts at zero: the finer network begins as the coarser one
-                nn.init.zeros_(head.weight)
-                nn.init.zeros_(head.bias)
+                head.load_state_dict({name: torch.zeros_like(value) for name, value in head.state_dict().items()})
+
+    def parts(self) -> list[nn.Module]:
+        ends = (0, 5, 10, _POOL3, _POOL4, len(self.encoder))
+        return [self.encoder[start:end] for start, end in itertools.pairwise(ends)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         size = x.shape[-2:]
@@ -59,8 +66,8 @@ class FCNVGG16(nn.Module):
 def load_imagenet(net: FCNVGG16, state: dict[str, torch.Tensor]) -> None:
     """Fill in torchvision's VGG-16: the convolutions, and its first two linear layers as fc6 and fc7."""
     net.encoder.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")})
-    with torch.no_grad():
-        net.fc6.weight.copy_(state["classifier.0.weight"].view(4096, 512, 7, 7))
-        net.fc6.bias.copy_(state["classifier.0.bias"])
-        net.fc7.weight.copy_(state["classifier.3.weight"].view(4096, 4096, 1, 1))
-        net.fc7.bias.copy_(state["classifier.3.bias"])
+    for layer, key, shape in (
+        (net.fc6, "classifier.0", (4096, 512, 7, 7)),
+        (net.fc7, "classifier.3", (4096, 4096, 1, 1)),
+    ):
+        layer.load_state_dict({"weight": state[f"{key}.weight"].view(shape), "bias": state[f"{key}.bias"]})

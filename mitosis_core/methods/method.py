@@ -8,14 +8,21 @@ from dataclasses import dataclass
 from torch import nn
 
 
+class SegmentationNet(nn.Module):
+    """forward: [B, 3, H, W] RGB in 0..255 -> [B, 2, H / stride, W / stride] logits (background, mitosis)."""
+
+    stride: int
+
+    def parts(self) -> list[nn.Module]:
+        """From the image on: what may be kept frozen while training, a part at a time."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Method:
-    """build(encoder name, pretrained) gives the network: RGB 0..255 [B, 3, H, W] -> logits [B, 2, H/s, W/s].
-
-    strides: pixels per cell of its answer, by encoder name ("" where it does not depend on it).
-    """
+    """build(encoder name, pretrained) gives the network; it raises KeyError for an encoder it does not know."""
 
     key: str
     title: str
     paper: str
-    build: Callable[[str, bool], nn.Module]
+    build: Callable[[str, bool], SegmentationNet]

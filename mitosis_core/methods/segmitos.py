@@ -6,45 +6,50 @@ FCN-8s fuse pool4 and pool3), but the answer stays at stride 4 where the post-pr
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from mitosis_core.encoders import build_encoder
+from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.methods.fcn_vgg16 import FCNVGG16, load_imagenet
-from mitosis_core.methods.method import Method
+from mitosis_core.methods.method import Method, SegmentationNet
 from mitosis_core.weights import find_weights
 
 PUBLISHED = {"vgg16-32s": 32, "vgg16-16s": 16, "vgg16-8s": 8}
 
 
-class LiteFCN(nn.Module):
+class LiteFCN(SegmentationNet):
     """[B, 3, H, W] RGB in 0..255, H and W multiples of 16 -> [B, 2, H/4, W/4] logits (background, mitosis)."""
 
     stride = 4
 
-    def __init__(self, encoder: nn.Module, width: int = 64) -> None:
+    def __init__(self, encoder: EncoderNet, width: int = 64) -> None:
         super().__init__()
         self.encoder = encoder
-        self.lateral = nn.ModuleList([nn.Conv2d(c, width, 1) for c in encoder.channels])  # type: ignore[attr-defined]
-        self.smooth = nn.ModuleList([nn.Conv2d(width, width, 3, 1, 1) for _ in encoder.channels])  # type: ignore[attr-defined]
+        self.lateral = nn.ModuleList([nn.Conv2d(c, width, 1) for c in encoder.channels])
+        self.smooth = nn.ModuleList([nn.Conv2d(width, width, 3, 1, 1) for _ in encoder.channels])
         self.classify = nn.Conv2d(width, 2, 1)
-        nn.init.zeros_(self.classify.weight)
-        with torch.no_grad():  # starts out answering "1 % mitosis everywhere", so that training does not begin with a shock
-            self.classify.bias.copy_(torch.tensor([2.3, -2.3]))
+        # Starts out answering "1 % mitosis everywhere", so that training does not begin with a shock.
+        self.classify.load_state_dict({"weight": torch.zeros(2, width, 1, 1), "bias": torch.tensor([2.3, -2.3])})
+
+    def parts(self) -> list[nn.Module]:
+        return self.encoder.parts()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         maps = self.encoder(x)
-        y: torch.Tensor | None = None
+        y = torch.zeros(())
         for features, lateral, smooth in zip(maps[::-1], self.lateral[::-1], self.smooth[::-1], strict=True):
             skip = lateral(features)
-            if y is not None:
+            if y.ndim:
                 skip = skip + F.interpolate(y, scale_factor=2.0, mode="nearest")
             y = F.relu(smooth(skip))
-        return self.classify(y)
+        return cast(torch.Tensor, self.classify(y))
 
 
-def build(encoder: str, pretrained: bool) -> nn.Module:
+def build(encoder: str, pretrained: bool) -> SegmentationNet:
     """The network of an encoder; "vgg16-32s", "vgg16-16s" and "vgg16-8s" are the published ones."""
     if encoder not in PUBLISHED:
         return LiteFCN(build_encoder(encoder, pretrained=pretrained))

@@ -47,7 +47,9 @@ def pretrained_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("pretrained_is_random")
 def test_fit_writes_a_version_that_detects(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
     # Long enough that something is found in every fold: a threshold cannot be chosen on nothing.
-    config = dataclasses.replace(quick, steps=24, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, validate_every=24, ema=0.5)
+    config = dataclasses.replace(
+        quick, steps=24, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, validate_every=24, ema=0.5
+    )
     out = tmp_path / "mine.safetensors"
     model = fit(drawn, [], config, out, work=tmp_path / "work")
     loaded = load_model(out)
@@ -94,7 +96,9 @@ def test_the_command_line_answers_bad_input_with_a_sentence(
     assert main([*common, "--annotations", str(table), "--steps", "0"]) == 2
     assert "steps must lie between" in capsys.readouterr().err
     empty = tmp_path / "empty.csv"
-    empty.write_text("image,slide,x_px,y_px,label,um_per_px\n" + f"{drawn[0].field.digest[:8]}.png,a,5,5,lookalike,0.25\n")
+    empty.write_text(
+        "image,slide,x_px,y_px,label,um_per_px\n" + f"{drawn[0].field.digest[:8]}.png,a,5,5,lookalike,0.25\n"
+    )
     assert main([*common, "--annotations", str(empty)]) == 2
     assert "no mitosis" in capsys.readouterr().err
 

@@ -1,0 +1,137 @@
+"""Leave-one-slide-out: how good is a version on a slide it has never seen?
+
+    python -m benchmarks.accuracy --annotations CSV --images DIR [--patches CSV] [--work DIR] [--jobs N] [--quick]
+
+For each slide in turn a version is trained on the others with `train.fit` as shipped: the step, the
+post-processing and the threshold are chosen by an inner leave-one-slide-out over the training slides. The held-out
+slide is then scored once, with the product's own `predict`. Trainings found in --work are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.record import cpu_name, write_result
+from mitosis_core import predict
+from mitosis_core.evaluation import ScoredField, evaluate
+from mitosis_core.model import Model
+from train.config import TrainConfig
+from train.evaluation import RADIUS_UM
+from train.examples import Example, read_examples, read_patches
+from train.fit import fit, plan, train_all
+from train.loop import Step
+
+QUICK = TrainConfig(steps=12, batch=4, validate_every=12, mine_every=0)
+
+
+def main() -> None:
+    given = _parser().parse_args()
+    fields = read_examples(given.annotations, given.images)
+    patches = read_patches(given.patches, given.patches.parent / "images") if given.patches else []
+    if given.quick:
+        fields, patches = _few(fields), patches[:40]
+    config = QUICK if given.quick else TrainConfig(seed=given.seed)
+    work = given.work or Path(tempfile.mkdtemp())
+    started = time.perf_counter()
+    slides = sorted({e.slide for e in fields})
+    plans = [plan([e for e in fields if e.slide != slide], patches, config, work) for slide in slides]
+    train_all([job for folds, final in plans for job in (*folds, final)], given.jobs, _report)
+    folds = [_fold(slide, fields, patches, config, work) for slide in slides]
+    scored = [field for fold in folds for field in fold[1]]
+    low, high = _interval(folds)
+    write_result(
+        "accuracy-quick" if given.quick else "accuracy",
+        {
+            "folds": [row for row, _ in folds],
+            "mean_f1": sum(row["f1"] for row, _ in folds) / len(folds),
+            "low": low,
+            "high": high,
+            "pooled_f1": evaluate(scored, RADIUS_UM).scores.f1,
+            "protocol": f"leave one slide out, one-to-one within {RADIUS_UM:g} µm; step, post-processing and threshold "
+            "by an inner leave-one-slide-out over the training slides; interval: bootstrap over fields within slides",
+            "config": dataclasses.asdict(config),
+            "patches": len(patches),
+            "minutes": (time.perf_counter() - started) / 60,
+            "machine": f"{cpu_name()}, {platform.system()}",
+        },
+    )
+
+
+def _fold(
+    slide: str, fields: list[Example], patches: list[Example], config: TrainConfig, work: Path
+) -> tuple[dict[str, Any], list[ScoredField]]:
+    """Train without `slide`, score on it: its row of the table, and its fields with the accepted detections."""
+    training = [e for e in fields if e.slide != slide]
+    out = work / f"without-{slide}.safetensors"
+    model = fit(training, patches, config, out, work=work)
+    held_out = [_score(e, model) for e in fields if e.slide == slide]
+    result = evaluate(held_out, RADIUS_UM, threshold=model.threshold)
+    row = {
+        "slide": slide,
+        "fields": len(held_out),
+        "mitoses": sum(len(f.true_xy_px) for f in held_out),
+        "precision": result.scores.precision,
+        "recall": result.scores.recall,
+        "f1": result.scores.f1,
+        "fp_per_mm2": result.fp_per_mm2,
+        "ap": result.average_precision,
+        "threshold": model.threshold,
+        "f1_at_best_threshold": float(result.curve.f1.max()) if len(result.curve.f1) else 0.0,
+        "step": model.card.training["step kept"],
+        "f1_inner": model.card.scores["validation"]["f1_by_slide"],
+    }
+    print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+    accepted = [dataclasses.replace(f, detections=f.detections.above(model.threshold)) for f in held_out]
+    return row, accepted
+
+
+def _score(example: Example, model: Model) -> ScoredField:
+    found = predict(example.field, model, device="cpu").candidates
+    return ScoredField(example.field.name, example.slide, found, example.mitoses_xy_px, example.um_per_px,
+                       example.field.area_mm2)  # fmt: skip
+
+
+def _interval(folds: list[tuple[dict[str, Any], list[ScoredField]]]) -> tuple[float, float]:
+    """95 % bootstrap of the mean F1: fields drawn again within each slide (three slides are too few to draw)."""
+    rng = np.random.default_rng(0)
+    means = np.zeros(2000)
+    for _, fields in folds:
+        rows = evaluate(fields, RADIUS_UM).fields
+        counts = np.array([[r.scores.tp, r.scores.fp, r.scores.fn] for r in rows])
+        tp, fp, fn = counts[rng.integers(len(counts), size=(2000, len(counts)))].sum(axis=1).T
+        means += 2 * tp / np.maximum(2 * tp + fp + fn, 1) / len(folds)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def _few(fields: list[Example]) -> list[Example]:
+    """One field per slide."""
+    return list({e.slide: e for e in fields}.values())
+
+
+def _report(title: str, step: Step) -> None:
+    if step.step % 100 == 0:
+        print(f"{title}: step {step.step}, loss {step.loss:.4f}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--annotations", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--patches", type=Path)
+    parser.add_argument("--work", type=Path, help="folder of the trainings (default: a new temporary one)")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="the same path on one field per slide and a few steps")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

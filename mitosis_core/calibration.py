@@ -1,0 +1,55 @@
+"""Scores that mean the same in every field.
+
+On the tissue of an unknown laboratory a network may answer higher or lower everywhere: on its mitoses and on its
+ordinary nuclei alike. What nearly all of a field is not mitosis tells by how much. The level of a field is the
+logit below which a fixed share of its map lies (far more than its mitoses could cover); it is moved to one
+reference, and with it every score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mitosis_core.types import Float32, ProbabilityMap
+
+_SMALLEST = 1e-6  # probabilities closer to 0 or 1 than this are all the same
+_WEIGHT_MM2 = 0.02  # a field of this size counts as much as the reference; a whole HPF has 0.2 to 0.3
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """share: of the map, in (0, 1), that lies below the level. reference: logit every field's level is moved to."""
+
+    share: float
+    reference: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share must lie between 0 and 1, not {self.share}")
+
+
+def level(found: ProbabilityMap, share: float) -> float:
+    """The logit that `share` of the cells do not exceed."""
+    return float(np.quantile(_logit(found.values), share))
+
+
+def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> ProbabilityMap:
+    """The map with its level at the reference; unchanged without a calibration.
+
+    A small field says little about its tissue (one mitosis may fill it), so it is moved less.
+    """
+    if calibration is None:
+        return found
+    logits = _logit(found.values)
+    area_mm2 = found.values.size * found.cell_area_um2 / 1e6
+    own = np.float32(np.quantile(logits, calibration.share))
+    shift = (calibration.reference - own) * area_mm2 / (area_mm2 + _WEIGHT_MM2)
+    values = 1.0 / (1.0 + np.exp(-(logits + np.float32(shift))))
+    return ProbabilityMap(values.astype(np.float32), found.cell_px, found.um_per_px)
+
+
+def _logit(values: Float32) -> Float32:
+    kept = np.clip(values, _SMALLEST, 1 - _SMALLEST)
+    return np.asarray(np.log(kept / (1 - kept)), np.float32)

@@ -1,0 +1,102 @@
+"""The field viewer as Streamlit sees it: a component of plain JavaScript, fed by the contract in docs/viewer.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from mitosis_core.types import Detections, Field, ProbabilityMap
+from pages.shared.actions import Tally
+from pages.shared.viewer.images import publish_field, publish_heat
+from pages.shared.viewer.routes import image_url
+
+RING_UM = 8.0  # clears a mitotic figure: the ring never lies on the cell it marks
+MITOSIS = {"id": "mitosis", "label": "Mitosis", "color": "#3df5ff", "dash": ""}
+
+_HERE = Path(__file__).parent
+# One module of three files; the leading comment keeps Streamlit from taking the text for a path.
+_JS = "// the field viewer\n" + "\n".join(
+    (_HERE / name).read_text(encoding="utf-8") for name in ("stage.js", "gallery.js", "viewer.js")
+)
+_component = st.components.v2.component(
+    "concentric_viewer", js=_JS, css=(_HERE / "viewer.css").read_text(encoding="utf-8")
+)
+
+
+def viewer_data(
+    field: Field,
+    candidates: Detections,
+    tally: Tally,
+    *,
+    user: str,
+    score: float,
+    default_score: float,
+    heat: ProbabilityMap | None = None,
+    coming: tuple[Field, ...] = (),
+) -> dict[str, Any]:
+    """What the viewer shows, as JSON. coming: the fields likely to be looked at next, fetched ahead.
+
+    The same arguments give the same data, so that a rerun sends nothing new.
+    """
+    return {
+        "field": f"{field.digest}@{field.um_per_px}",
+        "user": user,
+        "editable": False,
+        "image": {
+            "url": image_url(publish_field(field), user),
+            "width": field.width_px,
+            "height": field.height_px,
+            "radius": RING_UM / field.um_per_px if field.um_per_px else 32.0,
+        },
+        "um_per_px": field.um_per_px,
+        "heat": _heat(heat, user) if heat is not None else None,
+        "prefetch": [image_url(publish_field(one), user) for one in coming],
+        "classes": [MITOSIS],
+        "points": _points(candidates),
+        "rev": 0,
+        "score": {"value": score, "default": default_score},
+        "count": {
+            "per_mm2": 1 / tally.area_mm2,
+            "per_10_hpf": 10 / tally.hpf,
+            "note": f"Carried over from {tally.area_mm2:.3f} mm², {tally.hpf:.1f} HPF of "
+            f"{tally.field_diameter_mm:.2f} mm: one field is a small sample.",
+        },
+    }
+
+
+def show_viewer(data: dict[str, Any], *, key: str, on_score: Callable[[], None]) -> None:
+    """Mount the viewer. on_score: called when the user has moved the score slider, see chosen_score."""
+    _component(key=key, data=data, on_score_change=on_score)
+
+
+def chosen_score(key: str) -> float | None:
+    """Where the slider of a mounted viewer stands; None before the user touched it. Anything odd counts as None."""
+    value = st.session_state.get(key, {}).get("score")
+    return min(1.0, max(0.0, float(value))) if isinstance(value, int | float) else None
+
+
+def _points(found: Detections) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"c{place}",
+            "x": round(float(x), 2),
+            "y": round(float(y), 2),
+            "cls": MITOSIS["id"],
+            "src": "model",
+            "score": float(score),
+        }
+        for place, ((x, y), score) in enumerate(zip(found.xy_px, found.score, strict=True))
+    ]
+
+
+def _heat(heat: ProbabilityMap, user: str) -> dict[str, Any]:
+    rows, columns = heat.values.shape
+    # The map may reach beyond the field, where the image was padded; the viewer cuts it off at the edge.
+    return {
+        "url": image_url(publish_heat(heat), user),
+        "width": columns * heat.cell_px[0],
+        "height": rows * heat.cell_px[1],
+    }
