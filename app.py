@@ -1,10 +1,18 @@
-"""Concentric: `streamlit run app.py`. The server imports this file; every browser session runs it as a script."""
+"""Concentric: the server with its routes, and the list of pages. Start it with `streamlit run app.py`."""
 
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-if __name__ == "__main__":
+from pages.shared.shell import say_it_went_wrong
+from pages.shared.viewer.routes import ROUTES
+
+app = st.App(__file__, routes=ROUTES, on_script_error=say_it_went_wrong)
+
+
+def main() -> None:
+    """Run by Streamlit for every session; the pages do the rest."""
     st.navigation(
         [
             st.Page("pages/detect.py", title="Detect", icon=":material/adjust:", default=True),
@@ -12,8 +20,7 @@ if __name__ == "__main__":
         ],
         position="top",
     ).run()
-else:
-    from pages.shared.shell import say_it_went_wrong
-    from pages.shared.viewer.routes import ROUTES
 
-    app = st.App(__file__, routes=ROUTES, on_script_error=say_it_went_wrong)
+
+if get_script_run_ctx(suppress_warning=True) is not None:
+    main()

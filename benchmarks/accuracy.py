@@ -29,7 +29,7 @@ from train.examples import Example, read_examples, read_patches
 from train.fit import fit, plan, train_all
 from train.loop import Step
 
-QUICK = TrainConfig(steps=12, batch=4, validate_every=12, mine_every=0)
+QUICK = TrainConfig(steps=12, batch=4, validate_every=12, mine_every=0, members=1)
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     started = time.perf_counter()
     slides = sorted({e.slide for e in fields})
     plans = [plan([e for e in fields if e.slide != slide], patches, config, work) for slide in slides]
-    train_all([job for folds, final in plans for job in (*folds, final)], given.jobs, _report)
+    train_all([job for folds, final in plans for ms in (*folds, final) for job in ms], given.jobs, _report)
     folds = [_fold(slide, fields, patches, config, work) for slide in slides]
     scored = [field for fold in folds for field in fold[1]]
     low, high = _interval(folds)

@@ -32,7 +32,7 @@ class Calibration:
 
 def level(found: ProbabilityMap, share: float) -> float:
     """The logit that `share` of the cells do not exceed."""
-    return float(np.quantile(_logit(found.values), share))
+    return float(np.quantile(logit(found.values), share))
 
 
 def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> ProbabilityMap:
@@ -42,7 +42,7 @@ def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> Probabi
     """
     if calibration is None:
         return found
-    logits = _logit(found.values)
+    logits = logit(found.values)
     area_mm2 = found.values.size * found.cell_area_um2 / 1e6
     own = np.float32(np.quantile(logits, calibration.share))
     shift = (calibration.reference - own) * area_mm2 / (area_mm2 + _WEIGHT_MM2)
@@ -50,6 +50,7 @@ def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> Probabi
     return ProbabilityMap(values.astype(np.float32), found.cell_px, found.um_per_px)
 
 
-def _logit(values: Float32) -> Float32:
+def logit(values: Float32) -> Float32:
+    """log(p / (1 - p)), finite also where a probability has run into 0 or 1."""
     kept = np.clip(values, _SMALLEST, 1 - _SMALLEST)
     return np.asarray(np.log(kept / (1 - kept)), np.float32)

@@ -33,6 +33,7 @@ class ModelCard:
     encoder: str
     um_per_px: float
     stride: int
+    members: int
     threshold: float
     blobs: BlobSettings
     calibration: Calibration | None
@@ -84,11 +85,13 @@ class Model:
         from safetensors.torch import load_file
 
         from mitosis_core.methods import METHODS
+        from mitosis_core.methods.ensemble import Ensemble
 
         if self.card.method not in METHODS:
             raise UnusableModel(f"{self.version} was made by the method “{self.card.method}”, which is not known here.")
         try:
-            net = METHODS[self.card.method].build(self.card.encoder, False)
+            build = METHODS[self.card.method].build
+            net = Ensemble([build(self.card.encoder, False) for _ in range(self.card.members)])
             net.load_state_dict({name: value.float() for name, value in load_file(self.weights).items()})
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise UnusableModel(f"The weights of {self.version} do not fit its model card ({error}).") from error

@@ -60,13 +60,11 @@ def probability_map(
     """
     assert field.um_per_px is not None, "checked by predict"
     pixels, (step_x, step_y) = resample(field.pixels, field.um_per_px, um_per_px)
-    height, width = pixels.shape[:2]
+    shape = pixels.shape[:2]
     pixels = pad(standardise(pixels, stain_profile(field.pixels)))
     whole = pixels.shape[0] * pixels.shape[1] <= WHOLE_FIELD_PX
     values = run(pixels) if whole else _tiled(pixels, run, stride, report)
-    rows, columns = -(-height // stride), -(-width // stride)
-    inner = np.ascontiguousarray(without_margin(values, stride)[:rows, :columns])
-    return ProbabilityMap(inner, (stride * step_x, stride * step_y), field.um_per_px)
+    return ProbabilityMap(without_margin(values, stride, shape), (stride * step_x, stride * step_y), field.um_per_px)
 
 
 def _tiled(pixels: UInt8, run: Engine, stride: int, report: Progress) -> Float32:

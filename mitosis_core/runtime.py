@@ -42,10 +42,10 @@ def pad(pixels: UInt8) -> UInt8:
     )
 
 
-def without_margin(values: Float32, stride: int) -> Float32:
-    """The map of a padded field without the cells of its left and upper margin, [h, w] -> a view of it."""
-    margin = MULTIPLE_PX // stride
-    return values[margin:, margin:]
+def without_margin(values: Float32, stride: int, shape: tuple[int, int]) -> Float32:
+    """The map of a padded field -> that of the field itself, of `shape` (height, width) in pixels."""
+    margin, rows, columns = MULTIPLE_PX // stride, -(-shape[0] // stride), -(-shape[1] // stride)
+    return np.ascontiguousarray(values[margin : margin + rows, margin : margin + columns])
 
 
 def describe_device(device: str = "auto") -> str:

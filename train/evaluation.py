@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from mitosis_core.blobs import BlobSettings, find_blobs
-from mitosis_core.calibration import Calibration, calibrate, level
+from mitosis_core.calibration import Calibration, calibrate, level, logit
 from mitosis_core.evaluation import ScoredField, best_threshold, threshold_curve
 from mitosis_core.matching import Scores
 from mitosis_core.methods import METHODS
@@ -65,16 +66,22 @@ def scored_fields(maps: Sequence[ProbabilityMap], fields: Sequence[Example], blo
     ]  # fmt: skip
 
 
-def choose(folds: Sequence[tuple[Sequence[Example], dict[int, Path]]], config: TrainConfig) -> Choice:
+Fold = tuple[Sequence[Example], list[dict[int, Path]]]  # held-out fields; for each member its snapshots by step
+
+
+def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     """Choose on held-out fields only.
 
-    folds: for each, its held-out fields and the snapshots (step -> file) of the network trained without them.
+    folds: for each, its held-out fields and the snapshots of the networks trained without them.
     The step has the highest average precision, then calibration, post-processing and threshold the highest F1,
     each pooled over all folds, so that one setting serves every slide. Raises UnusableData when nothing is found.
     """
     fields = [example for held, _ in folds for example in held]
-    steps = sorted(set.intersection(*(set(files) for _, files in folds)))
-    maps = {step: [m for held, files in folds for m in held_out_maps(files[step], held, config)] for step in steps}
+    steps = sorted(set.intersection(*(set(files) for _, members in folds for files in members)))
+    maps = {
+        step: [m for held, members in folds for m in _together([f[step] for f in members], held, config)]
+        for step in steps
+    }
     precision = {step: _average_precision(maps[step], fields) for step in steps}
     step = max(steps, key=lambda s: precision[s])
     found = [
@@ -112,6 +119,16 @@ def _average_precision(maps: Sequence[ProbabilityMap], fields: Sequence[Example]
 
 
 _RANKING = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.05, min_area_um2=0.0)
+
+
+def _together(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[ProbabilityMap]:
+    """The maps of several snapshots as one: the mean of their logits, as mitosis_core.methods.ensemble has it."""
+    by_member = [held_out_maps(file, fields, config) for file in files]
+    maps = []
+    for same_field in zip(*by_member, strict=True):
+        mean = np.mean([logit(m.values) for m in same_field], axis=0)
+        maps.append(dataclasses.replace(same_field[0], values=(1 / (1 + np.exp(-mean))).astype(np.float32)))
+    return maps
 
 
 def held_out_maps(snapshot: Path, fields: Sequence[Example], config: TrainConfig) -> list[ProbabilityMap]:

@@ -17,6 +17,7 @@ import torch
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.methods import METHODS
+from mitosis_core.methods.ensemble import Ensemble
 from mitosis_core.methods.method import SegmentationNet
 from mitosis_core.model import Model, ModelCard, save_model
 from train.config import TrainConfig
@@ -78,25 +79,28 @@ def fit(
     Raises UnusableData when there is no mitosis or a single slide.
     """
     folds, final = plan(fields, patches, config, work)
-    train_all([*folds, final], jobs, report)
-    choice = choose([(job.held_out, snapshots(job)) for job in folds], config)
-    net = load_snapshot(snapshots(final)[choice.step], config)
+    train_all([job for members in (*folds, final) for job in members], jobs, report)
+    choice = choose([(members[0].held_out, [snapshots(job) for job in members]) for members in folds], config)
+    net = Ensemble([load_snapshot(snapshots(job)[choice.step], config) for job in final])
     return save_model(net, _card(out.stem, fields, patches, config, choice, facts or {}), out)
 
 
 def plan(
     fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path
-) -> tuple[list[Job], Job]:
-    """The networks a version needs: one per fold, and the one that is kept, on all slides."""
-    folds = [_job(f"fold {'+'.join(g)}", fields, patches, set(g), config, work) for g in folds_by_slide(fields)]
-    return folds, Job("all slides", (*fields, *patches), (), config, work)
+) -> tuple[list[list[Job]], list[Job]]:
+    """The networks a version needs: the members of every fold, and those that are kept, on all slides."""
+    folds = [_jobs(f"without {'+'.join(g)}", fields, patches, set(g), config, work) for g in folds_by_slide(fields)]
+    return folds, _jobs("all slides", fields, patches, set(), config, work)
 
 
-def _job(
+def _jobs(
     title: str, fields: Sequence[Example], patches: Sequence[Example], held: set[str], config: TrainConfig, work: Path
-) -> Job:
+) -> list[Job]:
+    """One job per member: the same data, another seed."""
     train = (*(e for e in fields if e.slide not in held), *(p for p in patches if p.slide not in held))
-    return Job(title, train, tuple(e for e in fields if e.slide in held), config, work)
+    held_out = tuple(e for e in fields if e.slide in held)
+    configs = [dataclasses.replace(config, members=1, seed=config.seed + i) for i in range(config.members)]
+    return [Job(f"{title}, member {i + 1}", train, held_out, c, work) for i, c in enumerate(configs)]
 
 
 def train_all(todo: Sequence[Job], jobs: int, report: Report) -> None:
@@ -167,6 +171,7 @@ def _card(
         encoder=config.encoder,
         um_per_px=config.um_per_px,
         stride=net.stride,
+        members=config.members,
         threshold=round(choice.threshold, 4),
         blobs=choice.blobs,
         calibration=choice.calibration,

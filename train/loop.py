@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -133,15 +134,15 @@ def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
 
 
 def mine(net: SegmentationNet, tissues: Sequence[Tissue], config: TrainConfig, device: torch.device) -> None:
-    """Find the network's false detections on the images it learns from; they become hard negatives."""
+    """Find the network's false detections on the fields it learns from; they become hard negatives."""
     engine = torch_engine(copy.deepcopy(net), device)
     settings = BlobSettings(finder="peaks", binarize="fixed", threshold=_MINED_SCORE, min_area_um2=0.0, score="peak")
     stride = float(net.stride)
-    for tissue in tissues:
-        values = without_margin(engine(pad(tissue.pixels)), net.stride)
+    for tissue in (t for t in tissues if t.whole_field):
+        values = without_margin(engine(pad(tissue.pixels)), net.stride, tissue.pixels.shape[:2])
         found = find_blobs(ProbabilityMap(values, (stride, stride), config.um_per_px), settings)
         extra = match(found.xy_px, tissue.mitoses_xy_px, _MATCH_UM / config.um_per_px, found.score).extra
-        tissue.hard_xy_px = found.xy_px[extra]
+        tissue.hard_xy_px = np.clip(found.xy_px[extra], 0, np.array(tissue.pixels.shape[1::-1]) - 1).astype(np.float32)
 
 
 def _save(path: Path, step: int, net: nn.Module, average: nn.Module,

@@ -19,6 +19,8 @@ from train.config import TrainConfig
 from train.examples import Example
 from train.labels import IGNORED, VARIANTS, concentric_labels, mask_labels
 
+_PASTED_UM = 7.0  # radius of the piece of a patch that is set into a field: a cell and a little round it
+
 
 @dataclass(eq=False)
 class Tissue:
@@ -76,11 +78,14 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             "mitosis": [(t, xy) for t in fields for xy in t.mitoses_xy_px],
             "patch": [(t, t.mitoses_xy_px[0]) for t in tissues if not t.whole_field],
             "lookalike": [(t, xy) for t in fields for xy in t.lookalikes_xy_px],
-            "hard": [(t, xy) for t in tissues for xy in t.hard_xy_px],
+            "hard": [(t, xy) for t in fields for xy in t.hard_xy_px],
             "anywhere": [(t, None) for t in fields],
         }
         shares = {"mitosis": config.share_mitosis, "patch": config.share_patch, "lookalike": config.share_lookalike,
                   "hard": config.share_hard, "anywhere": config.share_anywhere}  # fmt: skip
+        # Few hard negatives are mostly doubtful cells: none is shown more often than a mitosis of a field is.
+        usual = config.share_mitosis / max(1, len(self.places["mitosis"]))
+        shares["hard"] = min(shares["hard"], usual * len(self.places["hard"]))
         present = {kind: share for kind, share in shares.items() if self.places[kind] and share > 0}
         self.kinds = list(present)
         self.shares = np.array(list(present.values())) / sum(present.values())
@@ -92,24 +97,54 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng((self.config.seed, index + self.offset))
         kind = str(rng.choice(self.kinds, p=self.shares))
-        tissue, xy = self.places[kind][int(rng.integers(len(self.places[kind])))]
-        centre = self._centre(tissue, xy, rng, wide=kind == "patch")
-        image, mask, points = self._window(tissue, centre)
+        tissue, xy = self._draw("anywhere" if kind == "patch" else kind, rng)
+        image, mask, points = self._window(tissue, self._centre(tissue, xy, rng))
+        if kind == "patch":
+            points = self._paste(image, points, *self._draw(kind, rng), rng)
         torch.default_generator.manual_seed(int(rng.integers(2**62)))  # v2 draws from the global generator
-        image, mask, points = self.transforms(image, mask, points)
-        return image.as_subclass(torch.Tensor), torch.from_numpy(self._labels(mask, points, tissue, rng))
+        side = image.shape[0]
+        turned, mask, points = self.transforms(
+            tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)),
+            tv_tensors.Mask(torch.from_numpy(mask)[None]),
+            tv_tensors.KeyPoints(torch.from_numpy(points), canvas_size=(side, side)),
+        )
+        return turned.as_subclass(torch.Tensor), torch.from_numpy(self._labels(mask, points, tissue, rng))
 
-    def _centre(self, tissue: Tissue, xy: Float32 | None, rng: np.random.Generator, *, wide: bool) -> tuple[int, int]:
-        """Where the crop goes. wide: half of the time so far off that the figure leaves the crop; if every patch
-        showed its mitosis, the colours of its scanner would be enough to tell one."""
+    def _draw(self, kind: str, rng: np.random.Generator) -> tuple[Tissue, Float32 | None]:
+        return self.places[kind][int(rng.integers(len(self.places[kind])))]
+
+    def _centre(self, tissue: Tissue, xy: Float32 | None, rng: np.random.Generator) -> tuple[int, int]:
         height, width = tissue.pixels.shape[:2]
         if xy is None:
             return int(rng.integers(width)), int(rng.integers(height))
-        reach = 0.65 if wide and rng.random() < 0.5 else 0.3
-        shift = rng.uniform(-reach, reach, 2) * self.config.crop_px
+        shift = rng.uniform(-0.3, 0.3, 2) * self.config.crop_px
         return round(float(xy[0] + shift[0])), round(float(xy[1] + shift[1]))
 
-    def _window(self, tissue: Tissue, centre: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+    def _paste(
+        self, image: UInt8, points: Float32, patch: Tissue, xy: Float32 | None, rng: np.random.Generator
+    ) -> Float32:
+        """Set a round piece of a patch into the tissue of a field: its mitosis, or as often a place beside it.
+
+        If crops of patches were shown as they are, nearly all with a mitosis, the look of another scanner would be
+        enough to tell one; and a seam must say nothing either. Returns the centroids with the new one, if any.
+        """
+        assert xy is not None, "patches have their figure at a known place"
+        radius = round(_PASTED_UM / self.config.um_per_px)
+        figure = bool(rng.random() < 0.5)
+        angle, distance = rng.uniform(0, 2 * np.pi), 0.0 if figure else 1.3 * radius
+        cut = (float(xy[0] + distance * np.cos(angle)), float(xy[1] + distance * np.sin(angle)))
+        reach = 0.3 * self.config.crop_px
+        place = np.rint(image.shape[0] / 2 + rng.uniform(-reach, reach, 2)).astype(int)
+        rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+        share = np.clip((radius - np.hypot(rows, columns)) / 4, 0, 1)[..., None]  # feathered over 4 px
+        there = np.s_[place[1] - radius : place[1] + radius + 1, place[0] - radius : place[0] + radius + 1]
+        piece = cv2.getRectSubPix(patch.pixels, (2 * radius + 1, 2 * radius + 1), cut)
+        image[there] = np.rint(share * piece + (1 - share) * image[there]).astype(np.uint8)
+        apart = np.hypot(*(points - place).T) > 1.5 * radius if len(points) else np.zeros(0, bool)
+        kept = points[apart]
+        return np.vstack([kept, place]).astype(np.float32) if figure else kept
+
+    def _window(self, tissue: Tissue, centre: tuple[int, int]) -> tuple[UInt8, UInt8, Float32]:
         """A square round `centre`, wide enough to be turned and shrunk: image, mask and centroids.
 
         Beyond the image it is mirrored; there the mask is 255, else 1 on a given instance mask and 0.
@@ -119,17 +154,12 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         height, width = tissue.pixels.shape[:2]
         inside = (slice(max(0, top), min(height, top + side)), slice(max(0, left), min(width, left + side)))
         put = (slice(inside[0].start - top, inside[0].stop - top), slice(inside[1].start - left, inside[1].stop - left))
-        mask = np.full((1, side, side), IGNORED, np.uint8)
+        mask = np.full((side, side), IGNORED, np.uint8)
         beyond = (put[0].start, side - put[0].stop, put[1].start, side - put[1].stop)
         image = cv2.copyMakeBorder(tissue.pixels[inside], *beyond, cv2.BORDER_REFLECT_101)
-        mask[0][put] = 0 if tissue.mask is None else mask_labels(tissue.mask[inside])
+        mask[put] = 0 if tissue.mask is None else mask_labels(tissue.mask[inside])
         # torchvision turns key points about a corner but mirrors them about a centre: half a pixel, far below a cell.
-        points = tissue.mitoses_xy_px - np.array([left, top], np.float32)
-        return (
-            tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)),
-            tv_tensors.Mask(torch.from_numpy(mask)),
-            tv_tensors.KeyPoints(torch.from_numpy(points), canvas_size=(side, side)),
-        )
+        return image, mask, (tissue.mitoses_xy_px - np.array([left, top])).astype(np.float32)
 
     def _labels(self, mask: torch.Tensor, points: torch.Tensor, tissue: Tissue, rng: np.random.Generator) -> UInt8:
         """Labels on the network's own grid; the middle pixel of each cell stands for it."""

@@ -108,13 +108,13 @@ class PredictionCache:
 
 def predict(field: Field, model: Model, *, device: str, progress: Callable[[float], None]) -> Prediction:
     # Imported here: the first import of the network's libraries takes seconds, and an empty page needs none of it.
-    from mitosis_core.predict import predict as run
+    from mitosis_core.prediction import predict as run
 
     return run(field, model, device=device, progress=progress)
 
 
 def describe_device(device: str = "auto") -> str:
-    from mitosis_core.predict import describe_device as describe
+    from mitosis_core.prediction import describe_device as describe
 
     return describe(device)
 
@@ -236,9 +236,7 @@ def table(
 
 def detections_csv(analyses: Iterable[Analysis], score: float | None = None) -> bytes:
     """All detections as `image,x_px,y_px,score,area_um2,model`, UTF-8."""
-    rows = [
-        ImageDetections(one.name, one.prediction.version, one.found(score)) for one in analyses if one.prediction
-    ]
+    rows = [ImageDetections(one.name, one.prediction.version, one.found(score)) for one in analyses if one.prediction]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "detections.csv"
         write_detections(path, rows)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.shared.actions import PredictionCache, describe_device
+from pages.shared.actions import Analysis, PredictionCache, describe_device, open_sample
 
 
 @st.cache_resource(show_spinner=False)
@@ -19,3 +19,9 @@ def predictions() -> PredictionCache:
 def device_name(device: str = "auto") -> str:
     """What the analysis runs on, in words."""
     return describe_device(device)
+
+
+@st.cache_resource(show_spinner="Drawing a sample field…")
+def sample() -> Analysis:
+    """The field that the program draws itself."""
+    return open_sample()

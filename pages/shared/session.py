@@ -12,6 +12,7 @@ UPLOADS = "uploads"  # the file uploader's own key
 FIELD = "field"  # name of the field on show
 SCORE = "score"  # lowest score that counts; absent: the version's threshold
 SCALE = "um_per_px"  # µm/px the user gave for files that do not say
+SCANNER = "scanner"
 SAMPLE = "sample"
 DIAMETER = "field_diameter_mm"
 VERSION = "version"
@@ -34,6 +35,16 @@ def opened() -> dict[str, Analysis]:
 def score() -> float | None:
     value: float | None = st.session_state.get(SCORE)
     return value
+
+
+def keep_score(value: float | None) -> None:
+    """Let this score be the lowest that counts, in every field."""
+    if value is not None:
+        st.session_state[SCORE] = value
+
+
+def show_sample() -> None:
+    st.session_state[SAMPLE] = True
 
 
 def um_per_px() -> float | None:

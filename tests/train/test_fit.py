@@ -48,7 +48,7 @@ def pretrained_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fit_writes_a_version_that_detects(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
     # Long enough that something is found in every fold: a threshold cannot be chosen on nothing.
     config = dataclasses.replace(
-        quick, steps=24, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, validate_every=24, ema=0.5
+        quick, steps=24, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, validate_every=24, ema=0.5, members=2
     )
     out = tmp_path / "mine.safetensors"
     model = fit(drawn, [], config, out, work=tmp_path / "work")
@@ -59,11 +59,12 @@ def test_fit_writes_a_version_that_detects(drawn: list[Example], quick: TrainCon
     assert card.split["held out in turn"] == [["slide0"], ["slide1"]]
     assert 0 < card.threshold < 1 and card.training["step kept"] == 24
     assert predict(drawn[0].field, loaded, device="cpu").version == "mine"
+    single = dataclasses.replace(config, members=1)
     # A second call trains nothing anew.
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.pt")}
     fit(drawn, [], config, out, work=tmp_path / "work")
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.pt")} == before
-    assert snapshots(Job("x", tuple(drawn), (), config, tmp_path / "work")).keys() == {24}
+    assert snapshots(Job("x", tuple(drawn), (), single, tmp_path / "work")).keys() == {24}
 
 
 def write_set(folder: Path, examples: list[Example]) -> Path:

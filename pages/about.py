@@ -1,0 +1,44 @@
+"""About: what the program does, whose work it stands on, and what it is not."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.shared.shell import open_page
+
+open_page("About")
+st.markdown(
+    """
+# Concentric
+
+Concentric finds mitoses in high-power fields of H&E-stained slides, counts them, and gives the count as a density.
+Nothing leaves this computer: images and results stay on the machine that runs the server.
+
+### What it is not
+It is a research tool, **not a medical device**. A count from it must not decide a diagnosis or a grade. It has learned
+from breast cancer on four scanners; on other tissue, stains or scanners it may err more. Every count should be looked
+at: each circle can be checked in the gallery, and the score slider shows what lies just below the threshold.
+
+### Methods
+The detector follows **SegMitos**: a segmentation network that learns from centroids by concentric labels, where a
+disc is mitosis and the ring round it is ignored.
+
+- Li C, Wang X, Liu W, Latecki LJ, Wang B, Huang J. *Weakly supervised mitosis detection in breast histopathology
+  images using concentric loss.* Medical Image Analysis 53 (2019) 165-178.
+- Li C, Wang X, Liu W, Latecki LJ. *DeepMitosis: mitosis detection via deep detection, verification and segmentation
+  networks.* Medical Image Analysis 45 (2018) 121-133.
+- Ali H, Li H, Retta EA, et al. *Representation of differential learning method for mitosis detection.* Journal of
+  Healthcare Engineering (2021).
+- Fernandez-Martín C, Kiraz U, Silva-Rodríguez J, et al. *Challenging mitosis detection algorithms: global labels allow
+  centroid localization.* IDEAL (2022).
+
+### Data behind the shipped version
+- MITOS12: Roux L, et al. *Mitosis detection in breast cancer histological images: an ICPR 2012 contest.* Journal of
+  Pathology Informatics 4 (2013) 8.
+- MIDOG: Aubreville M, et al. *A comprehensive multi-domain dataset for mitotic figure detection.* Scientific Data 10
+  (2023) 484. AMi-Br: Bertram CA, et al., BVM 2025.
+
+### Licence
+Apache-2.0. The encoder starts from Yahoo's open_nsfw weights (BSD-2-Clause).
+"""
+)
