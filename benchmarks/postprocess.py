@@ -7,22 +7,20 @@ benchmarks/results/postprocess.json and prints the same JSON as its last line.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.record import write_result
 from mitosis_core.blobs import BlobSettings, find_blobs
 from mitosis_core.types import Float32, ProbabilityMap
 
 SIZE_PX, STRIDE, UM_PER_PX, BLOBS = 2084, 4, 0.25, 60
-RESULTS = Path(__file__).parent / "results" / "postprocess.json"
 
 
 def draw_map(rng: np.random.Generator) -> tuple[Float32, Float32]:
@@ -107,10 +105,7 @@ def _worst(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
-    result = measure(repeats=3 if parser.parse_args().quick else 15)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    write_result("postprocess", measure(repeats=3 if parser.parse_args().quick else 15))
 
 
 if __name__ == "__main__":

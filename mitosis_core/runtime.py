@@ -7,6 +7,7 @@ precision. Converted networks are kept in the cache directory under the sha256 o
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -144,7 +145,8 @@ def _convert(net: nn.Module, path: Path) -> None:
             return torch.sigmoid(logits[:, 1] - logits[:, 0])
 
     example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO still uses torch.jit.trace, which says at length that it will go
         converted = ov.convert_model(Probability().eval(), example_input=example, input=[([1, -1, -1, 3], ov.Type.u8)])
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"part-{path.name}")

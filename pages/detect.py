@@ -3,67 +3,88 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from mitosis_core import counting
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
+from mitosis_core.reading import IMAGE_SUFFIXES
 from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared import actions, cache, session
 from pages.shared.actions import Analysis
 from pages.shared.shell import open_page, plain
 from pages.shared.viewer.viewer import chosen_score, show_viewer, viewer_data
 
-FILE_TYPES = ["png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp"]
-DIAMETERS_MM = (0.40, 0.44, 0.50, 0.53, 0.55, 0.59, 0.63, 0.65, 0.69)
-_OTHER = "Another value…"
+_MOST_TABS = 5  # more fields than these are chosen from a list
 
 
 def main() -> None:
     open_page("Detect")
-    model = _settings()
-    files = _opened_files()
-    if not files:
+    if not (st.session_state.get(session.UPLOADS) or session.sample()):
         _welcome()
         return
-    for one in files:
-        if one.problem:
-            st.error(f"**{plain(one.name)}**: {one.problem}", icon=":material/broken_image:")
-    files = _ask_for_scale(files)
-    if model is None or not any(one.field for one in files):
+    # One row above the image: which field, and everything else behind a button.
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        switch = st.container(width="content")
+        with st.popover("Fields and settings", icon=":material/tune:"):
+            files = _opened_files()
+            # Asked for in the open while something waits for it, changed here later.
+            scale = st.container()
+            model = _settings()
+    files = _with_scale(files, scale)
+    if model is None:
         return
     files = _analyse(files, model)
-    _show(files, model)
+    _tell_problems(files)
+    _show(files, model, switch)
+
+
+def _welcome() -> None:
+    """The empty page: what happens here, and a way to try it."""
+    _, middle, _ = st.columns([1, 3, 1])
+    with middle:
+        st.title("Count mitoses", anchor=False)
+        st.markdown("Drop high-power fields (H&E) here to see their mitoses circled, counted and given per mm².")
+        _uploader()
+        st.button("Try a sample field", icon=":material/science:", on_click=session.show_sample, type="primary")
+        st.caption("Up to 60 megapixels each. Images stay on this computer. For research, not for diagnosis.")
+
+
+def _uploader() -> None:
+    st.file_uploader(
+        "High-power fields, several at once",
+        [suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES],
+        accept_multiple_files=True,
+        key=session.UPLOADS,
+    )
 
 
 def _settings() -> Model | None:
-    """The version and the microscope field, in the side bar; None when the version cannot be used."""
-    with st.sidebar:
-        versions = actions.list_versions()
-        version = st.selectbox("Version of the detector", versions, key=session.VERSION)
-        st.caption(f"Runs on: {cache.device_name()}")
-        st.selectbox(
-            "Diameter of your high-power field (mm)",
-            DIAMETERS_MM,
-            index=DIAMETERS_MM.index(0.55),
-            format_func=lambda mm: f"{mm:.2f}",
-            key=session.DIAMETER,
-            help="Counts are also given per 10 of these fields. It stands on the eyepiece: field number / objective.",
-        )
-        try:
-            return actions.load_model(version)
-        except ConcentricError as error:
-            st.error(str(error))
-            return None
+    """The version and the microscope field; None when the version cannot be used."""
+    diameters = counting.COMMON_FIELD_DIAMETERS_MM
+    st.selectbox(
+        "Diameter of your high-power field (mm)",
+        diameters,
+        index=diameters.index(counting.FIELD_DIAMETER_MM),
+        format_func=lambda mm: f"{mm:.2f}",
+        key=session.DIAMETER,
+        help="Counts are also given per 10 of these fields: field number of the eyepiece / magnification of the lens.",
+    )
+    version = st.selectbox(
+        "Version of the detector", actions.list_versions(), key=session.VERSION, on_change=session.forget_score
+    )
+    st.caption(f"Runs on: {plain(cache.device_name())}")
+    try:
+        return actions.load_model(version)
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+        return None
 
 
 def _opened_files() -> list[Analysis]:
-    """Every file of the uploader, read once in a session, and the sample when it is asked for."""
-    uploads = st.file_uploader(
-        "High-power fields (H&E)",
-        FILE_TYPES,
-        accept_multiple_files=True,
-        key=session.UPLOADS,
-        label_visibility="collapsed" if session.sample() else "visible",
-    )
+    """Every file of the uploader, read once in a session, or else the sample."""
+    _uploader()
+    uploads = st.session_state[session.UPLOADS] or []
     known = session.opened()
     new = [upload for upload in uploads if upload.file_id not in known]
     if new:
@@ -74,46 +95,47 @@ def _opened_files() -> list[Analysis]:
         bar.empty()
     for gone in set(known) - {upload.file_id for upload in uploads}:
         del known[gone]
-    files = [known[upload.file_id] for upload in uploads]
-    if session.sample():
-        files.append(cache.sample())
-    return actions.tell_apart(files)
+    return actions.tell_apart([known[upload.file_id] for upload in uploads] or [cache.sample()])
 
 
-def _welcome() -> None:
-    st.markdown(
-        "#### Drop high-power fields here to see their mitoses circled and counted.\n"
-        "PNG, JPEG, TIFF, BMP or WebP, colour, up to 60 megapixels each. "
-        "The images stay on this computer."
-    )
-    st.button("Try a sample field", icon=":material/science:", on_click=session.show_sample, type="primary")
-    st.caption("The sample is drawn by the program: nuclei, mitoses, look-alikes and stroma.")
-
-
-def _ask_for_scale(files: list[Analysis]) -> list[Analysis]:
-    """Ask for µm/px where the files do not say; without an answer these fields wait."""
+def _with_scale(files: list[Analysis], later: DeltaGenerator) -> list[Analysis]:
+    """Fields with the µm/px the user gave where the file does not say; without an answer these fields wait."""
     waiting = [one for one in files if one.waits_for_scale]
     if not waiting:
         return files
+    scaled, problem = None, ""
+    try:
+        given = session.um_per_px()
+        scaled = actions.give_scale(files, given) if given else None
+    except ConcentricError as error:
+        problem = plain(str(error))
+    with later if scaled else st.container(border=True):
+        _ask_for_scale(waiting)
+        if problem:
+            st.error(problem)
+    return scaled or files
+
+
+def _ask_for_scale(waiting: list[Analysis]) -> None:
     names = ", ".join(plain(one.name) for one in waiting[:3]) + (" …" if len(waiting) > 3 else "")
-    with st.container(border=True):
-        st.markdown(f"**How large is a pixel?** {names} do{'es' if len(waiting) == 1 else ''} not say.")
-        left, right = st.columns(2)
-        scanner = left.selectbox(
-            "Scanner", [*SCANNER_PRESETS, _OTHER], index=None, placeholder="Choose your scanner", key=session.SCANNER
-        )
-        value = SCANNER_PRESETS.get(scanner) if scanner else None
-        if scanner == _OTHER:
-            value = right.number_input("µm per pixel", value=None, step=0.01, format="%.4f", key=session.SCALE)
-        elif value:
-            right.metric("µm per pixel", f"{value:g}")
-        if not value:
-            return files
-        try:
-            return actions.give_scale(files, value)
-        except ConcentricError as error:
-            st.error(str(error))
-            return files
+    st.markdown(f"**How large is a pixel?** {names} {'does' if len(waiting) == 1 else 'do'} not say.")
+    scanner = st.selectbox(
+        "Scanner",
+        [*SCANNER_PRESETS, session.OTHER_SCANNER],
+        index=None,
+        format_func=lambda name: f"{name}: {SCANNER_PRESETS[name]:g} µm/px" if name in SCANNER_PRESETS else name,
+        placeholder="Choose your scanner",
+        key=session.SCANNER,
+    )
+    if scanner == session.OTHER_SCANNER:
+        st.number_input("µm per pixel", value=None, step=0.01, format="%.4f", key=session.SCALE)
+
+
+def _tell_problems(files: list[Analysis]) -> None:
+    """One box for all files that could not be used, so that it does not push the image away."""
+    said = [f"**{plain(one.name)}**: {plain(one.problem)}" for one in files if one.problem]
+    if said:
+        st.error("\n\n".join(said), icon=":material/broken_image:")
 
 
 def _analyse(files: list[Analysis], model: Model) -> list[Analysis]:
@@ -124,13 +146,10 @@ def _analyse(files: list[Analysis], model: Model) -> list[Analysis]:
 
     answers = actions.analyse(files, model, cache.predictions(), progress=progress)
     slot.empty()
-    for before, after in zip(files, answers, strict=True):
-        if after.problem and not before.problem:
-            st.error(f"**{plain(after.name)}**: {after.problem}", icon=":material/error:")
     return answers
 
 
-def _show(files: list[Analysis], model: Model) -> None:
+def _show(files: list[Analysis], model: Model, switch: DeltaGenerator) -> None:
     done = [one for one in files if one.prediction]
     if not done:
         return
@@ -138,8 +157,11 @@ def _show(files: list[Analysis], model: Model) -> None:
     names = [one.name for one in done]
     if st.session_state.get(session.FIELD) not in names:
         st.session_state[session.FIELD] = names[0]
-    if len(names) > 1:
-        st.segmented_control("Field", names, key=session.FIELD, required=True, label_visibility="collapsed")
+    with switch:
+        if 1 < len(names) <= _MOST_TABS:
+            st.segmented_control("Field", names, key=session.FIELD, required=True, label_visibility="collapsed")
+        else:
+            st.selectbox("Field", names, key=session.FIELD, label_visibility="collapsed", width=360)
     shown = done[names.index(st.session_state[session.FIELD])]
     _show_field(shown, done, model, diameter)
     _show_table(files, diameter)

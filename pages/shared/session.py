@@ -6,13 +6,15 @@ import secrets
 
 import streamlit as st
 
+from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared.actions import Analysis
 
 UPLOADS = "uploads"  # the file uploader's own key
 FIELD = "field"  # name of the field on show
 SCORE = "score"  # lowest score that counts; absent: the version's threshold
-SCALE = "um_per_px"  # µm/px the user gave for files that do not say
-SCANNER = "scanner"
+SCANNER = "scanner"  # the scanner the user chose for files that do not say their µm/px
+OTHER_SCANNER = "Another value…"
+SCALE = "um_per_px"  # the µm/px the user gave for another scanner
 SAMPLE = "sample"
 DIAMETER = "field_diameter_mm"
 VERSION = "version"
@@ -43,12 +45,19 @@ def keep_score(value: float | None) -> None:
         st.session_state[SCORE] = value
 
 
+def forget_score() -> None:
+    """Count again from the version's own threshold."""
+    st.session_state.pop(SCORE, None)
+
+
 def show_sample() -> None:
     st.session_state[SAMPLE] = True
 
 
 def um_per_px() -> float | None:
-    value: float | None = st.session_state.get(SCALE)
+    """What the user said a pixel measures, for files that do not say."""
+    scanner = st.session_state.get(SCANNER) or ""
+    value: float | None = st.session_state.get(SCALE) if scanner == OTHER_SCANNER else SCANNER_PRESETS.get(scanner)
     return value
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 
 import streamlit as st
 
 log = logging.getLogger("concentric")
 
+# A file of our own: the browser would fetch Streamlit's icons for tabs from the internet.
+_ICON = str(Path(__file__).with_name("icon.svg"))
 _STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding: 3.6rem 1.5rem 2rem; max-width: 1800px; }
 [data-testid="stHeader"] { background: var(--background-color, #fff); }
@@ -17,7 +20,7 @@ _STYLE = """<style>
 
 def open_page(title: str) -> None:
     """First line of every page: Streamlit may run a page without app.py."""
-    st.set_page_config(page_title=f"{title} · Concentric", page_icon=":material/adjust:", layout="wide")
+    st.set_page_config(page_title=f"{title} · Concentric", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
 
 

@@ -1,4 +1,4 @@
-"""Laws of the concentric label: three values, disc inside ring, a disc wins, nothing known outside the reviewed area."""
+"""Laws of the concentric label: three values, disc inside ring, a disc wins, nothing known where nobody looked."""
 
 import numpy as np
 from hypothesis import given

@@ -103,7 +103,7 @@ class Stage {
     this.selected = this.marks.has(id) ? id : null;
     for (const [key, mark] of this.marks) mark.group.classList.toggle("selected", key === this.selected);
     if (this.selected !== null) this.layer.append(this.marks.get(this.selected).group); // on top of its neighbours
-    this.paintTag();
+    this.paint();
   }
 
   // ---- the view
@@ -173,7 +173,11 @@ class Stage {
     this.image.style.imageRendering = this.scale * devicePixelRatio > 4 ? "pixelated" : "auto";
     this.layer.setAttribute("transform", `translate(${this.x} ${this.y}) scale(${this.scale})`);
     const radius = this.ringRadius();
-    for (const mark of this.marks.values()) for (const ring of mark.rings) ring.setAttribute("r", radius);
+    for (const [id, mark] of this.marks) {
+      // The thicker ring of the selected mark grows outwards, never onto the cell.
+      const grown = id === this.selected ? radius + 2 / this.scale : radius;
+      for (const ring of mark.rings) ring.setAttribute("r", grown);
+    }
     this.paintTag();
     this.paintScaleBar();
   }

@@ -138,7 +138,7 @@ class Viewer {
 
   sendScore() {
     delete this.root.dataset.sliding;
-    if (this.threshold === this.data.score.value) return;
+    if (this.threshold === (this.sent ?? this.data.score.value)) return;
     this.sent = this.threshold;
     this.setStateValue("score", this.threshold);
   }
@@ -153,7 +153,9 @@ class Viewer {
   // ---- drawing
 
   shown() {
-    return this.points.filter((point) => point.score === null || point.score >= this.threshold);
+    // Scores are 32-bit numbers: compared as such, the count is the page's to the last one.
+    const threshold = Math.fround(this.threshold);
+    return this.points.filter((point) => point.score === null || point.score >= threshold);
   }
 
   draw() {

@@ -1,0 +1,17 @@
+"""The real pages and routes over a detector whose answers are known: `streamlit run tests/browser/fake_app.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from fakes import FakeDetector
+
+from pages.shared import actions, cache
+from pages.shared.shell import say_it_went_wrong
+from pages.shared.viewer.routes import ROUTES
+
+FakeDetector().install(actions)
+cache.describe_device = actions.describe_device
+
+app = st.App(Path(__file__).parents[2] / "app.py", routes=ROUTES, on_script_error=say_it_went_wrong)

@@ -1,0 +1,120 @@
+"""The pipeline: whole and tiled agree, points come back, fields without scale or tissue are told so."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import mitosis_core.prediction as prediction
+from mitosis_core.errors import ConcentricError, MissingScale
+from mitosis_core.model import Model
+from mitosis_core.prediction import predict, probability_map
+from mitosis_core.runtime import MULTIPLE_PX, engine, pad, resolve_device, torch_engine, without_margin
+from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.types import Field, UInt8
+
+
+def darkness(pixels: UInt8) -> np.ndarray:
+    """A stand-in for an engine: how blue-dark each 4 x 4 cell is."""
+    cells = cv2.resize(pixels, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    return (1 - cells.mean(axis=2) / 255).astype(np.float32)
+
+
+def test_tiled_equals_whole(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    field = draw_sample_field(seed=5, size_px=1100, um_per_px=0.333, mitoses=2, lookalikes=2).field
+    run = torch_engine(random_version.net(), torch.device("cpu"), half=False)
+    whole = probability_map(field, run, 0.333, 4).values
+    monkeypatch.setattr(prediction, "WHOLE_FIELD_PX", 0)
+    monkeypatch.setattr(prediction, "TILE_PX", 768)
+    calls = []
+
+    def counted(pixels: UInt8) -> np.ndarray:
+        calls.append(pixels.shape)
+        return run(pixels)
+
+    tiled = probability_map(field, counted, 0.333, 4).values
+    assert len(calls) == 16 and max(max(shape) for shape in calls) <= 768
+    assert tiled.shape == whole.shape == (275, 275)
+    # The same sums in another order; the halo covers the receptive field.
+    assert np.abs(tiled - whole).max() < 1e-4
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_a_point_comes_back_to_the_pixel_it_came_from(factor: float) -> None:
+    """µm/px times k and pixels over k: the map says the same place of the tissue."""
+    um = 0.333 / factor
+    pixels = np.full((round(600 * factor), round(480 * factor), 3), 200, np.uint8)
+    x, y = round(301 * factor), round(202 * factor)
+    cv2.circle(pixels, (x, y), round(9 * factor), (40, 20, 60), -1)
+    found = probability_map(Field(pixels, um, "dot"), darkness, 0.333, 4)
+    row, column = np.unravel_index(found.values.argmax(), found.values.shape)
+    rows, columns = np.mgrid[row - 4 : row + 5, column - 4 : column + 5]
+    weight = np.clip(found.values[rows, columns] - found.values.min() - 0.05, 0, None)
+    cells = np.array([[(weight * columns).sum(), (weight * rows).sum()]], np.float32) / weight.sum()
+    assert found.to_px(cells)[0] == pytest.approx((x, y), abs=1.0 * factor)
+
+
+def test_the_margin_is_mirrored_and_taken_off_again() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 100, 3), dtype=np.uint8)
+    padded = pad(pixels)
+    assert padded.shape[0] % MULTIPLE_PX == padded.shape[1] % MULTIPLE_PX == 0
+    inner = np.s_[MULTIPLE_PX : MULTIPLE_PX + 70, MULTIPLE_PX : MULTIPLE_PX + 100]
+    assert (padded[inner] == pixels).all()
+    assert (padded[MULTIPLE_PX - 1, MULTIPLE_PX : MULTIPLE_PX + 100] == pixels[1]).all()
+    assert without_margin(darkness(padded), 4, (70, 100)).shape == (18, 25)
+
+
+def test_without_a_scale_there_is_no_answer(random_version: Model) -> None:
+    field = Field(np.full((128, 128, 3), 180, np.uint8), None, "unknown.png")
+    with pytest.raises(MissingScale, match=r"unknown\.png"):
+        predict(field, random_version)
+    with pytest.raises(MissingScale):
+        predict(dataclasses.replace(field, um_per_px=25.0), random_version)
+
+
+def test_blank_glass_has_no_mitosis_and_a_note(random_version: Model) -> None:
+    answer = predict(Field(np.full((600, 600, 3), 245, np.uint8), 0.25, "blank"), random_version, device="cpu")
+    assert answer.count == 0 and len(answer.candidates) == 0 and answer.density_per_mm2 == 0
+    assert "tissue" in answer.notes[0]
+
+
+def test_a_prediction_holds_its_candidates_and_reports_progress(random_version: Model) -> None:
+    field = draw_sample_field(seed=1, size_px=400).field
+    shares: list[float] = []
+    answer = predict(field, random_version, device="cpu", progress=shares.append)
+    assert shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares)
+    assert answer.version == "random" and answer.seconds > 0
+    assert answer.area_mm2 == pytest.approx((400 * 0.25) ** 2 / 1e6)
+    assert len(answer.candidates) >= len(answer.detections) == answer.count
+    xy = answer.candidates.xy_px
+    assert len(xy) == 0 or (xy.min() >= 0 and xy.max() <= 399)
+    assert answer.map is not None and answer.map.values.shape == (75, 75)
+
+
+def test_the_accelerated_engine_agrees_with_plain_pytorch(random_version: Model) -> None:
+    pytest.importorskip("openvino")
+    field = draw_sample_field(seed=2, size_px=400).field
+    exact = torch_engine(random_version.net(), torch.device("cpu"), half=False)
+    maps = [probability_map(field, run, 0.333, 4).values for run in (exact, engine(random_version, "cpu"))]
+    assert np.abs(maps[0] - maps[1]).mean() < 0.02
+    assert np.corrcoef(maps[0].ravel(), maps[1].ravel())[0, 1] > 0.995
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(ConcentricError, match="GPU"):
+        resolve_device("cuda")
+
+
+@pytest.mark.gpu
+def test_the_gpu_agrees_with_the_cpu(random_version: Model) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    field = draw_sample_field(seed=2, size_px=400).field
+    exact = torch_engine(random_version.net(), torch.device("cpu"), half=False)
+    maps = [probability_map(field, run, 0.333, 4).values for run in (exact, engine(random_version, "cuda"))]
+    assert np.abs(maps[0] - maps[1]).max() < 0.05

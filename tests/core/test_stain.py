@@ -1,0 +1,50 @@
+"""Stain space is there and back again, and standardising brings any laboratory's stain to the reference."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.stain import (
+    REFERENCE,
+    STAINS,
+    from_stains,
+    stain_profile,
+    standardise,
+    tissue_fraction,
+    to_stains,
+)
+
+
+def test_there_and_back() -> None:
+    rgb = torch.randint(20, 250, (2, 3, 8, 8)).float()
+    assert torch.allclose(from_stains(to_stains(rgb)), rgb, atol=0.01)
+
+
+def test_pure_haematoxylin_is_haematoxylin() -> None:
+    rgb = torch.tensor(255 * np.exp(-0.8 * STAINS[0]), dtype=torch.float32).view(3, 1, 1)
+    assert torch.allclose(to_stains(rgb).flatten(), torch.tensor([0.8, 0.0, 0.0]), atol=1e-4)
+
+
+@given(st.floats(0.7, 1.3), st.floats(0.7, 1.3))
+def test_another_laboratory_comes_to_the_same_stain(haematoxylin: float, eosin: float) -> None:
+    plain = draw_sample_field(seed=4, size_px=256, mitoses=1, lookalikes=1).field.pixels
+    stains = to_stains(torch.from_numpy(plain.copy()).permute(2, 0, 1))
+    stains *= torch.tensor([haematoxylin, eosin, 1.0]).view(3, 1, 1)
+    other = from_stains(stains).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    profile = stain_profile(standardise(other, stain_profile(other)))
+    assert profile is not None
+    # Not exact: the darkest pixels are cut off at black, and tissue is measured anew.
+    assert profile.mean == pytest.approx(REFERENCE.mean, abs=0.06)
+    assert profile.spread == pytest.approx(REFERENCE.spread, rel=0.2)
+
+
+def test_glass_has_no_profile_and_is_left_alone() -> None:
+    glass = np.full((200, 200, 3), 245, np.uint8)
+    assert stain_profile(glass) is None and tissue_fraction(glass) == 0
+    assert standardise(glass, None) is glass
+    half = glass.copy()
+    half[:, :100] = (150, 90, 140)
+    assert tissue_fraction(half) == pytest.approx(0.52, abs=0.03)

@@ -1,0 +1,68 @@
+"""A detector whose answers are known, for the pages: no network, no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.types import Detections, Field, Float32, Prediction, ProbabilityMap
+
+THRESHOLD = 0.5
+CELL_PX = 4.0
+SAMPLE_MITOSES, SAMPLE_LOOKALIKES = 6, 8
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    version: str = "fake-1"
+    threshold: float = THRESHOLD
+
+
+class FakeDetector:
+    """Scores the mitoses of the sample 0.95, 0.90, ... and its look-alikes 0.45, 0.40, ...; elsewhere two at 0.9, 0.3.
+
+    asked: names of the fields it was run on, in order. breaks_on: a field with this name fails unforeseen.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.breaks_on = ""
+
+    def predict(self, field: Field, model: FakeModel, *, device: str, progress: Callable[[float], None]) -> Prediction:
+        self.asked.append(field.name)
+        if field.name == self.breaks_on:
+            raise RuntimeError("a fault nobody foresaw")
+        progress(0.5)
+        found = self._find(field)
+        assert field.area_mm2 is not None
+        return Prediction(found, model.threshold, model.version, 0.25, field.area_mm2, _map(field, found.xy_px))
+
+    @staticmethod
+    def _find(field: Field) -> Detections:
+        sample = draw_sample_field()
+        if field.digest != sample.field.digest:
+            xy = np.array([[field.width_px * 0.25, field.height_px * 0.25], [field.width_px * 0.75, 40]], np.float32)
+            return Detections(xy, np.array([0.9, 0.3], np.float32), np.full(2, 60, np.float32))
+        score = [0.95 - 0.05 * i for i in range(SAMPLE_MITOSES)] + [0.45 - 0.05 * i for i in range(SAMPLE_LOOKALIKES)]
+        xy = np.concatenate([sample.mitoses_xy_px, sample.lookalikes_xy_px])
+        return Detections(xy, np.array(score, np.float32), np.full(len(xy), 60, np.float32))
+
+    def install(self, actions: ModuleType) -> None:
+        """Put this detector in the place of the real one, for good."""
+        actions.predict = self.predict  # type: ignore[attr-defined]
+        actions.load_model = lambda version=None: FakeModel()  # type: ignore[attr-defined]
+        actions.list_versions = lambda: ["fake-1"]  # type: ignore[attr-defined]
+        actions.describe_device = lambda device="auto": "CPU (fake)"  # type: ignore[attr-defined]
+
+
+def _map(field: Field, xy_px: Float32) -> ProbabilityMap:
+    assert field.um_per_px is not None
+    rows, columns = np.mgrid[0 : field.height_px : CELL_PX, 0 : field.width_px : CELL_PX].astype(np.float32)
+    values = np.zeros(rows.shape, np.float32)
+    for x, y in xy_px:
+        np.maximum(values, np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 18.0**2)), out=values)
+    return ProbabilityMap(values, (CELL_PX, CELL_PX), field.um_per_px)
