@@ -15,8 +15,9 @@ def main() -> None:
     """Run by Streamlit for every session; the pages do the rest."""
     st.navigation(
         [
-            st.Page("pages/detect.py", title="Detect", icon=":material/adjust:", default=True),
-            st.Page("pages/about.py", title="About", icon=":material/info:"),
+            # No icons: browsers would fetch them for their tabs from the internet.
+            st.Page("pages/detect.py", title="Detect", default=True),
+            st.Page("pages/about.py", title="About"),
         ],
         position="top",
     ).run()

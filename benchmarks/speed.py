@@ -1,146 +1,221 @@
-"""One 2084 x 2084 field, decoded image to detections: ours against the plain way, in turns in one run.
+"""How long one field takes: mitosis_core.predict against the same network run the plain way.
 
-    python -m benchmarks.speed [--quick] [--image FILE --um-per-px F]
+    python -m benchmarks.speed [--quick] [--image FILE --um-per-px F] [--random]
 
-The plain way runs the same networks as anyone would write it first: Pillow for resampling, numpy for the stain,
-eager fp32 PyTorch, the map enlarged to full size, scikit-image for the rest. Without --image the program draws a
-field. Writes benchmarks/results/speed.json and prints that JSON as its last line.
+Both start from decoded pixels and run in turns, so that a busy machine slows both. The plain way: NumPy and Pillow
+before the network, eager PyTorch in fp32 NCHW, the map enlarged to the size of the field, scikit-image after it.
+Without an image the program draws a field of 2084 x 2084 px at 0.2456 µm/px. On a larger machine, keep it to two
+cores with `taskset -c 0,1`.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import dataclasses
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from PIL import Image
 
-from benchmarks.postprocess import measure as measure_postprocessing
+from benchmarks import postprocess
 from benchmarks.record import cpu_name, write_result
 from mitosis_core import describe_device, load_model, predict, read_field
-from mitosis_core.calibration import calibrate
-from mitosis_core.model import Model
-from mitosis_core.prediction import probability_map
-from mitosis_core.runtime import engine, torch_engine
+from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, save_model
 from mitosis_core.sample_field import draw_sample_field
-from mitosis_core.stain import REFERENCE, STAINS
-from mitosis_core.types import Field
+from mitosis_core.types import Detections, Field, Float32, UInt8
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SIZE_PX, UM_PER_PX = 2084, 0.2456
 PAPER_S = {"segmentation": 2.9, "post-processing": 0.13, "machine": "TITAN X"}  # SegMitos, section 4.7.3
-
-
-def plain_way(field: Field, model: Model, net: torch.nn.Module) -> np.ndarray[Any, Any]:
-    """Float64[N, 3]: x, y and mean score of the detections, the straightforward way."""
-    from skimage.filters import gaussian, threshold_otsu
-    from skimage.measure import label, regionprops
-
-    assert field.um_per_px is not None, "given by the benchmark"
-    scale = field.um_per_px / model.card.um_per_px
-    size = (round(field.width_px * scale), round(field.height_px * scale))
-    pixels = np.asarray(Image.fromarray(field.pixels).resize(size, Image.Resampling.BICUBIC), np.float64)
-    stains = -np.log(np.maximum(pixels, 1) / 255) @ np.linalg.inv(STAINS)
-    tissue = stains[(stains @ STAINS).mean(2) > 0.15]
-    stains = (stains - tissue.mean(0)) / tissue.std(0) * REFERENCE.spread + REFERENCE.mean
-    pixels = np.clip(255 * np.exp(-stains @ STAINS), 0, 255)
-    x = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
-    x = F.pad(x, (0, -x.shape[3] % 32, 0, -x.shape[2] % 32), mode="reflect")
-    with torch.no_grad():
-        probability = net(x).softmax(1)[:, 1:]
-    full = F.interpolate(probability, scale_factor=4 / scale, mode="bilinear")[0, 0].numpy()
-    smooth = gaussian(full, 1.0 / field.um_per_px)
-    regions = regionprops(label(smooth > threshold_otsu(smooth), connectivity=2), intensity_image=smooth)
-    return np.array([(*r.centroid_weighted[::-1], r.intensity_mean) for r in regions if r.area > 200]).reshape(-1, 3)
-
-
-def measure_field(field: Field, model: Model, repeats: int) -> dict[str, Any]:
-    """Seconds and their ratio, medians over interleaved repeats after one warm-up of each."""
-    net = model.net()
-    predict(field, model, device="cpu")
-    plain_way(field, model, net)
-    ours, theirs = [], []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        predict(field, model, device="cpu")
-        ours.append(time.perf_counter() - started)
-        started = time.perf_counter()
-        plain_way(field, model, net)
-        theirs.append(time.perf_counter() - started)
-    return {
-        "field_ratio": median(o / t for o, t in zip(ours, theirs, strict=True)),
-        "field_s": median(ours),
-        "plain_s": median(theirs),
-        "repeats": repeats,
-    }
-
-
-def agreement(field: Field, model: Model) -> dict[str, Any]:
-    """The accelerated map against plain fp32 PyTorch: the largest difference, and the detections of both."""
-    card = model.card
-    exact = torch_engine(model.net(), torch.device("cpu"), half=False)
-    maps = [
-        calibrate(probability_map(field, run, card.um_per_px, card.stride), card.calibration).values
-        for run in (exact, engine(model, "cpu"))
-    ]
-    return {
-        "map_difference_max": float(np.abs(maps[0] - maps[1]).max()),
-        "map_difference_mean": float(np.abs(maps[0] - maps[1]).mean()),
-    }
-
-
-def peak_rss_gb(path: str, um_per_px: float) -> float:
-    """Largest resident memory of a fresh process that analyses one field."""
-    code = (
-        "import resource, sys; from mitosis_core import load_model, predict, read_field;"
-        "predict(read_field(sys.argv[1], um_per_px=float(sys.argv[2])), load_model(), device='cpu');"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, path, str(um_per_px)], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout.split()[-1])
+_SAME_PX = 4.0  # detections of the two precisions closer than this (1 µm) are one
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", type=Path, help="a field to measure on instead of a drawn one")
-    parser.add_argument("--um-per-px", type=float, default=UM_PER_PX)
-    parser.add_argument("--quick", action="store_true", help="fewer repeats")
-    given = parser.parse_args()
-    field = draw_sample_field(seed=1, size_px=SIZE_PX, um_per_px=UM_PER_PX, mitoses=20, lookalikes=20).field
-    if given.image:
-        field = read_field(given.image, um_per_px=given.um_per_px)
-    model = load_model()
-    kept = Path("/tmp" if os.name == "posix" else ".") / f"concentric-speed-{os.getpid()}.png"
-    Image.fromarray(field.pixels).save(kept, compress_level=1)
-    try:
-        memory = peak_rss_gb(str(kept), field.um_per_px or UM_PER_PX)
-    finally:
-        kept.unlink()
-    after = measure_postprocessing(3 if given.quick else 15)
-    write_result(
-        "speed",
-        {
-            **measure_field(field, model, 1 if given.quick else 7),
-            "peak_rss_gb": memory,
-            "postprocess_ratio": after["postprocess_ratio"],
-            "postprocess_ms": after["postprocess_ms"],
-            **agreement(field, model),
-            "field": "given image" if given.image else "drawn field",
-            "version": model.version,
-            "runs_on": describe_device("cpu"),
-            "paper_s": PAPER_S,
-            "machine": f"{cpu_name()}, torch {torch.__version__}",
-        },
+    given = _parser().parse_args()
+    field = read_field(given.image, um_per_px=given.um_per_px) if given.image else _sample()
+    with tempfile.TemporaryDirectory() as folder:
+        model = random_version(Path(folder)) if given.random else load_model(given.model)
+        figures = measure(field, model, Path(folder), repeats=1 if given.quick else 5)
+    after = postprocess.measure(repeats=3 if given.quick else 15)
+    figures |= {key: after[key] for key in ("postprocess_ratio", "postprocess_ms")}
+    write_result("speed", figures | {"quick": given.quick})
+
+
+def measure(field: Field, model: Model, folder: Path, repeats: int) -> dict[str, Any]:
+    """Everything but the post-processing alone. field_ratio is the median of ours / plain over interleaved repeats."""
+    net = model.net()
+    found = predict(field, model, device="cpu")  # also warms up, and converts a version that is new here
+    ours, plain = [], []
+    for _ in range(repeats):
+        before = predict(field, model, device="cpu").seconds
+        started = time.perf_counter()
+        by_plain_pytorch(net, field, model.card)
+        plain.append(time.perf_counter() - started)
+        ours.append((before + predict(field, model, device="cpu").seconds) / 2)
+    return {
+        "field_ratio": median(o / p for o, p in zip(ours, plain, strict=True)),
+        "field_s": median(ours),
+        "plain_s": median(plain),
+        "first_s": found.seconds,
+        "paper_s": PAPER_S,
+        "peak_rss_gb": peak_rss_gb(field, model, folder),
+        "found": found.count,
+        **agreement(field, model),
+        "field": f"{field.name}, {field.width_px} x {field.height_px} px at {field.um_per_px} µm/px",
+        "version": model.version,
+        "networks": model.card.members,
+        "repeats": repeats,
+        "runs_on": describe_device("cpu"),
+        "machine": machine(),
+    }
+
+
+def by_plain_pytorch(net: nn.Module, field: Field, card: ModelCard) -> Float32:
+    """Float32[N, 2] centroids, as one would first write it; net: on the CPU, fp32, NCHW."""
+    import torch
+    import torch.nn.functional as F
+    from PIL import Image
+
+    assert field.um_per_px is not None, "given to the benchmark"
+    factor = field.um_per_px / card.um_per_px
+    size = (round(field.width_px * factor), round(field.height_px * factor))
+    pixels = np.asarray(Image.fromarray(field.pixels).resize(size, Image.Resampling.BICUBIC))
+    below, right = -pixels.shape[0] % 32, -pixels.shape[1] % 32
+    padded = np.pad(_standardised(pixels), ((0, below), (0, right), (0, 0)), mode="reflect")
+    with torch.no_grad():
+        logits = net(torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()))
+        full = F.interpolate(logits.softmax(1)[:, 1:], scale_factor=card.stride, mode="bilinear")
+        full = F.interpolate(full[..., : size[1], : size[0]], size=field.pixels.shape[:2], mode="bilinear")
+    centroids: Float32 = postprocess.by_scikit_image(full[0, 0].numpy(), card.blobs).astype(np.float32)
+    return centroids
+
+
+def _standardised(pixels: UInt8) -> Float32:
+    """What mitosis_core.stain does, in NumPy: mean and spread of each stain over tissue to the reference."""
+    from mitosis_core.stain import REFERENCE, STAINS
+
+    density = -np.log(np.maximum(pixels, 1) / 255.0)
+    stains = density @ np.linalg.inv(STAINS)
+    tissue = stains[density.mean(axis=2) > 0.15]
+    stains = (stains - tissue.mean(axis=0)) / tissue.std(axis=0) * REFERENCE.spread + REFERENCE.mean
+    return np.clip(255 * np.exp(-stains @ STAINS), 0, 255).round().astype(np.float32)
+
+
+def agreement(field: Field, model: Model) -> dict[str, Any]:
+    """The accelerated engine against PyTorch in fp32 on the same pixels: how far maps, scores and detections differ."""
+    import torch
+
+    from mitosis_core.blobs import find_blobs
+    from mitosis_core.calibration import calibrate
+    from mitosis_core.prediction import probability_map
+    from mitosis_core.runtime import engine, torch_engine
+
+    engines = (engine(model, "cpu"), torch_engine(model.net(), torch.device("cpu"), half=False))
+    card = model.card
+    fast, exact = (
+        calibrate(probability_map(field, run, card.um_per_px, card.stride), card.calibration) for run in engines
     )
+    a, b = (find_blobs(one, card.blobs) for one in (fast, exact))
+    return {
+        "map_difference_max": float(np.abs(fast.values - exact.values).max()),
+        "map_difference_mean": float(np.abs(fast.values - exact.values).mean()),
+        "score_difference_max": _score_difference(a, b),
+        "same_detections": _same(a.above(card.threshold), b.above(card.threshold)),
+    }
+
+
+def _score_difference(a: Detections, b: Detections) -> float:
+    """Largest difference of score between candidates at the same place; 0 without candidates."""
+    if not (len(a) and len(b)):
+        return 0.0
+    far = np.linalg.norm(a.xy_px[:, None] - b.xy_px[None], axis=2)
+    nearest = far.argmin(axis=1)
+    paired = far.min(axis=1) < _SAME_PX
+    return float(np.abs(a.score - b.score[nearest])[paired].max(initial=0.0))
+
+
+def _same(a: Detections, b: Detections) -> bool:
+    """As many, and each of one at a place of the other."""
+    if len(a) != len(b) or not len(a):
+        return len(a) == len(b)
+    far = np.linalg.norm(a.xy_px[:, None] - b.xy_px[None], axis=2)
+    return bool((far.min(axis=0) < _SAME_PX).all() and (far.min(axis=1) < _SAME_PX).all())
+
+
+def peak_rss_gb(field: Field, model: Model, folder: Path) -> float:
+    """The most memory a process of its own holds while it detects in this field."""
+    pixels = folder / "field.npy"
+    np.save(pixels, field.pixels)
+    code = "import sys; from benchmarks.speed import print_peak; print_peak(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(pixels), str(field.um_per_px), str(model.weights)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def print_peak(pixels: str, um_per_px: str, weights: str) -> None:
+    """The process of its own: detect twice and print its peak in GB."""
+    field, model = Field(np.load(pixels), float(um_per_px), "field"), load_model(Path(weights))
+    for _ in range(2):
+        predict(field, model, device="cpu")
+    print(_peak_bytes() / 1e9)
+
+
+def _peak_bytes() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():  # not getrusage: on Linux that starts from the peak of the parent process
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def machine() -> str:
+    """What was measured on."""
+    import openvino as ov
+    import torch
+
+    from mitosis_core.runtime import _cpu_precision
+
+    runtime = f"OpenVINO {ov.__version__.split('-')[0]} in {_cpu_precision(ov.Core())}"
+    return f"{cpu_name()}, {torch.get_num_threads()} threads, {runtime}, torch {torch.__version__}"
+
+
+def random_version(folder: Path) -> Model:
+    """A version nobody trained: as fast as a trained one, and of no other use."""
+    import torch
+
+    from mitosis_core.blobs import BlobSettings
+    from mitosis_core.methods import METHODS
+    from mitosis_core.methods.ensemble import Ensemble
+
+    torch.manual_seed(0)
+    member = METHODS["segmitos"].build("thin_resnet50", False)
+    torch.nn.init.normal_(member.get_parameter("classify.weight"), std=0.1)
+    net = Ensemble([member])
+    card = ModelCard("random", "segmitos", "thin_resnet50", 0.333, net.stride, 1, 0.5, BlobSettings(), None, "", "")
+    return save_model(net, card, folder / "random.safetensors")
+
+
+def _sample() -> Field:
+    sample = draw_sample_field(seed=1, size_px=SIZE_PX, um_per_px=UM_PER_PX, mitoses=20, lookalikes=20)
+    return dataclasses.replace(sample.field, name="drawn field")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the same path with one repeat")
+    parser.add_argument("--image", type=Path, help="a field to use instead of a drawn one")
+    parser.add_argument("--um-per-px", type=float, help="its scale, where the file does not say")
+    parser.add_argument("--model", help=f"a version by name or file (default: {DEFAULT_VERSION})")
+    parser.add_argument("--random", action="store_true", help="an untrained network instead")
+    return parser
 
 
 if __name__ == "__main__":

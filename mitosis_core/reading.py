@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -130,7 +131,9 @@ def _decode_other(data: bytes) -> _Picture:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(BytesIO(data), formats=_PILLOW_FORMATS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(BytesIO(data), formats=_PILLOW_FORMATS)
     except UnidentifiedImageError as error:
         raise UnreadableField("This is not an image that can be read: use PNG, JPEG, TIFF, BMP or WebP.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -109,7 +109,7 @@ def _with_scale(files: list[Analysis], later: DeltaGenerator) -> list[Analysis]:
         scaled = actions.give_scale(files, given) if given else None
     except ConcentricError as error:
         problem = plain(str(error))
-    with later if scaled else st.container(border=True):
+    with later if scaled else st.container(border=True, width=620):
         _ask_for_scale(waiting)
         if problem:
             st.error(problem)
@@ -184,8 +184,12 @@ def _show_field(one: Analysis, done: list[Analysis], model: Model, diameter: flo
         coming=tuple(other.field for other in done if other is not one and other.field)[:2],
     )
     show_viewer(data, key=key, on_score=lambda: session.keep_score(chosen_score(key)))
-    said = [f"{one.field.um_per_px:g} µm/px ({one.field.scale_source})", f"{one.prediction.seconds:.1f} s",
-            f"version {model.version}", *map(plain, one.notes)]  # fmt: skip
+    said = [
+        f"{one.field.um_per_px:g} µm/px ({plain(one.field.scale_source)})",
+        f"score {data['score']['value']:.2f}",
+        f"version {plain(model.version)} on {plain(cache.device_name())}, {one.prediction.seconds:.1f} s",
+        *map(plain, one.notes),
+    ]
     st.caption(" · ".join(said))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,9 @@ def held_out_maps(snapshot: Path, fields: Sequence[Example], config: TrainConfig
         if not kept.exists():
             net = net or load_snapshot(snapshot, config)
             made = probability_maps(net, [example], config)[0]
-            np.savez_compressed(kept, values=made.values.astype(np.float16), cell_px=made.cell_px)
+            part = kept.with_suffix(f".part{os.getpid()}.npz")
+            np.savez_compressed(part, values=made.values.astype(np.float16), cell_px=made.cell_px)
+            part.replace(kept)
         with np.load(kept) as parts:
             cell_px = (float(parts["cell_px"][0]), float(parts["cell_px"][1]))
             maps.append(ProbabilityMap(parts["values"].astype(np.float32), cell_px, example.um_per_px))

@@ -13,7 +13,7 @@ log = logging.getLogger("concentric")
 # A file of our own: the browser would fetch Streamlit's icons for tabs from the internet.
 _ICON = str(Path(__file__).with_name("icon.svg"))
 _STYLE = """<style>
-[data-testid="stMainBlockContainer"] { padding: 3.6rem 1.5rem 2rem; max-width: 1800px; }
+[data-testid="stMainBlockContainer"] { padding: 4.3rem 1.5rem 2rem; max-width: 1800px; }
 [data-testid="stHeader"] { background: var(--background-color, #fff); }
 </style>"""
 
