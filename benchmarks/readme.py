@@ -31,19 +31,23 @@ def accuracy_table(result: dict[str, Any]) -> str:
 
 
 def speed_table(result: dict[str, Any]) -> str:
+    paper, same = result["paper_s"], "the same detections" if result["same_detections"] else "OTHER DETECTIONS"
     return "\n".join(
         [
-            "| 2084 x 2084 px field, decoded image to detections | |",
+            "| one field, from the decoded image to the detections | |",
             "|---|---|",
             f"| Concentric, {result['runs_on']} | **{result['field_s']:.2f} s** |",
             f"| the plain way: Pillow, eager fp32 PyTorch, scikit-image | {result['plain_s']:.2f} s |",
-            f"| ratio of the two, interleaved | {result['field_ratio']:.3f} |",
+            f"| ratio of the two, measured in turns | {result['field_ratio']:.3f} |",
+            f"| against the same in fp32 PyTorch | {same}, scores within {result['score_difference_max']:.3f} |",
             f"| post-processing alone, and its ratio to scikit-image | {result['postprocess_ms']:.1f} ms, "
             f"{result['postprocess_ratio']:.3f} |",
             f"| memory of the whole process, at most | {result['peak_rss_gb']:.1f} GB |",
-            "| SegMitos in its paper, on a TITAN X | 2.9 + 0.13 s |",
+            f"| SegMitos in its paper, on a {paper['machine']} | "
+            f"{paper['segmentation']:g} + {paper['post-processing']:g} s |",
             "",
-            f"Machine: {result['machine']}; {result['field']}; version {result['version']}.",
+            f"Field: {result['field']}. Version: {result['version']}. Machine: {result['machine']}; medians of "
+            f"{result['repeats']} repeats.",
         ]
     )
 

@@ -45,7 +45,7 @@ def main() -> None:
         figures = measure(field, model, Path(folder), repeats=1 if given.quick else 5)
     after = postprocess.measure(repeats=3 if given.quick else 15)
     figures |= {key: after[key] for key in ("postprocess_ratio", "postprocess_ms")}
-    write_result("speed", figures | {"quick": given.quick})
+    write_result("speed-quick" if given.quick else "speed", figures)
 
 
 def measure(field: Field, model: Model, folder: Path, repeats: int) -> dict[str, Any]:
@@ -105,7 +105,8 @@ def _standardised(pixels: UInt8) -> Float32:
     stains = density @ np.linalg.inv(STAINS)
     tissue = stains[density.mean(axis=2) > 0.15]
     stains = (stains - tissue.mean(axis=0)) / tissue.std(axis=0) * REFERENCE.spread + REFERENCE.mean
-    return np.clip(255 * np.exp(-stains @ STAINS), 0, 255).round().astype(np.float32)
+    light: Float32 = np.clip(255 * np.exp(-stains @ STAINS), 0, 255).round().astype(np.float32)
+    return light
 
 
 def agreement(field: Field, model: Model) -> dict[str, Any]:

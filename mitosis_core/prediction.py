@@ -23,7 +23,7 @@ Progress = Callable[[float], None]
 
 WHOLE_FIELD_PX = 6_000_000  # up to this many pixels a field goes through the network in one piece (about 1.5 GB)
 TILE_PX = 2048
-HALO_PX = 192  # covers the receptive field of the networks here, so tiled and whole give the same map
+HALO_PX = 224  # covers the receptive field of the networks here, so tiled and whole give the same map
 _LITTLE_TISSUE = 0.02
 
 

@@ -7,10 +7,12 @@ precision. Converted networks are kept in the cache directory under the sha256 o
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import cv2
@@ -71,10 +73,18 @@ def resolve_device(device: str) -> str:
     return "cpu"
 
 
-@lru_cache(maxsize=4)
 def engine(model: Model, device: str = "auto") -> Engine:
     """The fastest engine for a version here; made once (a few seconds for the first use of a version)."""
-    if resolve_device(device) == "cuda":
+    with _making:
+        return _engine(model, resolve_device(device))
+
+
+_making = Lock()  # two browser sessions may begin at once, and tracing a network in two threads fails in both
+
+
+@lru_cache(maxsize=4)
+def _engine(model: Model, device: str) -> Engine:
+    if device == "cuda":
         import torch
 
         return torch_engine(model.net(), torch.device("cuda"))
@@ -149,7 +159,7 @@ def _convert(net: nn.Module, path: Path) -> None:
         warnings.simplefilter("ignore")  # OpenVINO still uses torch.jit.trace, which says at length that it will go
         converted = ov.convert_model(Probability().eval(), example_input=example, input=[([1, -1, -1, 3], ov.Type.u8)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part-{path.name}")
+    part = path.with_name(f"part-{os.getpid()}-{path.name}")
     ov.save_model(converted, part)
     part.with_suffix(".bin").replace(path.with_suffix(".bin"))
     part.replace(path)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mitosis_core.sample_field import draw_sample_field
@@ -28,6 +28,7 @@ def test_pure_haematoxylin_is_haematoxylin() -> None:
     assert torch.allclose(to_stains(rgb).flatten(), torch.tensor([0.8, 0.0, 0.0]), atol=1e-4)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.floats(0.7, 1.3), st.floats(0.7, 1.3))
 def test_another_laboratory_comes_to_the_same_stain(haematoxylin: float, eosin: float) -> None:
     plain = draw_sample_field(seed=4, size_px=256, mitoses=1, lookalikes=1).field.pixels
@@ -48,3 +49,14 @@ def test_glass_has_no_profile_and_is_left_alone() -> None:
     half = glass.copy()
     half[:, :100] = (150, 90, 140)
     assert tissue_fraction(half) == pytest.approx(0.52, abs=0.03)
+
+
+def test_a_profile_is_mean_and_spread_over_the_tissue_of_all_images() -> None:
+    colours = np.array([(120, 60, 140), (200, 120, 170), (250, 250, 250)], np.uint8)
+    images = [np.full((64, 80, 3), colour, np.uint8) for colour in colours]
+    dark, pale, _ = to_stains(torch.from_numpy(colours).T[:, :, None]).squeeze(2).T.numpy()
+    for given_images in (images, [np.concatenate(images)]):  # the last colour is glass and counts for nothing
+        profile = stain_profile(*given_images)
+        assert profile is not None
+        assert profile.mean == pytest.approx((dark + pale) / 2, abs=1e-4)
+        assert profile.spread == pytest.approx(abs(dark - pale) / 2, abs=1e-4)
