@@ -83,7 +83,7 @@ def _fold(
         "f1": result.scores.f1,
         "fp_per_mm2": result.fp_per_mm2,
         "ap": result.average_precision,
-        "threshold": model.threshold,
+        "raw_threshold": model.card.raw_threshold,
         "f1_at_best_threshold": float(result.curve.f1.max()) if len(result.curve.f1) else 0.0,
         "step": model.card.training["step kept"],
         "f1_inner": model.card.scores["validation"]["f1_by_slide"],

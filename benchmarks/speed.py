@@ -128,7 +128,7 @@ def agreement(field: Field, model: Model) -> dict[str, Any]:
         "map_difference_max": float(np.abs(fast.values - exact.values).max()),
         "map_difference_mean": float(np.abs(fast.values - exact.values).mean()),
         "score_difference_max": _score_difference(a, b),
-        "same_detections": _same(a.above(card.threshold), b.above(card.threshold)),
+        "same_detections": _same(a.above(card.raw_threshold), b.above(card.raw_threshold)),
     }
 
 

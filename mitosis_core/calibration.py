@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mitosis_core.types import Float32, ProbabilityMap
+from mitosis_core.types import Detections, Float32, ProbabilityMap
 
 _SMALLEST = 1e-6  # probabilities closer to 0 or 1 than this are all the same
 _WEIGHT_MM2 = 0.02  # a field of this size counts as much as the reference; a whole HPF has 0.2 to 0.3
@@ -48,6 +48,16 @@ def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> Probabi
     shift = (calibration.reference - own) * area_mm2 / (area_mm2 + _WEIGHT_MM2)
     values = 1.0 / (1.0 + np.exp(-(logits + np.float32(shift))))
     return ProbabilityMap(values.astype(np.float32), found.cell_px, found.um_per_px)
+
+
+def centre_scores(found: Detections, raw_threshold: float) -> Detections:
+    """The same detections with scores that are 0.5 where they were `raw_threshold`.
+
+    Networks trained with weighted classes are sure of nearly everything; so 0.5 means "as likely as not, as the
+    validation fields had it", for every version.
+    """
+    logits = logit(found.score) - logit(np.float32([raw_threshold]))
+    return Detections(found.xy_px, 1 / (1 + np.exp(-logits)), found.area_um2)
 
 
 def logit(values: Float32) -> Float32:

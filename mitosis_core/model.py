@@ -25,7 +25,7 @@ _SHIPPED = Path(__file__).parent / "versions"
 class ModelCard:
     """What a version is, and where it comes from: the JSON file beside the weights.
 
-    threshold, blobs and calibration belong to the version: they were chosen on its validation fields.
+    raw_threshold, blobs and calibration belong to the version: they were chosen on its validation fields.
     """
 
     version: str
@@ -34,7 +34,7 @@ class ModelCard:
     um_per_px: float
     stride: int
     members: int
-    threshold: float
+    raw_threshold: float
     blobs: BlobSettings
     calibration: Calibration | None
     weights_sha256: str
@@ -77,7 +77,8 @@ class Model:
 
     @property
     def threshold(self) -> float:
-        return self.card.threshold
+        """The score from which a detection counts: 0.5 for every version, see calibration.centre_scores."""
+        return 0.5
 
     def net(self) -> nn.Module:
         """The network with its weights, on the CPU, ready to detect. Raises UnusableModel."""

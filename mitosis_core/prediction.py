@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mitosis_core.blobs import find_blobs
-from mitosis_core.calibration import calibrate
+from mitosis_core.calibration import calibrate, centre_scores
 from mitosis_core.errors import MissingScale
 from mitosis_core.model import Model
 from mitosis_core.runtime import MULTIPLE_PX, Engine, describe_device, engine, pad, without_margin
@@ -46,7 +46,8 @@ def predict(field: Field, model: Model, *, device: str = "auto", progress: Progr
         return _answer(field, model, empty, None, notes, started)
     found_map = probability_map(field, engine(model, device), model.card.um_per_px, model.card.stride, report)
     found_map = calibrate(found_map, model.card.calibration)
-    candidates = inside(find_blobs(found_map, model.card.blobs), field)
+    found = inside(find_blobs(found_map, model.card.blobs), field)
+    candidates = centre_scores(found, model.card.raw_threshold)
     report(1.0)
     return _answer(field, model, candidates, found_map, (), started)
 

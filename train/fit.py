@@ -172,7 +172,7 @@ def _card(
         um_per_px=config.um_per_px,
         stride=net.stride,
         members=config.members,
-        threshold=round(choice.threshold, 4),
+        raw_threshold=round(choice.threshold, 4),
         blobs=choice.blobs,
         calibration=choice.calibration,
         weights_sha256="",

@@ -29,7 +29,7 @@ def random_version(tmp_path_factory: pytest.TempPathFactory) -> Model:
         um_per_px=0.333,
         stride=4,
         members=1,
-        threshold=0.5,
+        raw_threshold=0.5,
         blobs=BlobSettings(binarize="fixed", threshold=0.5, min_area_um2=0.0),
         calibration=None,
         weights_sha256="",

@@ -57,7 +57,7 @@ def test_fit_writes_a_version_that_detects(drawn: list[Example], quick: TrainCon
     card = loaded.card
     assert card.version == "mine" and card.data["mitoses"] == 12 and card.data["sha256"] == digest(drawn)
     assert card.split["held out in turn"] == [["slide0"], ["slide1"]]
-    assert 0 < card.threshold < 1 and card.training["step kept"] == 24
+    assert 0 < card.raw_threshold < 1 and card.training["step kept"] == 24
     assert predict(drawn[0].field, loaded, device="cpu").version == "mine"
     single = dataclasses.replace(config, members=1)
     # A second call trains nothing anew.
