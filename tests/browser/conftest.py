@@ -37,11 +37,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log.txt"
     command = [sys.executable, "-m", "streamlit", "run", "tests/browser/fake_app.py", "--server.port", str(port)]
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "pages")])
     with (
         log.open("w") as file,
         subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, stdout=file, stderr=subprocess.STDOUT
+            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=file, stderr=subprocess.STDOUT
         ) as process,
     ):
         try:

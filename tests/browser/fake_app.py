@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from fakes import FakeDetector
+from tests.pages.fakes import FakeDetector
 
 from pages.shared import actions, cache
 from pages.shared.shell import say_it_went_wrong

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import streamlit as st
-from fakes import FakeDetector
+from tests.pages.fakes import FakeDetector
 
 from pages.shared import actions, cache
 

@@ -4,7 +4,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, FakeModel
+from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, FakeModel
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
+from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
 from streamlit.testing.v1 import AppTest
-from test_actions import png
+from tests.pages.test_actions import png
 
 from mitosis_core.sample_field import draw_sample_field
 from pages.shared import session
