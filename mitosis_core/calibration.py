@@ -56,8 +56,8 @@ def centre_scores(found: Detections, raw_threshold: float) -> Detections:
     Networks trained with weighted classes are sure of nearly everything; so 0.5 means "as likely as not, as the
     validation fields had it", for every version.
     """
-    logits = logit(found.score) - logit(np.float32([raw_threshold]))
-    return Detections(found.xy_px, 1 / (1 + np.exp(-logits)), found.area_um2)
+    logits = logit(found.score) - logit(np.full(1, raw_threshold, np.float32))
+    return Detections(found.xy_px, np.asarray(1 / (1 + np.exp(-logits)), np.float32), found.area_um2)
 
 
 def logit(values: Float32) -> Float32:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from tests.pages.fakes import FakeDetector
 
 from pages.shared import actions, cache
 from pages.shared.shell import say_it_went_wrong
 from pages.shared.viewer.routes import ROUTES
+from tests.pages.fakes import FakeDetector
 
 FakeDetector().install(actions)
 cache.describe_device = actions.describe_device

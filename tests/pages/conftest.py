@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import streamlit as st
-from tests.pages.fakes import FakeDetector
 
 from pages.shared import actions, cache
+from tests.pages.fakes import FakeDetector
 
 
 @pytest.fixture

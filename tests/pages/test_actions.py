@@ -4,7 +4,6 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, FakeModel
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,6 +13,7 @@ from mitosis_core.interchange.contest_csv import read_detections
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared import actions
 from pages.shared.actions import Analysis, PredictionCache
+from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, FakeModel
 
 MODEL = FakeModel()
 

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
 from streamlit.testing.v1 import AppTest
-from tests.pages.test_actions import png
 
 from mitosis_core.sample_field import draw_sample_field
 from pages.shared import session
+from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
+from tests.pages.test_actions import png
 
 
 @pytest.fixture
