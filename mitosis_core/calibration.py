@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mitosis_core.types import Detections, Float32, ProbabilityMap
+from mitosis_core.types import Float32, ProbabilityMap
 
 _SMALLEST = 1e-6  # probabilities closer to 0 or 1 than this are all the same
 _WEIGHT_MM2 = 0.02  # a field of this size counts as much as the reference; a whole HPF has 0.2 to 0.3
@@ -50,14 +50,14 @@ def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> Probabi
     return ProbabilityMap(values.astype(np.float32), found.cell_px, found.um_per_px)
 
 
-def centre_scores(found: Detections, raw_threshold: float) -> Detections:
-    """The same detections with scores that are 0.5 where they were `raw_threshold`.
+def centre(values: Float32, raw_threshold: float) -> Float32:
+    """Probabilities or scores, of any shape, moved so that what was `raw_threshold` is 0.5.
 
     Networks trained with weighted classes are sure of nearly everything; so 0.5 means "as likely as not, as the
     validation fields had it", for every version.
     """
-    logits = logit(found.score) - logit(np.full(1, raw_threshold, np.float32))
-    return Detections(found.xy_px, np.asarray(1 / (1 + np.exp(-logits)), np.float32), found.area_um2)
+    logits = logit(values) - logit(np.full(1, raw_threshold, np.float32))
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def logit(values: Float32) -> Float32:

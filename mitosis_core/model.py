@@ -77,7 +77,7 @@ class Model:
 
     @property
     def threshold(self) -> float:
-        """The score from which a detection counts: 0.5 for every version, see calibration.centre_scores."""
+        """The score from which a detection counts: 0.5 for every version, see calibration.centre."""
         return 0.5
 
     def net(self) -> nn.Module:

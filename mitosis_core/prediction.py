@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
 import numpy as np
 
 from mitosis_core.blobs import find_blobs
-from mitosis_core.calibration import calibrate, centre_scores
+from mitosis_core.calibration import calibrate, centre
 from mitosis_core.errors import MissingScale
 from mitosis_core.model import Model
 from mitosis_core.runtime import MULTIPLE_PX, Engine, describe_device, engine, pad, without_margin
@@ -47,7 +48,9 @@ def predict(field: Field, model: Model, *, device: str = "auto", progress: Progr
     found_map = probability_map(field, engine(model, device), model.card.um_per_px, model.card.stride, report)
     found_map = calibrate(found_map, model.card.calibration)
     found = inside(find_blobs(found_map, model.card.blobs), field)
-    candidates = centre_scores(found, model.card.raw_threshold)
+    raw = model.card.raw_threshold
+    candidates = Detections(found.xy_px, centre(found.score, raw), found.area_um2)
+    found_map = dataclasses.replace(found_map, values=centre(found_map.values, raw))
     report(1.0)
     return _answer(field, model, candidates, found_map, (), started)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitosis_core.calibration import Calibration, calibrate, centre_scores, level
-from mitosis_core.types import Detections, ProbabilityMap
+from mitosis_core.calibration import Calibration, calibrate, centre, level
+from mitosis_core.types import ProbabilityMap
 
 
 def field(seed: int = 0, shift: float = 0.0, cells: int = 520) -> ProbabilityMap:
@@ -47,11 +47,8 @@ def test_none_changes_nothing_and_bad_shares_are_refused() -> None:
 
 
 def test_centred_scores_are_half_at_the_raw_threshold_and_keep_their_order() -> None:
-    raw = np.array([0.999, 0.98, 0.5, 0.1], np.float32)
-    found = Detections(np.arange(8, dtype=np.float32).reshape(4, 2), raw, np.ones(4, np.float32))
-    centred = centre_scores(found, 0.98)
-    assert centred.score[1] == pytest.approx(0.5, abs=1e-5)
-    assert (np.diff(centred.score) < 0).all() and (centred.xy_px == found.xy_px).all()
-    assert len(centred.above(0.5)) == len(found.above(0.98)) == 2
+    centred = centre(np.array([0.999, 0.98, 0.5, 0.1], np.float32), 0.98)
+    assert centred[1] == pytest.approx(0.5, abs=1e-5)
+    assert (np.diff(centred) < 0).all()
     # by hand: odds of 0.5 are 1, those of 0.98 are 49
-    assert centred.score[2] == pytest.approx(1 / 50, rel=1e-4)
+    assert centred[2] == pytest.approx(1 / 50, rel=1e-4)
