@@ -29,7 +29,7 @@ from train.examples import Example, read_examples, read_patches
 from train.fit import fit, plan, train_all
 from train.loop import Step
 
-QUICK = TrainConfig(steps=12, batch=4, validate_every=12, mine_every=0, members=1)
+QUICK = TrainConfig(steps=60, batch=8, validate_every=60, mine_every=0, members=1, ema=0.9, lr=1e-3, lr_head=5e-3)
 
 
 def main() -> None:

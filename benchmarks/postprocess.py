@@ -105,7 +105,8 @@ def _worst(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
-    write_result("postprocess", measure(repeats=3 if parser.parse_args().quick else 15))
+    quick = parser.parse_args().quick
+    write_result("postprocess-quick" if quick else "postprocess", measure(repeats=3 if quick else 15))
 
 
 if __name__ == "__main__":
