@@ -25,7 +25,8 @@ def accuracy_table(result: dict[str, Any]) -> str:
         f"{mean} on slides the version has not seen (MITOS12, three slides).\n\n"
         + "\n".join(rows)
         + f"\n\nProtocol: {result['protocol']}. Machine: {result['machine']}. The recipe and its "
-        "post-processing were chosen while looking at these three slides, which flatters the figure somewhat. The papers' figures on this contest (0.77 to 0.83) are on a split by HPF, "
+        "post-processing were chosen while looking at these three slides, which flatters the "
+        "figure somewhat. The papers' figures on this contest (0.77 to 0.83) are on a split by HPF, "
         "where test fields come from slides that were trained on; they cannot be compared."
     )
 
