@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mitosis_core.blobs import BlobSettings, find_blobs
@@ -59,12 +59,15 @@ def test_blobs_of_rendered_points_are_the_points(points, chosen) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(_points(), st.sampled_from(SETTINGS))
+@example([(10.5, 10.125)], next(one for one in SETTINGS if one.finder == "peaks"))
 def test_turning_the_map_turns_the_detections(points, chosen) -> None:
     values = _render(points)
     found, turned = find_blobs(_map(values), chosen), find_blobs(_map(np.rot90(values)), chosen)
     # A quarter turn to the left takes (x, y) to (y, width - 1 - x).
     expected = np.stack([found.xy_px[:, 1], 4 * values.shape[1] - 1 - found.xy_px[:, 0]], axis=1)
-    assert len(turned) == len(found) and _nearest(turned.xy_px, expected).max() < 0.05
+    # A point half way between two cells has two equal peaks: which one leads may turn too, within half a cell.
+    tie = chosen.finder == "peaks" and any(abs(value % 1 - 0.5) < 0.05 for point in points for value in point)
+    assert len(turned) == len(found) and _nearest(turned.xy_px, expected).max() < (2.0 if tie else 0.05)
 
 
 @settings(max_examples=25, deadline=None)
