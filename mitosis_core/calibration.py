@@ -46,8 +46,7 @@ def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> Probabi
     area_mm2 = found.values.size * found.cell_area_um2 / 1e6
     own = np.float32(np.quantile(logits, calibration.share))
     shift = (calibration.reference - own) * area_mm2 / (area_mm2 + _WEIGHT_MM2)
-    values = 1.0 / (1.0 + np.exp(-(logits + np.float32(shift))))
-    return ProbabilityMap(values.astype(np.float32), found.cell_px, found.um_per_px)
+    return ProbabilityMap(probability(logits + np.float32(shift)), found.cell_px, found.um_per_px)
 
 
 def centre(values: Float32, raw_threshold: float) -> Float32:
@@ -56,11 +55,15 @@ def centre(values: Float32, raw_threshold: float) -> Float32:
     Networks trained with weighted classes are sure of nearly everything; so 0.5 means "as likely as not, as the
     validation fields had it", for every version.
     """
-    logits = logit(values) - logit(np.full(1, raw_threshold, np.float32))
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    return probability(logit(values) - logit(np.full(1, raw_threshold, np.float32)))
 
 
 def logit(values: Float32) -> Float32:
     """log(p / (1 - p)), finite also where a probability has run into 0 or 1."""
     kept = np.clip(values, _SMALLEST, 1 - _SMALLEST)
     return np.asarray(np.log(kept / (1 - kept)), np.float32)
+
+
+def probability(logits: Float32) -> Float32:
+    """Inverse of `logit`."""
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)

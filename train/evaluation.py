@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mitosis_core.blobs import BlobSettings, find_blobs
-from mitosis_core.calibration import Calibration, calibrate, level, logit
+from mitosis_core.calibration import Calibration, calibrate, level, logit, probability
 from mitosis_core.evaluation import ScoredField, best_threshold, threshold_curve
 from mitosis_core.matching import Scores
 from mitosis_core.methods import METHODS
@@ -27,10 +27,10 @@ RADIUS_UM = 5.0  # within which a detection hits (MITOS12 protocol)
 
 SHARE = 0.98  # of mitosis_core.calibration; mitoses cover well under 2 % of a field
 
-# What the post-processing may be: peaks of the map, which need no second threshold and keep touching figures apart.
-# SegMitos' own (Otsu's threshold, blobs, mean score; section 3.3) is BlobSettings(). Few, because a handful of slides
-# cannot choose among many: 36 settings were tried, and what they gained was chance.
-CANDIDATES = (BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.05),)
+# The post-processing: peaks of the map, which need no second threshold and keep touching figures apart. SegMitos' own
+# (Otsu's threshold, blobs, mean score; section 3.3) is BlobSettings(). It is not chosen on the held-out fields, because
+# a handful of slides cannot choose among many: 36 settings were tried, and what they gained was chance.
+POSTPROCESSING = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.05)
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     """Choose on held-out fields only.
 
     folds: for each, its held-out fields and the snapshots of the networks trained without them.
-    The step has the highest average precision, then calibration, post-processing and threshold the highest F1,
-    each pooled over all folds, so that one setting serves every slide. Raises UnusableData when nothing is found.
+    The step has the highest average precision, then calibration and threshold the highest F1, each pooled over all
+    folds, so that one setting serves every slide. Raises UnusableData when nothing is found.
     """
     fields = [example for held, _ in folds for example in held]
     steps = sorted(set.intersection(*(set(files) for _, members in folds for files in members)))
@@ -82,14 +82,15 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     precision = {step: _average_precision(maps[step], fields) for step in steps}
     step = max(steps, key=lambda s: precision[s])
     found = [
-        (_pooled([calibrate(m, calibration) for m in maps[step]], fields, blobs), calibration, blobs)
+        (_pooled(_calibrated(maps[step], calibration), fields), calibration)
         for calibration in (None, _typical(maps[step]))
-        for blobs in CANDIDATES
     ]
-    (scores, at, scored), calibration, blobs = max(found, key=lambda outcome: outcome[0][0].f1)
+    (scores, at, scored), calibration = max(found, key=lambda outcome: outcome[0][0].f1)
     slides = sorted({f.slide for f in scored})
     by_slide = {s: threshold_curve([f for f in scored if f.slide == s], RADIUS_UM).at(at).f1 for s in slides}
-    return Choice(step, blobs, calibration, at, precision, scores.f1, scores.precision, scores.recall, by_slide)
+    return Choice(
+        step, POSTPROCESSING, calibration, at, precision, scores.f1, scores.precision, scores.recall, by_slide
+    )
 
 
 def _typical(maps: Sequence[ProbabilityMap]) -> Calibration:
@@ -97,18 +98,20 @@ def _typical(maps: Sequence[ProbabilityMap]) -> Calibration:
     return Calibration(SHARE, round(float(np.median([level(m, SHARE) for m in maps])), 3))
 
 
-def _pooled(
-    maps: Sequence[ProbabilityMap], fields: Sequence[Example], blobs: BlobSettings
-) -> tuple[Scores, float, list[ScoredField]]:
+def _calibrated(maps: Sequence[ProbabilityMap], calibration: Calibration | None) -> list[ProbabilityMap]:
+    return [calibrate(m, calibration) for m in maps]
+
+
+def _pooled(maps: Sequence[ProbabilityMap], fields: Sequence[Example]) -> tuple[Scores, float, list[ScoredField]]:
     """The counts at the best threshold for all fields together, and that threshold."""
-    scored = scored_fields(maps, fields, blobs)
+    scored = scored_fields(maps, fields, POSTPROCESSING)
     at = best_threshold(scored, RADIUS_UM)
     return threshold_curve(scored, RADIUS_UM).at(at), at, scored
 
 
 def _average_precision(maps: Sequence[ProbabilityMap], fields: Sequence[Example]) -> float:
-    calibrated = [calibrate(m, _typical(maps)) for m in maps]
-    return threshold_curve(scored_fields(calibrated, fields, CANDIDATES[0]), RADIUS_UM).average_precision or 0.0
+    calibrated = _calibrated(maps, _typical(maps))
+    return threshold_curve(scored_fields(calibrated, fields, POSTPROCESSING), RADIUS_UM).average_precision or 0.0
 
 
 def _together(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[ProbabilityMap]:
@@ -117,7 +120,7 @@ def _together(files: Sequence[Path], fields: Sequence[Example], config: TrainCon
     maps = []
     for same_field in zip(*by_member, strict=True):
         mean = np.mean([logit(m.values) for m in same_field], axis=0)
-        maps.append(dataclasses.replace(same_field[0], values=(1 / (1 + np.exp(-mean))).astype(np.float32)))
+        maps.append(dataclasses.replace(same_field[0], values=probability(mean)))
     return maps
 
 

@@ -1,4 +1,4 @@
-"""From examples to a version: folds by slide choose step, post-processing and threshold; then all slides train."""
+"""From examples to a version: folds by slide choose step, calibration and threshold; then all slides train."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Job:
     config: TrainConfig
     work: Path
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where its snapshots are; the same training data and settings are never trained twice."""
         identity = json.dumps([digest(list(self.train)), dataclasses.asdict(self.config)])
