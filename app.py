@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.shared.shell import say_it_went_wrong
 from pages.shared.viewer.routes import ROUTES
+
+# A folder pages/ would make Streamlit run the first page it is asked for without this file, and so without the menu.
+PagesManager.uses_pages_directory = False
 
 app = st.App(__file__, routes=ROUTES, on_script_error=say_it_went_wrong)
 
@@ -17,6 +21,7 @@ def main() -> None:
         [
             # No icons: browsers would fetch them for their tabs from the internet.
             st.Page("pages/detect.py", title="Detect", default=True),
+            st.Page("pages/review.py", title="Review"),
             st.Page("pages/about.py", title="About"),
         ],
         position="top",

@@ -2,8 +2,8 @@
 
     python -m benchmarks.accuracy --annotations CSV --images DIR [--patches CSV] [--work DIR] [--jobs N] [--quick]
 
-For each slide in turn a version is trained on the others with `train.fit` as shipped: the step, the
-post-processing and the threshold are chosen by an inner leave-one-slide-out over the training slides. The held-out
+For each slide in turn a version is trained on the others with `train.fit` as shipped: the step and the
+threshold are chosen by an inner leave-one-slide-out over the training slides. The held-out
 slide is then scored once, with the product's own `predict`. Trainings found in --work are not repeated.
 """
 
@@ -55,7 +55,7 @@ def main() -> None:
             "low": low,
             "high": high,
             "pooled_f1": evaluate(scored, RADIUS_UM).scores.f1,
-            "protocol": f"leave one slide out, one-to-one within {RADIUS_UM:g} µm; step, post-processing and threshold "
+            "protocol": f"leave one slide out, one-to-one within {RADIUS_UM:g} µm; step and threshold "
             "by an inner leave-one-slide-out over the training slides; interval: bootstrap over fields within slides",
             "config": dataclasses.asdict(config),
             "patches": len(patches),

@@ -10,9 +10,10 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
 from mitosis_core.reading import IMAGE_SUFFIXES
 from mitosis_core.scale import SCANNER_PRESETS
-from pages.shared import actions, cache, session
+from pages.shared import actions, cache, reviewing, session
 from pages.shared.actions import Analysis
 from pages.shared.shell import open_page, plain
+from pages.shared.store import the_store
 from pages.shared.viewer.viewer import chosen_score, show_viewer, viewer_data
 
 _MOST_TABS = 5  # more fields than these are chosen from a list
@@ -26,6 +27,7 @@ def main() -> None:
     # One row above the image: which field, and everything else behind a button.
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         switch = st.container(width="content")
+        keep = st.container(width="content")
         with st.popover("Fields and settings", icon=":material/tune:"):
             files = _opened_files()
             # Asked for in the open while something waits for it, changed here later.
@@ -36,6 +38,7 @@ def main() -> None:
         return
     files = _analyse(files, model)
     _tell_problems(files)
+    _offer_review(files, keep)
     _show(files, model, switch)
 
 
@@ -147,6 +150,32 @@ def _analyse(files: list[Analysis], model: Model) -> list[Analysis]:
     answers = actions.analyse(files, model, cache.predictions(), progress=progress)
     slot.empty()
     return answers
+
+
+def _offer_review(files: list[Analysis], slot: DeltaGenerator) -> None:
+    """Keep the fields, so that a reader can correct what was found."""
+    done = [one for one in files if one.prediction]
+    if not done:
+        return
+    with slot, st.popover("Keep for review", icon=":material/edit:", type="primary"):
+        st.markdown("Images and detections are stored on this computer; then each of them can be corrected.")
+        case = st.text_input("Case or slide (optional)", key=session.KEEP_CASE)
+        anonymous = st.checkbox(
+            "Leave out the file names", help="Fields are numbered instead", key=session.KEEP_NAMELESS
+        )
+        if st.button(f"Keep {len(done)} field{'s' * (len(done) > 1)} and review", type="primary"):
+            _keep(done, case, keep_names=not anonymous)
+
+
+def _keep(done: list[Analysis], case: str, *, keep_names: bool) -> None:
+    try:
+        with st.spinner("Storing…"):
+            kept, _ = reviewing.keep(the_store(), done, case=case, keep_names=keep_names)
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+        return
+    st.session_state[session.FIELD_ID] = kept[0].id
+    st.switch_page("pages/review.py")
 
 
 def _show(files: list[Analysis], model: Model, switch: DeltaGenerator) -> None:

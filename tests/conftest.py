@@ -1,8 +1,10 @@
-"""Laws hold at any speed: a busy machine is no reason for a property test to fail."""
+"""Laws hold at any speed: a busy machine is no reason for a property test to fail. Nothing is stored outside a test."""
 
 import os
+import tempfile
 
 from hypothesis import settings
 
 settings.register_profile("no deadline", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("no deadline")
+os.environ["CONCENTRIC_DATA"] = tempfile.mkdtemp(prefix="concentric-tests-")

@@ -15,6 +15,8 @@ BANNED = {
     "db": WEB | {"torch"} | (OURS - {"db"}),
     "train": WEB | (OURS - {"train", "db"}),
     "pages/shared/actions.py": WEB,
+    "pages/shared/reviewing.py": WEB,
+    "pages/shared/comparing.py": WEB,
     "benchmarks": WEB,
 }
 

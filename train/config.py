@@ -17,13 +17,13 @@ class TrainConfig:
     """Settings of one run. Raises ValueError on a value outside its bounds."""
 
     method: str = option("segmitos", "which of the published systems")
-    encoder: str = option("thin_resnet50", "backbone; see mitosis_core.encoders")
+    encoder: str = option("efficientnet_lite0", "backbone; see mitosis_core.encoders")
     labels: str = option("random", "label variant: circle12, circle15, fixed12, fixed15, random or mask")
     um_per_px: float = option(0.333, "scale at which the network sees tissue", 0.1, 2.0)
     steps: int = option(500, "optimiser steps", 1, 1_000_000)
     batch: int = option(32, "crops per step", 1, 1024)
     crop_px: int = option(96, "side of a crop at the network's scale, a multiple of 32", 64, 2048)
-    lr: float = option(3e-4, "learning rate of the encoder at its peak (AdamW, one cycle)", 0.0, 1.0)
+    lr: float = option(6e-4, "learning rate of the encoder at its peak (AdamW, one cycle)", 0.0, 1.0)
     lr_head: float = option(1e-3, "learning rate of everything after the encoder", 0.0, 1.0)
     weight_decay: float = option(1e-2, "decoupled L2 of the weights", 0.0, 1.0)
     ema: float = option(0.998, "decay of the running average of the weights that is kept", 0.0, 0.9999)

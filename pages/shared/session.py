@@ -18,6 +18,17 @@ SCALE = "um_per_px"  # the µm/px the user gave for another scanner
 SAMPLE = "sample"
 DIAMETER = "field_diameter_mm"
 VERSION = "version"
+READER = "reader"
+FIELD_ID = "field_id"  # of the store: the field on review
+GO_TO = "go_to"  # a field chosen in a list below the widgets that show it
+CASE = "case"
+KEEP_CASE = "keep_case"  # given to the fields that are kept
+KEEP_NAMELESS = "keep_nameless"
+ORDER = "order"
+BLIND = "blind"
+OTHERS = "others"
+MODE = "mode"  # of the Review page
+REVIEW_SCORE = "review_score"  # lowest score of a proposal on show
 _OPENED = "opened"
 _USER = "user"
 

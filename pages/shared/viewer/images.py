@@ -9,7 +9,9 @@ from threading import Lock
 
 import numpy as np
 
+from db.fields import find_field, load_field
 from mitosis_core.types import Field, ProbabilityMap, UInt8
+from pages.shared.store import the_store
 
 MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 
@@ -48,7 +50,21 @@ IMAGES = ImageStore()
 
 def publish_field(field: Field, images: ImageStore = IMAGES) -> str:
     """Name of the picture of a field: a JPEG that keeps full colour resolution, so that chromatin stays crisp."""
-    return images.publish(f"{field.digest}.jpg", lambda: _jpeg(field.pixels))
+    return images.publish(field_picture(field.digest), lambda: _jpeg(field.pixels))
+
+
+def field_picture(digest: str) -> str:
+    """Name of the picture of the field with this digest."""
+    return f"{digest}.jpg"
+
+
+def publish_stored(name: str, images: ImageStore = IMAGES) -> bytes | None:
+    """The picture of a field of the store, encoded now; None when there is no such field."""
+    stored = find_field(the_store(), name.removesuffix(".jpg"))
+    if stored is None:
+        return None
+    publish_field(load_field(the_store(), stored), images)
+    return images.get(name)
 
 
 def publish_heat(probability: ProbabilityMap, images: ImageStore = IMAGES) -> str:

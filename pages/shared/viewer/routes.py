@@ -1,22 +1,48 @@
-"""What the viewer fetches over HTTP, past Streamlit's reruns: today the pictures of a field."""
+"""What the viewer fetches and saves over HTTP, past Streamlit's reruns: pictures of fields, changes to reviews."""
 
 from __future__ import annotations
 
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+import json
+import logging
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pages.shared.viewer.images import IMAGES, MEDIA_TYPES
+from db.errors import FieldGone
+from db.reviews import Applied, BadOp, apply_ops, parse_op
+from mitosis_core.errors import ConcentricError
+from pages.shared.store import the_store
+from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, publish_stored
 from pages.shared.viewer.tokens import NoToken, WrongToken, check, sign
 
+log = logging.getLogger("concentric")
+
+MAX_BODY = 512 * 1024  # of one request with changes; the viewer sends far less
+_MAX_OPS = 1000
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
 # The name holds the digest of the content, so a browser need never ask again.
 _KEEP = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
+class Refused(Exception):
+    """A request that is answered with a status and a sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+
+
 def image_url(name: str, user: str) -> str:
     """The signed address of a published picture."""
     return f"/api/images/{name}?t={sign(name, user)}"
+
+
+def ops_token(field_id: int, reader: str) -> str:
+    """Lets a page change the review of one field in the name of one reader."""
+    return sign(f"review of field {field_id}", reader)
 
 
 def from_elsewhere(request: Request) -> bool:
@@ -29,22 +55,108 @@ def from_elsewhere(request: Request) -> bool:
 
 async def get_image(request: Request) -> Response:
     name = request.path_params["name"]
-    if from_elsewhere(request):
-        return _refuse("Another site may not fetch this.", 403)
     try:
-        check(request.query_params.get("t", ""), name)
-    except NoToken:
-        return _refuse("The address has no token or it has run out; please reload the page.", 401)
-    except WrongToken:
-        return _refuse("The token is not for this picture.", 403)
-    data = IMAGES.get(name)
+        _check(request, request.query_params.get("t", ""), name)
+    except Refused as refused:
+        return PlainTextResponse(refused.sentence, refused.status, {**_HEADERS, "Cache-Control": "no-store"})
+    # A field of the store is encoded when a browser first asks: pages name it without opening it.
+    data = IMAGES.get(name) or await run_in_threadpool(publish_stored, name)
     if data is None:
-        return _refuse("This picture is no longer kept; please reload the page.", 404)
+        said = "This picture is no longer kept; please reload the page."
+        return PlainTextResponse(said, 404, {**_HEADERS, "Cache-Control": "no-store"})
     return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers={**_HEADERS, **_KEEP})
 
 
-def _refuse(sentence: str, status: int) -> Response:
-    return PlainTextResponse(sentence, status, {**_HEADERS, "Cache-Control": "no-store"})
+async def post_ops(request: Request) -> Response:
+    """Store changes to one review: {field, ops} -> {done, superseded, refused, rev, missed}, else {error}."""
+    try:
+        body = await _read(request)
+        field_id = _field_id(body)
+        reader = _check(request, request.headers.get("x-concentric-token", ""), f"review of field {field_id}")
+        answer = await run_in_threadpool(_apply, field_id, reader, body["ops"])
+    except Refused as refused:
+        where = request.client.host if request.client else "?"
+        log.warning("changes from %s refused (%d): %s", where, refused.status, refused.sentence)
+        return JSONResponse({"error": refused.sentence}, refused.status, {**_HEADERS, "Cache-Control": "no-store"})
+    return JSONResponse(answer, headers={**_HEADERS, "Cache-Control": "no-store"})
 
 
-ROUTES = [Route("/api/images/{name}", get_image, methods=["GET"])]
+def _check(request: Request, token: str, subject: str) -> str:
+    """The user a token was made for; raises Refused."""
+    if from_elsewhere(request):
+        raise Refused(403, "Another site may not use this.")
+    try:
+        return check(token, subject)
+    except NoToken as error:
+        raise Refused(401, "The page is too old; please reload it.") from error
+    except WrongToken as error:
+        raise Refused(403, "The token is not for this.") from error
+
+
+async def _read(request: Request) -> dict[str, Any]:
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Refused(400, "Changes are sent as JSON.")
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise Refused(413, "Too many changes at once.")
+        sent = json.loads(body)
+    except (ClientDisconnect, ValueError, RecursionError) as error:
+        raise Refused(400, "The changes cannot be read.") from error
+    if not isinstance(sent, dict) or set(sent) != {"field", "ops"} or not isinstance(sent["ops"], list):
+        raise Refused(400, "The changes cannot be read.")
+    if len(sent["ops"]) > _MAX_OPS:
+        raise Refused(413, "Too many changes at once.")
+    return sent
+
+
+def _field_id(body: dict[str, Any]) -> int:
+    field = body["field"]
+    if not (isinstance(field, str) and field.isascii() and field.isdigit() and len(field) < 16):
+        raise Refused(400, "The changes name no field.")
+    return int(field)
+
+
+def _apply(field_id: int, reader: str, sent: list[Any]) -> dict[str, Any]:
+    ops, bad = [], []
+    for one in sent:
+        try:
+            if isinstance(one, dict) and one.get("field") != str(field_id):
+                raise BadOp("This change is for another field.")
+            ops.append(parse_op(one))
+        except BadOp as error:
+            op_id = one.get("op_id") if isinstance(one, dict) else None
+            if not isinstance(op_id, str):
+                raise Refused(400, str(error)) from error
+            bad.append((op_id[:64], str(error)))
+    try:
+        applied = apply_ops(the_store(), field_id, reader, ops)
+    except FieldGone as error:
+        raise Refused(404, str(error)) from error
+    except ConcentricError as error:
+        raise Refused(503, str(error)) from error
+    except Exception as error:
+        log.exception("storing changes failed")
+        raise Refused(500, "Something unexpected happened while storing; it is written in the log.") from error
+    refused = [*applied.refused, *bad]
+    for op_id, why in refused:
+        log.warning("change %r of %r on field %d refused: %s", op_id, reader, field_id, why)
+    return _answer(applied, refused)
+
+
+def _answer(applied: Applied, refused: list[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "done": list(applied.done),
+        "superseded": list(applied.superseded),
+        "refused": [{"op_id": op_id, "why": why} for op_id, why in refused],
+        "rev": applied.rev,
+        "missed": applied.missed,
+    }
+
+
+ROUTES = [
+    Route("/api/images/{name}", get_image, methods=["GET"]),
+    Route("/api/ops", post_ops, methods=["POST"]),
+]

@@ -1,96 +1,64 @@
-// The field viewer: a stage with marks, and a panel that counts, filters by score and shows the detections.
-// Data comes in by the contract in docs/viewer.md; moving the score slider redraws at once and tells the page when
-// it is let go.
+// The field viewer: a stage with marks, and a panel that counts, filters by score and shows the detections. Data comes
+// in by the contract in docs/viewer.md; moving the score slider redraws at once and tells the page when it is let go.
 
 const CLOSE_UP_UM_PX = 0.125; // µm per pixel of the screen after going to a detection
-const KEYS = [
-  ["N  P", "next, previous detection"],
-  ["+  −  0", "zoom in, out, whole field"],
-  ["Arrows", "move"],
-  ["H", "heat map"],
-  ["Esc", "deselect"],
-];
 
 class Viewer {
   constructor(parent) {
-    this.root = make("div", "viewer", parent, {
-      tabindex: "0",
-      role: "application",
-      "aria-label":
-        "Field with its detections. N and P step through the detections, plus, minus and zero zoom, " +
-        "arrow keys move, H shows the heat map.",
-    });
+    this.root = make("div", "viewer", parent, { tabindex: "0", role: "application" });
+    this.root.setAttribute("aria-label", `Field with its detections. ${this.help.map((row) => row.join(": ")).join("; ")}.`);
     this.views = new Map(); // field -> its view, for coming back to it
     this.selected = null;
     this.heatOpacity = 0;
     this.sent = null; // a score the page has not answered yet
-    this.stage = new Stage(this.root, {
-      pick: (id) => this.pick(id),
-      loaded: () => this.onLoaded(),
-      failed: () => this.say("The image could not be loaded; please reload the page.", true),
-    });
-    this.makeTools();
-    this.makePanel();
-    this.message = make("div", "message", this.stage.root);
-    this.message.hidden = true;
+    this.stage = new Stage(this.root, this.stageActs());
+    this.tools = new Tools(this.stage.root, this.toolActs());
+    this.panel = new Panel(this.root, this.panelActs());
+    this.gallery = new Gallery(this.panel.root, { pick: (id) => this.goTo(id), open: (id) => this.open(id) });
+    this.panel.makeFoot();
     this.live = make("div", "live", this.root, { "aria-live": "polite" });
-    this.root.addEventListener("keydown", (event) => this.onKey(event));
+    this.root.addEventListener("keydown", (event) => onKey(this, event));
   }
 
-  // ---- building
+  // ---- what a reviewer does otherwise
 
-  makeTools() {
-    const tools = make("div", "tools", this.stage.root);
-    // The stage would take the click for its own.
-    for (const type of ["pointerdown", "pointerup"]) tools.addEventListener(type, (event) => event.stopPropagation());
-    const add = (text, title, act) => {
-      const button = make("button", "", tools, { type: "button", title, "aria-label": title });
-      button.textContent = text;
-      button.addEventListener("click", act);
-      return button;
+  get help() {
+    return HELP.looking;
+  }
+
+  get keys() {
+    return lookingKeys(this);
+  }
+
+  get points() {
+    return this.data.points;
+  }
+
+  get area() {
+    return this.data.review?.area ?? null;
+  }
+
+  stageActs() {
+    return {
+      click: (id) => (this.focus(), this.select(id)),
+      open: (id) => this.open(id),
+      movable: () => false,
+      loaded: () => (this.tools.say(""), this.gallery.redraw()),
+      failed: () => this.tools.say("The image could not be loaded; please reload the page.", true),
     };
-    add("+", "Zoom in (+)", () => this.stage.zoom(1.5));
-    add("−", "Zoom out (−)", () => this.stage.zoom(1 / 1.5));
-    add("⤢", "Whole field (0)", () => this.stage.fit());
-    const help = make("dl", "help", this.stage.root);
-    help.hidden = true;
-    for (const [keys, meaning] of KEYS) {
-      make("dt", "", help).textContent = keys;
-      make("dd", "", help).textContent = meaning;
-    }
-    const ask = add("?", "Keys", () => {
-      help.hidden = !help.hidden;
-      ask.setAttribute("aria-expanded", !help.hidden);
-    });
   }
 
-  makePanel() {
-    const panel = make("div", "panel", this.root);
-    const count = make("div", "count", panel);
-    this.number = make("strong", "", count);
-    this.noun = make("span", "", count);
-    this.density = make("div", "density", panel);
-    this.note = make("div", "note", panel);
-    this.score = this.makeSlider(panel, "Score at least", "score");
-    this.ticks = make("canvas", "ticks", this.score.track, { "aria-hidden": "true" });
-    this.reset = make("button", "reset", this.score.head, { type: "button" });
-    this.reset.textContent = "reset";
-    this.reset.addEventListener("click", () => (this.setScore(this.data.score.default), this.sendScore()));
-    this.score.input.addEventListener("input", () => this.setScore(Number(this.score.input.value)));
-    this.score.input.addEventListener("change", () => this.sendScore());
-    this.heat = this.makeSlider(panel, "Heat map", "heat");
-    this.heat.input.addEventListener("input", () => this.setHeat(Number(this.heat.input.value)));
-    this.gallery = new Gallery(panel, (id) => this.goTo(id));
+  toolActs() {
+    return { zoom: (factor) => this.stage.zoom(factor), fit: () => this.stage.fit(), help: () => this.help };
   }
 
-  makeSlider(panel, label, name) {
-    const box = make("label", `slider ${name}`, panel);
-    const head = make("span", "head", box);
-    make("span", "", head).textContent = label;
-    const value = make("output", "", head);
-    const track = make("span", "track", box);
-    const input = make("input", "", track, { type: "range", min: 0, max: 1, step: 0.01, "aria-label": label });
-    return { box, head, value, track, input };
+  panelActs() {
+    return {
+      slide: (score) => this.setScore(score),
+      slid: () => this.sendScore(),
+      reset: () => (this.setScore(this.data.score.default), this.sendScore()),
+      heat: (opacity) => this.setHeat(opacity),
+    };
   }
 
   // ---- data
@@ -98,25 +66,33 @@ class Viewer {
   update(component) {
     const data = component.data;
     const before = this.data;
-    this.data = data;
-    this.setStateValue = component.setStateValue;
     const another = !before || before.field !== data.field;
-    if (another && before) this.views.set(before.field, this.stage.view);
+    if (another && before) this.leave(before);
+    this.component = component;
+    this.data = data;
     this.stage.show(data.image, data.um_per_px);
-    if (another) {
-      this.selected = null;
-      this.say("");
-      this.gallery.show(this.stage.image, data.um_per_px);
-      const kept = this.views.get(data.field);
-      if (kept) this.stage.view = kept;
-      else this.stage.fit();
-    }
-    this.points = [...data.points].sort((a, b) => b.score - a.score);
-    this.heat.box.hidden = !data.heat;
+    this.take(data);
+    if (another) this.arrive(data);
+    this.panel.heat.box.hidden = !data.heat;
     this.setHeat(this.heatOpacity);
     this.takeScore(data.score.value, before);
     this.root.dataset.ready = data.field;
     for (const url of data.prefetch) new Image().src = new URL(url, document.baseURI);
+  }
+
+  take() {}
+
+  leave(before) {
+    this.views.set(before.field, this.stage.view);
+  }
+
+  arrive(data) {
+    this.selected = null;
+    this.tools.say("");
+    this.gallery.show(this.stage.image, data.um_per_px);
+    const kept = this.views.get(data.field);
+    if (kept) this.stage.view = kept;
+    else this.stage.fit();
   }
 
   // The page may still be answering an older score than the one just chosen here.
@@ -129,83 +105,73 @@ class Viewer {
   setScore(value, sliding = true) {
     this.threshold = value;
     if (sliding) this.root.dataset.sliding = "1";
-    this.score.input.value = value;
-    this.score.value.textContent = value.toFixed(2);
-    this.reset.hidden = Math.abs(value - this.data.score.default) < 0.005;
-    this.reset.title = `Back to ${this.data.score.default.toFixed(2)}, the threshold of the model version`;
+    const { score, reset } = this.panel;
+    score.input.value = value;
+    score.value.textContent = value.toFixed(2);
+    reset.hidden = Math.abs(value - this.data.score.default) < 0.005;
+    reset.title = `Back to ${this.data.score.default.toFixed(2)}, the threshold of the model version`;
     this.draw();
+    this.panel.drawTicks(this.points, value);
   }
 
   sendScore() {
     delete this.root.dataset.sliding;
     if (this.threshold === (this.sent ?? this.data.score.value)) return;
     this.sent = this.threshold;
-    this.setStateValue("score", this.threshold);
+    this.component.setStateValue("score", this.threshold);
   }
 
   setHeat(opacity) {
+    const { heat } = this.panel;
     this.heatOpacity = opacity;
-    this.heat.input.value = opacity;
-    this.heat.value.textContent = opacity ? `${Math.round(opacity * 100)} %` : "off";
+    heat.input.value = opacity;
+    heat.value.textContent = opacity ? `${Math.round(opacity * 100)} %` : "off";
     this.stage.showHeat(this.data.heat, opacity);
   }
 
   // ---- drawing
 
+  dress(point) {
+    return dressed(point, this.data.classes);
+  }
+
   shown() {
     // Scores are 32-bit numbers: compared as such, the count is the page's to the last one.
     const threshold = Math.fround(this.threshold);
-    return this.points.filter((point) => point.score === null || point.score >= threshold);
+    return this.points.filter((one) => one.decided || one.by || typeof one.score !== "number" || one.score >= threshold);
+  }
+
+  // What the gallery shows and N and P step through: best score first, marks without one at the end.
+  listed() {
+    return this.shown().filter((point) => !point.by).sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
   }
 
   draw() {
-    const looks = Object.fromEntries(this.data.classes.map((one) => [one.id, one]));
-    const points = this.shown().map((point) => ({
-      ...point,
-      color: looks[point.cls].color,
-      dash: looks[point.cls].dash,
-      text: point.score === null ? looks[point.cls].label : point.score.toFixed(2),
-    }));
-    this.stage.setPoints(points);
-    this.gallery.setPoints(points);
-    if (!points.some((point) => point.id === this.selected)) this.selected = null;
-    this.select(this.selected);
-    const count = points.length;
-    this.number.textContent = count;
-    this.noun.textContent = count === 1 ? "mitosis" : "mitoses";
-    const { per_mm2, per_10_hpf, note } = this.data.count;
-    this.density.replaceChildren();
-    for (const [factor, unit] of [[per_mm2, "per mm²"], [per_10_hpf, "per 10 HPF"]]) {
-      const part = make("span", "", this.density);
-      make("b", "", part).textContent = (count * factor).toFixed(1);
-      part.append(` ${unit}`);
-    }
-    this.note.textContent = note;
-    this.drawTicks();
+    const shown = this.shown();
+    this.stage.setPoints(shown.map((point) => this.dress(point)));
+    this.gallery.setPoints(this.listed().map((point) => this.dress(point)));
+    this.root.dataset.points = shown.length;
+    this.stage.marks.showArea(this.area);
+    this.drawCount(shown);
+    this.select(shown.some((point) => point.id === this.selected) ? this.selected : null);
   }
 
-  // One tick per candidate over the slider: where a small step changes much, and where nothing.
-  drawTicks() {
-    const width = (this.ticks.width = Math.max(1, Math.round(this.ticks.clientWidth * devicePixelRatio)));
-    const height = (this.ticks.height = Math.round(10 * devicePixelRatio));
-    const context = this.ticks.getContext("2d");
-    const knob = 8 * devicePixelRatio; // half the width of the slider's knob
-    for (const point of this.points) {
-      if (point.score === null) continue;
-      context.fillStyle = point.score >= this.threshold ? "#5b2a86" : "#b9b4bd";
-      context.fillRect(knob + point.score * (width - 2 * knob) - devicePixelRatio / 2, 0, devicePixelRatio * 1.5, height);
-    }
+  undecided() {
+    return this.listed().filter((point) => point.decided === false);
   }
 
-  onLoaded() {
-    this.say("");
-    this.gallery.redraw();
+  // A detection that nobody was asked about counts; a proposal counts once it is confirmed.
+  drawCount(shown) {
+    const mitoses = shown.filter((one) => one.cls === "mitosis" && !one.by && one.decided !== false);
+    this.panel.showCount(mitoses.length, this.undecided().length, this.data.count);
   }
 
-  say(text, visible = false) {
-    this.message.hidden = !(text && visible);
-    this.message.textContent = text;
-    if (text) this.live.textContent = text;
+  speak(text) {
+    this.live.textContent = text;
+  }
+
+  focus() {
+    this.root.focus({ preventScroll: true });
   }
 
   // ---- selecting
@@ -216,69 +182,48 @@ class Viewer {
     this.gallery.select(id);
   }
 
-  pick(id) {
-    this.root.focus({ preventScroll: true });
-    this.select(id);
-  }
-
   goTo(id) {
-    const points = this.shown();
-    const place = points.findIndex((point) => point.id === id);
+    const list = this.listed();
+    const place = list.findIndex((point) => point.id === id);
     if (place < 0) return;
-    this.pick(id);
-    this.stage.centre(points[place], (this.data.um_per_px || 0.25) / CLOSE_UP_UM_PX);
-    const score = points[place].score;
-    this.live.textContent = `Detection ${place + 1} of ${points.length}` + (score === null ? "" : `, score ${score.toFixed(2)}`);
+    this.focus();
+    this.select(id);
+    this.zoomIn();
+    this.speak(`Detection ${place + 1} of ${list.length}, ${this.dress(list[place]).spoken}`);
   }
 
+  open(id) {
+    if (id === null) return;
+    this.select(id);
+    this.zoomIn();
+  }
+
+  zoomIn() {
+    const point = this.points.find((one) => one.id === this.selected);
+    if (point) this.stage.centre(point, (this.data.um_per_px || 0.25) / CLOSE_UP_UM_PX);
+  }
+
+  // From the selected one on, round and round, to the next that is still to be decided; if none is, to the next.
   step(by) {
-    const points = this.shown();
-    if (!points.length) return;
-    const place = points.findIndex((point) => point.id === this.selected);
-    const next = place < 0 ? (by > 0 ? 0 : points.length - 1) : (place + by + points.length) % points.length;
-    this.goTo(points[next].id);
+    const list = by > 0 ? this.listed() : this.listed().reverse();
+    const place = list.findIndex((point) => point.id === this.selected);
+    const ahead = [...list.slice(place + 1), ...list.slice(0, place + 1)];
+    const next = ahead.find((point) => point.decided === false) ?? ahead[0];
+    if (next) this.goTo(next.id);
   }
 
-  // ---- keys: only while the viewer has the focus, and none of its letters reaches Streamlit (r reruns, c clears)
+  arrow(dx, dy) {
+    this.stage.pan(-80 * dx, -80 * dy);
+  }
 
-  onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const acts = {
-      n: () => this.step(1),
-      p: () => this.step(-1),
-      h: () => this.data.heat && this.setHeat(this.heatOpacity ? 0 : 0.7),
-      "+": () => this.stage.zoom(1.5),
-      "=": () => this.stage.zoom(1.5),
-      "-": () => this.stage.zoom(1 / 1.5),
-      0: () => this.stage.fit(),
-      Escape: () => this.select(null),
-      ArrowLeft: () => this.stage.pan(80, 0),
-      ArrowRight: () => this.stage.pan(-80, 0),
-      ArrowUp: () => this.stage.pan(0, 80),
-      ArrowDown: () => this.stage.pan(0, -80),
-    };
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    const onSlider = event.target instanceof HTMLInputElement && key.startsWith("Arrow");
-    if (key.length === 1) event.stopPropagation();
-    if (onSlider || !Object.hasOwn(acts, key)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    acts[key]();
+  escape() {
+    if (this.tools.help.hidden) this.select(null);
+    else this.tools.showHelp(false);
   }
 
   remove() {
+    this.gallery.remove();
     this.stage.remove();
     this.root.remove();
   }
-}
-
-export default function (component) {
-  const parent = component.parentElement;
-  // The instance lives on its parent: a rerun brings new data to the same viewer, which keeps its view.
-  parent.viewer ??= new Viewer(parent);
-  parent.viewer.update(component);
-  return () => {
-    parent.viewer?.remove();
-    parent.viewer = undefined;
-  };
 }

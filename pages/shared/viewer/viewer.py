@@ -17,10 +17,12 @@ RING_UM = 8.0  # clears a mitotic figure: the ring never lies on the cell it mar
 MITOSIS = {"id": "mitosis", "label": "Mitosis", "color": "#3df5ff", "dash": ""}
 
 _HERE = Path(__file__).parent
-# One module of three files; the leading comment keeps Streamlit from taking the text for a path.
-_JS = "// the field viewer\n" + "\n".join(
-    (_HERE / name).read_text(encoding="utf-8") for name in ("stage.js", "gallery.js", "viewer.js")
+# One module of several files; the leading comment keeps Streamlit from taking the text for a path.
+_PARTS = (
+    *("stage.js", "marks.js", "hand.js", "gallery.js", "outbox.js", "clock.js", "editing.js", "look.js"),
+    *("panel.js", "tools.js", "question.js", "keys.js", "viewer.js", "reviewer.js"),
 )
+_JS = "// the field viewer\n" + "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _PARTS)
 _component = st.components.v2.component(
     "concentric_viewer", js=_JS, css=(_HERE / "viewer.css").read_text(encoding="utf-8")
 )
@@ -70,6 +72,20 @@ def viewer_data(
 def show_viewer(data: dict[str, Any], *, key: str, on_score: Callable[[], None]) -> None:
     """Mount the viewer. on_score: called when the user has moved the score slider, see chosen_score."""
     _component(key=key, data=data, on_score_change=on_score)
+
+
+def show_review(
+    data: dict[str, Any], *, key: str, on_score: Callable[[], None], on_settled: Callable[[], None],
+    on_go: Callable[[], None],
+) -> None:  # fmt: skip
+    """Mount the viewer for reviewing. on_settled: changes were stored; on_go: the reader moves on, see chosen_way."""
+    _component(key=key, data=data, on_score_change=on_score, on_settled_change=on_settled, on_go_change=on_go)
+
+
+def chosen_way(key: str) -> str:
+    """Where the reader wants to go, inside on_go: next, previous, finish, exclude, reopen; else an empty text."""
+    value = st.session_state.get(key, {}).get("go")
+    return str(value.get("to", "")) if isinstance(value, dict) else ""
 
 
 def chosen_score(key: str) -> float | None:

@@ -1,0 +1,209 @@
+"""Fields that are kept: one image each, found again by its digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import CursorResult, delete, select, update
+
+from db.disk import put, write_part
+from db.engine import Store
+from db.errors import FieldGone, StoreFailed, as_sentences
+from db.schema import FieldRow
+from mitosis_core.errors import ConcentricError, MissingScale
+from mitosis_core.scale import check_um_per_px
+from mitosis_core.types import Field, UInt8
+
+_GONE = "This field is no longer there: it was deleted."
+
+
+@dataclass(frozen=True)
+class StoredField:
+    """What is known of a field without opening its image. file_size: bytes of the stored image; times are UTC."""
+
+    id: int
+    digest: str
+    name: str
+    case: str
+    um_per_px: float
+    scale_source: str
+    width_px: int
+    height_px: int
+    file_size: int
+    created_at: datetime
+
+    @property
+    def area_mm2(self) -> float:
+        return self.width_px * self.height_px * self.um_per_px**2 / 1e6
+
+
+def add_field(
+    store: Store, field: Field, *, case: str = "", name: str | None = None, keep_name: bool = True
+) -> tuple[StoredField, bool]:
+    """Keep the pixels of a field and nothing else of its file. Returns it, and whether it was there before.
+
+    An image that was there stays as it was, its µm/px too (`set_scale` changes that); its stored file is made anew
+    when it is damaged. name: instead of that of the file; keep_name False: a number instead (it may name a patient).
+    Raises MissingScale, StoreBusy, StoreFull, StoreFailed.
+    """
+    if field.um_per_px is None:
+        raise MissingScale(f"{field.name}: please say how many µm a pixel measures before it is kept.")
+    known = find_field(store, field.digest)
+    if known and _is_whole(store, known):
+        return known, True
+    place = image_path(store, field.digest)
+    with as_sentences():
+        part = write_part(place, _png(field.pixels))
+    try:
+        with store.writing() as session:
+            row = session.scalar(select(FieldRow).where(FieldRow.digest == field.digest))
+            was_there = row is not None
+            if row is None:
+                row = _row(field, _line(name or field.name, 200), _line(case, 100), part.stat().st_size)
+                session.add(row)
+                session.flush()
+                if not keep_name and name is None:
+                    row.name = f"Field {row.id}"
+            # While nobody else writes: a sweep or a deletion elsewhere sees the file and its row, or neither.
+            put(part, place)
+        return _stored(row), was_there
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def get_field(store: Store, field_id: int) -> StoredField:
+    """Raises FieldGone."""
+    with store.reading() as session:
+        row = session.get(FieldRow, field_id)
+        if row is None:
+            raise FieldGone(_GONE)
+        return _stored(row)
+
+
+def find_field(store: Store, digest: str) -> StoredField | None:
+    """The field with this digest, if it is kept."""
+    with store.reading() as session:
+        row = session.scalar(select(FieldRow).where(FieldRow.digest == digest))
+        return _stored(row) if row else None
+
+
+def list_fields(store: Store, case: str | None = None) -> list[StoredField]:
+    """All fields, or those of one case, in the order they came."""
+    wanted = select(FieldRow).order_by(FieldRow.id)
+    with store.reading() as session:
+        rows = session.scalars(wanted if case is None else wanted.where(FieldRow.case == case))
+        return [_stored(row) for row in rows]
+
+
+def list_cases(store: Store) -> list[str]:
+    """Names of the cases, "" among them when a field belongs to none."""
+    with store.reading() as session:
+        return list(session.scalars(select(FieldRow.case).distinct().order_by(FieldRow.case)))
+
+
+def rename(store: Store, field_id: int, name: str) -> None:
+    """Raises FieldGone; ConcentricError when nothing is left of the name."""
+    if not _line(name, 200):
+        raise ConcentricError("A field needs a name.")
+    _set(store, field_id, name=_line(name, 200))
+
+
+def set_case(store: Store, field_id: int, case: str) -> None:
+    """Raises FieldGone."""
+    _set(store, field_id, case=_line(case, 100))
+
+
+def set_scale(store: Store, field_id: int, um_per_px: float) -> None:
+    """Correct the µm/px. Predictions made at the old one stay, unused. Raises MissingScale, FieldGone."""
+    _set(store, field_id, um_per_px=check_um_per_px(um_per_px), scale_source="given")
+
+
+def load_field(store: Store, stored: StoredField) -> Field:
+    """The field with its pixels. Raises StoreFailed when the image is missing or not the one that was kept."""
+    again = f"The stored image of {stored.name} is missing or damaged; please upload it again."
+    try:
+        data = image_path(store, stored.digest).read_bytes()
+    except OSError as error:
+        raise StoreFailed(again) from error
+    pixels = _pixels(data)
+    if pixels is None:
+        raise StoreFailed(again)
+    field = Field(pixels, stored.um_per_px, stored.name, stored.scale_source)
+    if field.digest != stored.digest:
+        raise StoreFailed(again)
+    return field
+
+
+def delete_field(store: Store, field_id: int) -> None:
+    """Remove a field, everything said about it, and its image. Raises FieldGone."""
+    digest = get_field(store, field_id).digest
+    with store.writing() as session:
+        session.execute(delete(FieldRow).where(FieldRow.id == field_id))
+    # After the rows, so that a crash in between leaves a file (the next start sweeps it) and not a row without one;
+    # asking again, because the same image may have been added anew.
+    with store.writing() as session:
+        if session.scalar(select(FieldRow.id).where(FieldRow.digest == digest)) is None:
+            image_path(store, digest).unlink(missing_ok=True)
+
+
+def image_path(store: Store, digest: str) -> Path:
+    """Where the image with this digest is kept."""
+    return store.images / f"{digest}.png"
+
+
+def _set(store: Store, field_id: int, **values: object) -> None:
+    with store.writing() as session:
+        done = session.execute(update(FieldRow).where(FieldRow.id == field_id).values(**values))
+        if isinstance(done, CursorResult) and done.rowcount == 0:
+            raise FieldGone(_GONE)
+
+
+def _line(text: str, longest: int) -> str:
+    """One line of printable characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:longest]
+
+
+def _row(field: Field, name: str, case: str, file_size: int) -> FieldRow:
+    return FieldRow(
+        digest=field.digest,
+        name=name or "Field",
+        case=case,
+        um_per_px=field.um_per_px,
+        scale_source=_line(field.scale_source, 100),
+        width_px=field.width_px,
+        height_px=field.height_px,
+        file_size=file_size,
+        created_at=datetime.now(UTC),
+    )
+
+
+def _stored(row: FieldRow) -> StoredField:
+    return StoredField(**{one.name: getattr(row, one.name) for one in fields(StoredField)})
+
+
+def _is_whole(store: Store, stored: StoredField) -> bool:
+    try:
+        load_field(store, stored)
+    except StoreFailed:
+        return False
+    return True
+
+
+def _png(pixels: UInt8) -> bytes:
+    """Made from the pixels alone: no text, name or date of the original can come along."""
+    import cv2
+
+    return bytes(cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+
+
+def _pixels(data: bytes) -> UInt8 | None:
+    import cv2
+
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # an empty file
+        return None
+    return None if bgr is None else np.ascontiguousarray(bgr[..., ::-1])

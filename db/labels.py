@@ -1,0 +1,93 @@
+"""What the reviews say of each finished field: the labels that a training learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import func, select
+
+from db.engine import Store
+from db.fields import StoredField, list_fields
+from db.ops import Area
+from db.replay import Event, Review, replay
+from db.reviews import history
+from db.schema import EventRow
+from mitosis_core.agreement import Verdicts, consensus
+from mitosis_core.types import Float32
+
+CONSENSUS = ""  # instead of a reader's name
+SAME_UM = 5.0  # marks of two readers within it are the same cell
+
+
+@dataclass(frozen=True, eq=False)
+class ReviewedField:
+    """One finished field. The places are Float32[N, 2] in pixels; area: what was reviewed, None for the whole field.
+
+    Tissue outside the area, and round an unsure cell, says nothing. last_event: the newest event behind this.
+    """
+
+    field: StoredField
+    mitoses_xy_px: Float32
+    lookalikes_xy_px: Float32
+    unsure_xy_px: Float32
+    area: Area | None
+    last_event: int
+
+
+def reviewed_fields(store: Store, source: str = CONSENSUS, until: int | None = None) -> list[ReviewedField]:
+    """All fields that are complete, by one reader's verdicts or by the consensus of those who completed them.
+
+    until: the event after which nothing counts, so that an earlier training set can be built again.
+    """
+    reviewed = []
+    for field in list_fields(store):
+        by_reader = _finished(history(store, field.id), until)
+        if source != CONSENSUS:
+            by_reader = {name: review for name, review in by_reader.items() if name == source}
+        if by_reader:
+            reviewed.append(_labels(field, by_reader))
+    return reviewed
+
+
+def last_event(store: Store) -> int:
+    """The newest event of the store; 0 when there is none."""
+    with store.reading() as session:
+        return session.scalar(select(func.max(EventRow.id))) or 0
+
+
+def verdicts_of(review: Review) -> Verdicts:
+    """A reader's standing marks as the core compares them."""
+    marks = review.standing
+    xy = np.array([(mark.x, mark.y) for mark in marks], np.float32).reshape(-1, 2)
+    return Verdicts(xy, tuple(mark.verdict for mark in marks))
+
+
+def _finished(events: list[Event], until: int | None) -> dict[str, Review]:
+    """The completed reviews among these events, by reader."""
+    counted = [event for event in events if until is None or event.id <= until]
+    names = sorted({event.reader for event in counted})
+    reviews = {name: replay(event for event in counted if event.reader == name) for name in names}
+    return {name: review for name, review in reviews.items() if review.state == "complete"}
+
+
+def _labels(field: StoredField, by_reader: Mapping[str, Review]) -> ReviewedField:
+    # Who reviewed a part says nothing about the rest: only readers of the largest area vote.
+    areas = {name: review.area for name, review in by_reader.items()}
+    largest = max(areas.values(), key=lambda area: _size(area))
+    voting = {name: verdicts_of(by_reader[name]) for name, area in areas.items() if area == largest}
+    cells = consensus(voting, SAME_UM / field.um_per_px, list(voting))
+    by_verdict = {
+        verdict: np.array([one.xy_px for one in cells if one.verdict == verdict], np.float32).reshape(-1, 2)
+        for verdict in ("mitosis", "lookalike", "unsure")
+    }
+    newest = max(by_reader[name].rev for name in voting)
+    return ReviewedField(field, by_verdict["mitosis"], by_verdict["lookalike"], by_verdict["unsure"], largest, newest)
+
+
+def _size(area: Area | None) -> float:
+    if area is None:
+        return float("inf")
+    left, top, right, bottom = area
+    return (right - left) * (bottom - top)

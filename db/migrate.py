@@ -1,0 +1,78 @@
+"""Bringing a database file to the newest version, with a backup first."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, create_engine, event, inspect
+from sqlalchemy.pool import NullPool
+
+from db.errors import StoreFailed
+
+SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def migrate(file: Path, backups: Path, busy_timeout_s: float, to: str = "head") -> None:
+    """In one transaction: all steps or none. Raises StoreFailed, and SQLite's errors."""
+    # foreign_keys stays off here: a step that rebuilds a table would delete what refers to it.
+    url = URL.create("sqlite", database=str(file))
+    own_begin = {"isolation_level": None, "timeout": busy_timeout_s}
+    engine = create_engine(url, poolclass=NullPool, connect_args=own_begin)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    with engine.begin() as connection:
+        config = _config(connection)
+        scripts = ScriptDirectory.from_config(config)
+        now = _revision(connection, {script.revision for script in scripts.walk_revisions()})
+        wanted = scripts.get_current_head() if to == "head" else to
+        if now == wanted:
+            return
+        if now is not None:
+            copy_to_backups(file, backups)
+        command.upgrade(config, to)
+        if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+            raise StoreFailed("The database has rows that belong to nothing, so it was left as it was.")
+
+
+def draft(revision: str, says: str) -> None:
+    """For developers: write a migration from what the migrations make to what `db.schema` wants."""
+    with create_engine("sqlite://").begin() as connection:
+        config = _config(connection)
+        command.upgrade(config, "head")
+        command.revision(config, says, autogenerate=True, rev_id=revision)
+
+
+def copy_to_backups(file: Path, backups: Path) -> Path:
+    """Copy by SQLite's backup API: right even while others write. Version and UTC time are in the name."""
+    part = backups / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}.part"
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(part)) as copy:
+        source.backup(copy)
+        row = copy.execute("SELECT version_num FROM alembic_version").fetchone()
+    place = backups / f"concentric-{row[0]}-{part.stem}Z.sqlite"
+    os.replace(part, place)
+    return place
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("file_template", "v%%(rev)s_%%(slug)s")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _revision(connection: Connection, known: set[str]) -> str | None:
+    """The version of the file; None for a new one. Raises StoreFailed for one we cannot have written."""
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None and inspect(connection).get_table_names():
+        raise StoreFailed("The file concentric.sqlite holds something else than reviews; please use another folder.")
+    if revision is not None and revision not in known:
+        raise StoreFailed("The database was made by a newer Concentric; please update the program to open it.")
+    return revision

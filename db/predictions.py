@@ -1,0 +1,118 @@
+"""What a version found in a field: proposals to the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, and_, insert, select
+from sqlalchemy.orm import Session
+
+from db.engine import Store
+from db.errors import FieldGone
+from db.schema import FieldRow, PredictionRow, ProposalRow
+from mitosis_core.types import Prediction
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One candidate, in pixels of the field. id: `p{prediction}-{place}`, the same for ever."""
+
+    id: str
+    x: float
+    y: float
+    score: float
+    area_um2: float
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """All candidates of one version in one field, best first; those from the threshold on are its detections."""
+
+    version: str
+    threshold: float
+    candidates: tuple[Proposal, ...]
+
+
+def save_prediction(store: Store, field_id: int, prediction: Prediction) -> int:
+    """Keep what a version found, once per field, version and µm/px; returns its id. Raises FieldGone."""
+    with store.writing() as session:
+        field = session.get(FieldRow, field_id)
+        if field is None:
+            raise FieldGone("This field is no longer there: it was deleted.")
+        known = session.scalar(select(PredictionRow.id).join(FieldRow, _current()).where(
+            FieldRow.id == field_id, PredictionRow.version == prediction.version))  # fmt: skip
+        if known is not None:
+            return known
+        found = prediction.candidates
+        row = PredictionRow(
+            field_id=field_id,
+            version=prediction.version,
+            um_per_px=field.um_per_px,
+            threshold=float(prediction.threshold),
+            doubt=doubt(found.score.tolist(), prediction.threshold),
+            seconds=float(prediction.seconds),
+            notes="\n".join(prediction.notes),
+            created_at=datetime.now(UTC),
+        )
+        session.add(row)
+        session.flush()
+        columns = zip(found.xy_px.tolist(), found.score.tolist(), found.area_um2.tolist(), strict=True)
+        rows = [
+            {"prediction_id": row.id, "place": place, "x": x, "y": y, "score": score, "area_um2": area_um2}
+            for place, ((x, y), score, area_um2) in enumerate(columns)
+        ]
+        if rows:
+            session.execute(insert(ProposalRow), rows)
+        return row.id
+
+
+def proposals(store: Store, field_id: int, version: str) -> Proposals | None:
+    """None while this version has not looked at the field at its present µm/px."""
+    with store.reading() as session:
+        one = session.scalar(select(PredictionRow).join(FieldRow, _current()).where(
+            FieldRow.id == field_id, PredictionRow.version == version))  # fmt: skip
+        if one is None:
+            return None
+        table = ProposalRow.__table__.c
+        wanted = select(table.place, table.x, table.y, table.score, table.area_um2)
+        rows = session.execute(wanted.where(table.prediction_id == one.id).order_by(table.place))
+        found = tuple(Proposal(f"p{one.id}-{place}", *rest) for place, *rest in rows)
+        return Proposals(version, one.threshold, found)
+
+
+def versions(store: Store, field_id: int) -> list[str]:
+    """Versions that have looked at a field at its present µm/px, the latest last."""
+    wanted = select(PredictionRow.version).join(FieldRow, _current())
+    with store.reading() as session:
+        return list(session.scalars(wanted.where(FieldRow.id == field_id).order_by(PredictionRow.id)))
+
+
+def doubts(store: Store, version: str) -> dict[int, float]:
+    """field id -> how unsure a version is there; fields it has not looked at are missing."""
+    wanted = select(PredictionRow.field_id, PredictionRow.doubt).join(FieldRow, _current())
+    with store.reading() as session:
+        return {key: value for key, value in session.execute(wanted.where(PredictionRow.version == version))}
+
+
+def doubt(scores: Sequence[float], threshold: float) -> float:
+    """Candidates near the threshold: each counts 1 at it, less with distance, nothing from 0.5 away on."""
+    return float(sum(max(0.0, 1 - 2 * abs(score - threshold)) for score in scores))
+
+
+def provenance(session: Session, field_id: int, ids: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """id -> (version, score) for those of these ids that are proposals in this field; others are missing."""
+    asked = {key: tuple(int(part) for part in key[1:].split("-")) for key in ids}
+    wanted = (
+        select(PredictionRow.id, ProposalRow.place, PredictionRow.version, ProposalRow.score)
+        .join(ProposalRow, ProposalRow.prediction_id == PredictionRow.id)
+        .where(PredictionRow.field_id == field_id, PredictionRow.id.in_({key[0] for key in asked.values()}))
+    )
+    there = {(number, place): (version, score) for number, place, version, score in session.execute(wanted)}
+    return {key: there[pair] for key, pair in asked.items() if pair in there}
+
+
+def _current() -> ColumnElement[bool]:
+    """A prediction made at another µm/px than the field's present one no longer counts."""
+    return and_(PredictionRow.field_id == FieldRow.id, PredictionRow.um_per_px == FieldRow.um_per_px)

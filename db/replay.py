@@ -1,0 +1,157 @@
+"""Events in, the state of a review out. The one place that knows the rule; writing and looking back both use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from db.ops import Area
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change as it was stored. id counts up over all fields; at: the server's clock, UTC; rest: see `Op`.
+
+    version, score: of the proposal that the mark came from, else None. superseded: kept, but not applied.
+    """
+
+    id: int
+    op_id: str
+    at: datetime
+    reader: str
+    client: str
+    seq: int
+    sent_ms: float
+    base: int
+    kind: str
+    target: str
+    x: float | None = None
+    y: float | None = None
+    verdict: str | None = None
+    version: str | None = None
+    score: float | None = None
+    state: str | None = None
+    area: Area | None = None
+    seconds: float | None = None
+    superseded: bool = False
+
+    @property
+    def mark(self) -> str | None:
+        """The mark it changes; None for state, area and time."""
+        return None if self.target.startswith(":") else self.target
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A reader's verdict on one place, in pixels. version, score: of the proposal it came from, else None."""
+
+    id: str
+    x: float
+    y: float
+    verdict: str
+    deleted: bool = False
+    version: str | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Review:
+    """One reader's review of one field. area: (x0, y0, x1, y1) in pixels, None: the whole field.
+
+    state: unseen, in_review, complete or excluded. marks: with the deleted ones, by id. rev: id of the last event.
+    """
+
+    state: str = "unseen"
+    area: Area | None = None
+    marks: tuple[Mark, ...] = ()
+    seconds: float = 0.0
+    rev: int = 0
+
+    @property
+    def standing(self) -> tuple[Mark, ...]:
+        """The marks that are not deleted."""
+        return tuple(mark for mark in self.marks if not mark.deleted)
+
+    @property
+    def shown_state(self) -> str:
+        return shown_state(self.state, self.count("mitosis"))
+
+    def count(self, verdict: str) -> int:
+        return sum(mark.verdict == verdict for mark in self.standing)
+
+
+def shown_state(state: str, mitoses: int) -> str:
+    """The state for the reader's eye: complete without a mitosis is complete_empty."""
+    return "complete_empty" if state == "complete" and mitoses == 0 else state
+
+
+@dataclass
+class Last:
+    """The latest applied event of one client on one target."""
+
+    id: int
+    seq: int
+
+
+@dataclass
+class Course:
+    """A review while events are taken one after the other, oldest first."""
+
+    state: str = "unseen"
+    area: Area | None = None
+    marks: dict[str, Mark] = field(default_factory=dict)
+    seconds: float = 0.0
+    rev: int = 0
+    last: dict[str, dict[str, Last]] = field(default_factory=dict)  # target -> client -> latest
+
+    def take(self, event: Event) -> Event:
+        """Apply an event unless it is superseded; returns it with `superseded` set."""
+        self.rev = event.id
+        if self.state == "unseen":
+            self.state = "in_review"
+        superseded = self._is_superseded(event)
+        if superseded != event.superseded:
+            event = replace(event, superseded=superseded)
+        if superseded:
+            return event
+        self.last.setdefault(event.target, {})[event.client] = Last(event.id, event.seq)
+        if event.kind == "state":
+            self.state = event.state or self.state
+        elif event.kind == "area":
+            self.area = event.area
+        elif event.kind == "time":
+            self.seconds += event.seconds or 0.0
+        else:
+            self.marks[event.target] = _mark_after(event)
+        return event
+
+    def review(self) -> Review:
+        marks = tuple(self.marks[key] for key in sorted(self.marks))
+        return Review(self.state, self.area, marks, self.seconds, self.rev)
+
+    def _is_superseded(self, event: Event) -> bool:
+        """Another client changed the same thing after the page last looked, or this one did so later itself.
+
+        So neither a stale page nor a request that comes late undoes a newer click.
+        """
+        if event.kind == "time":
+            return False
+        return any(
+            last.seq > event.seq if client == event.client else last.id > event.base
+            for client, last in self.last.get(event.target, {}).items()
+        )
+
+
+def replay(events: Iterable[Event]) -> Review:
+    """The state after these events of one reader on one field, oldest first; `superseded` is found again."""
+    course = Course()
+    for event in events:
+        course.take(event)
+    return course.review()
+
+
+def _mark_after(event: Event) -> Mark:
+    assert event.x is not None and event.y is not None and event.verdict is not None, "an event holds the whole mark"
+    deleted = event.kind == "delete"
+    return Mark(event.target, event.x, event.y, event.verdict, deleted, event.version, event.score)

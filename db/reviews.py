@@ -1,0 +1,307 @@
+"""Reviews: append-only events, and the state that follows from them, always written together."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Integer, Select, func, insert, select, text
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.orm import Session
+
+from db.engine import Store
+from db.errors import FieldGone
+from db.ops import BadOp, Op, check_reader, parse_op
+from db.predictions import provenance
+from db.replay import Course, Event, Last, Mark, Review, replay, shown_state
+from db.schema import EventRow, FieldRow, MarkRow, ReviewRow
+from mitosis_core.errors import ConcentricError
+
+__all__ = [
+    "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "history",
+    "overviews", "parse_op", "readers", "replay", "restore", "review_of", "reviews_of",
+]  # fmt: skip
+
+MAX_OPS = 5000
+SLACK_PX = 0.5  # how far beyond the edge of the image a place may lie
+_PROPOSAL = re.compile(r"p[0-9]{1,12}-[0-9]{1,12}")
+_EVENT = EventRow.__table__.c
+_REVIEW = ReviewRow.__table__.c
+_MARK = MarkRow.__table__.c
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of some changes, by op_id. refused: (op_id, sentence). rev: the last event of the review.
+
+    missed: a page that this reader did not send these changes from has written since.
+    """
+
+    done: tuple[str, ...]
+    superseded: tuple[str, ...]
+    refused: tuple[tuple[str, str], ...]
+    rev: int
+    missed: bool
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A review in numbers. state: unseen, in_review, complete, complete_empty (no mitosis) or excluded."""
+
+    state: str = "unseen"
+    mitoses: int = 0
+    lookalikes: int = 0
+    unsure: int = 0
+    seconds: float = 0.0
+
+
+def apply_ops(store: Store, field_id: int, reader: str, ops: Sequence[Op]) -> Applied:
+    """Store changes in the order given; they are on disk when this returns. Sent again, they change nothing.
+
+    Raises FieldGone, BadOp (the reader's name, too many changes), StoreBusy, StoreFull; then nothing was stored.
+    """
+    reader = check_reader(reader)
+    if len(ops) > MAX_OPS:
+        raise BadOp("Too many changes at once.")
+    with store.writing() as session:
+        field = session.get(FieldRow, field_id)
+        if field is None:
+            raise FieldGone("This field is no longer there: it was deleted.")
+        return _apply(session, field, reader, ops)
+
+
+def review_of(store: Store, field_id: int, reader: str, until: int | None = None) -> Review:
+    """The review as it is, or as it was just after the event `until`; unseen when there is none."""
+    with store.reading() as session:
+        if until is not None:
+            return replay(event for event in _events(session, field_id, reader) if event.id <= until)
+        return _reviews(session, field_id, reader).get(reader, Review())
+
+
+def reviews_of(store: Store, field_id: int) -> dict[str, Review]:
+    """The reviews of all readers of a field, by name."""
+    with store.reading() as session:
+        return _reviews(session, field_id)
+
+
+def overviews(store: Store, reader: str) -> dict[int, Overview]:
+    """field id -> numbers, for the fields that this reader has seen."""
+    counts: dict[int, dict[str, int]] = defaultdict(dict)
+    counted = select(_MARK.field_id, _MARK.verdict, func.count()).where(_MARK.reader == reader, ~_MARK.deleted)
+    states = select(_REVIEW.field_id, _REVIEW.state, _REVIEW.seconds).where(_REVIEW.reader == reader)
+    with store.reading() as session:
+        for field_id, verdict, number in session.execute(counted.group_by(_MARK.field_id, _MARK.verdict)):
+            counts[field_id][verdict] = number
+        return {
+            field_id: _overview(state, seconds, counts[field_id])
+            for field_id, state, seconds in session.execute(states)
+        }
+
+
+def readers(store: Store) -> list[str]:
+    """Names of all who have reviewed anything."""
+    with store.reading() as session:
+        return list(session.scalars(select(_REVIEW.reader).distinct().order_by(_REVIEW.reader)))
+
+
+def history(store: Store, field_id: int, reader: str | None = None) -> list[Event]:
+    """All events on a field, or those of one reader, oldest first."""
+    with store.reading() as session:
+        return _events(session, field_id, reader)
+
+
+def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
+    """Bring marks, area and state back to what they were just after an event, by new events; time spent stays.
+
+    Raises FieldGone; ConcentricError when the event is not one of this review.
+    """
+    with store.writing() as session:
+        if session.get(FieldRow, field_id) is None:
+            raise FieldGone("This field is no longer there: it was deleted.")
+        events = _events(session, field_id, reader)
+        if event_id not in {event.id for event in events}:
+            raise ConcentricError("This moment is not part of the history of this review.")
+        then = replay(event for event in events if event.id <= event_id)
+        course = Course()
+        for event in events:
+            course.take(event)
+        return _write(session, field_id, reader, course, list(_steps_back(course.review(), then, reader)))
+
+
+def _apply(session: Session, field: FieldRow, reader: str, ops: Sequence[Op]) -> Applied:
+    course = _course(session, field.id, reader, {op.target for op in ops})
+    before = _already(session, [op.op_id for op in ops])
+    origins = provenance(session, field.id, {op.target for op in ops if _PROPOSAL.fullmatch(op.target)})
+    now, fresh, seen = datetime.now(UTC), list[Event](), set[str]()
+    done, superseded, refused = list[str](), list[str](), list[tuple[str, str]]()
+    for op in ops:
+        if op.op_id in before:
+            owner = before[op.op_id]
+            if owner[:2] != (field.id, reader):
+                refused.append((op.op_id, "This id belongs to a change of another review."))
+            else:
+                (superseded if owner[2] else done).append(op.op_id)
+        elif op.op_id in seen:
+            continue
+        elif why := _objection(op, field, origins):
+            refused.append((op.op_id, why))
+        else:
+            fresh.append(_event_of(op, reader, now, origins.get(op.target)))
+            seen.add(op.op_id)
+    applied = _write(session, field.id, reader, course, fresh)
+    return replace(
+        applied,
+        done=(*done, *applied.done),
+        superseded=(*superseded, *applied.superseded),
+        refused=tuple(refused),
+        missed=_missed(session, field.id, reader, ops),
+    )
+
+
+def _write(session: Session, field_id: int, reader: str, course: Course, events: list[Event]) -> Applied:
+    """Number the events, take them, and store them with what follows."""
+    # The ids are given here, under the write lock, because the rule needs them before the rows are written.
+    first = (session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'event'")) or 0) + 1
+    taken = [course.take(replace(event, id=first + n)) for n, event in enumerate(events)]
+    if taken:
+        session.execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
+        changed = {event.target for event in taken if event.mark and not event.superseded}
+        _upsert(session, MarkRow, [_mark_row(course.marks[key], field_id, reader) for key in sorted(changed)])
+        values = {"state": course.state, "seconds": course.seconds, "rev": course.rev, **_sides(course.area)}
+        _upsert(session, ReviewRow, [{"field_id": field_id, "reader": reader, **values}])
+    done = tuple(event.op_id for event in taken if not event.superseded)
+    return Applied(done, tuple(event.op_id for event in taken if event.superseded), (), course.rev, False)
+
+
+def _objection(op: Op, field: FieldRow, origins: Mapping[str, object]) -> str | None:
+    """Why a well-formed change cannot be taken on this field."""
+    if op.field not in (str(field.id), field.digest):
+        return "This change is for another field."
+    if _PROPOSAL.fullmatch(op.target) and op.target not in origins:
+        return "This proposal does not exist in this field."
+    corners = [(op.x, op.y)] if op.x is not None else []
+    if op.area is not None:
+        corners = [op.area[:2], op.area[2:]]
+    # The image reaches from -0.5 to its width - 0.5, for 0 is the centre of a pixel.
+    low, right, bottom = -0.5 - SLACK_PX, field.width_px - 0.5 + SLACK_PX, field.height_px - 0.5 + SLACK_PX
+    if any(x is None or y is None or not (low <= x <= right and low <= y <= bottom) for x, y in corners):
+        return "This place lies outside the field."
+    return None
+
+
+def _course(session: Session, field_id: int, reader: str, targets: set[str]) -> Course:
+    """The review as it stands, as far as changes of these targets need it."""
+    course = Course()
+    row = session.execute(
+        select(ReviewRow.__table__).where(_REVIEW.field_id == field_id, _REVIEW.reader == reader)
+    ).first()
+    if row is not None:
+        course.state, course.area, course.seconds, course.rev = row.state, _area(row), row.seconds, row.rev
+    latest = (
+        select(_EVENT.target, _EVENT.client, func.max(_EVENT.id), func.max(_EVENT.seq, type_=Integer))
+        .where(_EVENT.field_id == field_id, _EVENT.reader == reader, _EVENT.target.in_(targets - {":time"}))
+        .where(~_EVENT.superseded)
+        .group_by(_EVENT.target, _EVENT.client)
+    )
+    for target, client, number, seq in session.execute(latest):
+        course.last.setdefault(target, {})[client] = Last(number, seq)
+    return course
+
+
+def _already(session: Session, op_ids: list[str]) -> dict[str, tuple[int, str, bool]]:
+    wanted = select(_EVENT.op_id, _EVENT.field_id, _EVENT.reader, _EVENT.superseded).where(_EVENT.op_id.in_(op_ids))
+    return {op_id: (field_id, reader, superseded) for op_id, field_id, reader, superseded in session.execute(wanted)}
+
+
+def _missed(session: Session, field_id: int, reader: str, ops: Sequence[Op]) -> bool:
+    if not ops:
+        return False
+    wanted = select(_EVENT.id).where(
+        _EVENT.field_id == field_id,
+        _EVENT.reader == reader,
+        _EVENT.id > min(op.base for op in ops),
+        _EVENT.client.not_in({op.client for op in ops}),
+        _EVENT.kind != "time",
+        ~_EVENT.superseded,
+    )
+    return session.scalar(wanted.limit(1)) is not None
+
+
+def _steps_back(now: Review, then: Review, reader: str) -> Iterable[Event]:
+    """Events, not numbered yet, that lead from one review to another."""
+    client, before = f"restore-{secrets.token_hex(8)}", {mark.id: mark for mark in then.marks}
+    blank = Event(0, "", datetime.now(UTC), reader, client, 1, 0.0, now.rev, "", "")
+    for mark in now.marks:
+        old = before.get(mark.id) or replace(mark, deleted=True)  # made later: taken away
+        if old != mark and not (old.deleted and mark.deleted):
+            kind = "delete" if old.deleted else "restore"
+            yield replace(blank, op_id=secrets.token_hex(16), kind=kind, target=mark.id, x=old.x, y=old.y,
+                          verdict=old.verdict, version=old.version, score=old.score)  # fmt: skip
+    if now.area != then.area:
+        yield replace(blank, op_id=secrets.token_hex(16), kind="area", target=":area", area=then.area)
+    if now.state != then.state:
+        yield replace(blank, op_id=secrets.token_hex(16), kind="state", target=":state", state=then.state)
+
+
+def _events(session: Session, field_id: int, reader: str | None) -> list[Event]:
+    wanted: Select[Any] = select(EventRow.__table__).where(_EVENT.field_id == field_id).order_by(_EVENT.id)
+    if reader is not None:
+        wanted = wanted.where(_EVENT.reader == reader)
+    names = [one.name for one in fields(Event) if one.name != "area"]
+    return [Event(**{name: getattr(row, name) for name in names}, area=_area(row)) for row in session.execute(wanted)]
+
+
+def _reviews(session: Session, field_id: int, reader: str | None = None) -> dict[str, Review]:
+    chosen = select(ReviewRow.__table__).where(_REVIEW.field_id == field_id).order_by(_REVIEW.reader)
+    owned = select(MarkRow.__table__).where(_MARK.field_id == field_id).order_by(_MARK.id)
+    if reader is not None:
+        chosen, owned = chosen.where(_REVIEW.reader == reader), owned.where(_MARK.reader == reader)
+    marks: dict[str, list[Mark]] = defaultdict(list)
+    for row in session.execute(owned):
+        marks[row.reader].append(Mark(row.id, row.x, row.y, row.verdict, row.deleted, row.version, row.score))
+    return {
+        row.reader: Review(row.state, _area(row), tuple(marks[row.reader]), row.seconds, row.rev)
+        for row in session.execute(chosen)
+    }
+
+
+def _overview(state: str, seconds: float, counts: Mapping[str, int]) -> Overview:
+    mitoses = counts.get("mitosis", 0)
+    return Overview(shown_state(state, mitoses), mitoses, counts.get("lookalike", 0), counts.get("unsure", 0), seconds)
+
+
+def _event_of(op: Op, reader: str, at: datetime, origin: tuple[str, float] | None) -> Event:
+    version, score = origin or (None, None)
+    shared = {name: getattr(op, name) for name in op.__dataclass_fields__ if name != "field"}
+    return Event(id=0, at=at, reader=reader, version=version, score=score, **shared)
+
+
+def _event_row(event: Event, field_id: int) -> dict[str, Any]:
+    values = {one.name: getattr(event, one.name) for one in fields(event) if one.name != "area"}
+    return {**values, **_sides(event.area), "field_id": field_id}
+
+
+def _mark_row(mark: Mark, field_id: int, reader: str) -> dict[str, Any]:
+    return {"field_id": field_id, "reader": reader, **{one.name: getattr(mark, one.name) for one in fields(mark)}}
+
+
+def _upsert(session: Session, table: type[MarkRow] | type[ReviewRow], rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    statement = upsert(table)
+    key = {column.name for column in table.__table__.primary_key}
+    new = {name: statement.excluded[name] for name in rows[0] if name not in key}
+    session.execute(statement.on_conflict_do_update(index_elements=sorted(key), set_=new), rows)
+
+
+def _sides(area: tuple[float, ...] | None) -> dict[str, float | None]:
+    return dict(zip(("x0", "y0", "x1", "y1"), area or (None,) * 4, strict=True))
+
+
+def _area(row: Any) -> tuple[float, float, float, float] | None:
+    return None if row.x0 is None else (row.x0, row.y0, row.x1, row.y1)

@@ -1,0 +1,251 @@
+"""Review: a reader corrects the detections of one field after the other; each change is stored at once."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from db.engine import Store
+from db.fields import StoredField, delete_field, list_cases, list_fields, set_case
+from db.reviews import check_reader, readers, review_of, reviews_of
+from mitosis_core import counting
+from mitosis_core.errors import ConcentricError
+from mitosis_core.model import Model
+from pages.shared import actions, cache, reviewing, session
+from pages.shared.agreement_view import show_agreement
+from pages.shared.history_view import show_history
+from pages.shared.reviewing import QueueEntry
+from pages.shared.shell import open_page, plain
+from pages.shared.store import the_store
+from pages.shared.viewer.review_data import Sight, review_data
+from pages.shared.viewer.viewer import chosen_score, chosen_way, show_review
+
+_VIEWER = "review-viewer"
+_MODES = ("Review", "History", "Agreement")
+
+
+def main() -> None:
+    open_page("Review")
+    try:
+        store = the_store()
+        if not list_fields(store):
+            _welcome()
+            return
+        reader = _reader(store)
+        if reader:
+            _review(store, reader)
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+
+
+def _welcome() -> None:
+    """The empty page: how fields come here."""
+    _, middle, _ = st.columns([1, 3, 1])
+    with middle:
+        st.title("Review mitoses", anchor=False)
+        st.markdown(
+            "Correct what the detector found: one click or key per mitosis, every change stored at once. "
+            "Open fields on the Detect page and press **Keep for review**."
+        )
+
+
+def _reader(store: Store) -> str:
+    """Who is reading; asked once, and kept in the address so that a reload knows."""
+    if not st.session_state.get(session.READER) and st.query_params.get("reader"):
+        st.session_state[session.READER] = st.query_params["reader"]
+    if not st.session_state.get(session.READER):
+        with st.container(border=True, width=620):
+            st.markdown("**Who is reading?** Every reader has own verdicts.")
+            _choose_reader(store)
+    try:
+        name = check_reader(st.session_state.get(session.READER) or "")
+    except ConcentricError as error:
+        if st.session_state.get(session.READER):
+            st.error(plain(str(error)))
+        return ""
+    st.query_params["reader"] = name
+    return name
+
+
+def _choose_reader(store: Store) -> None:
+    current = st.session_state.get(session.READER)
+    names = sorted({*readers(store), *([current] if current else [])})
+    st.selectbox(
+        "Reader", names, index=None, accept_new_options=True, key=session.READER, placeholder="Choose or type a name"
+    )
+
+
+def _review(store: Store, reader: str) -> None:
+    if chosen := st.session_state.pop(session.GO_TO, None):
+        st.session_state.update({session.FIELD_ID: chosen, session.MODE: _MODES[0], session.OTHERS: True})
+    # One row above the image: which field, which way to look at it, and everything else behind buttons.
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        switch = st.container(horizontal=True, width="content", vertical_alignment="center")
+        mode = st.segmented_control(
+            "View", _MODES, key=session.MODE, default=_MODES[0], required=True, label_visibility="collapsed"
+        )
+        with st.popover(reader, icon=":material/person:"):
+            _choose_reader(store)
+            st.toggle("Blind: proposals and other readers stay hidden until I finish a field", key=session.BLIND)
+            st.toggle("Show the marks of other readers", key=session.OTHERS)
+        with st.popover("Queue and settings", icon=":material/tune:"):
+            version, entries = _settings(store, reader)
+            field_slot = st.container()
+    if not entries:
+        st.info("There is no field in this case.")
+        return
+    entry = _current(entries, switch)
+    with field_slot:
+        _field_settings(store, entry.field)
+    if mode == "History":
+        show_history(store, entry.field, reader)
+    elif mode == "Agreement":
+        show_agreement(store, [one.field for one in entries])
+    else:
+        _show(store, entry, entries, reader, version)
+        _show_queue(entries)
+
+
+def _settings(store: Store, reader: str) -> tuple[Model, list[QueueEntry]]:
+    cases = [reviewing.ANY_CASE, *(case for case in list_cases(store) if case)]
+    if st.session_state.get(session.CASE) not in cases:
+        st.session_state[session.CASE] = reviewing.ANY_CASE
+    st.selectbox("Case", cases, key=session.CASE, format_func=lambda case: case or "All cases")
+    st.selectbox("Order", list(reviewing.ORDERS), key=session.ORDER, format_func=reviewing.ORDERS.__getitem__)
+    diameters = counting.COMMON_FIELD_DIAMETERS_MM
+    st.selectbox(
+        "Diameter of your high-power field (mm)",
+        diameters,
+        index=diameters.index(counting.FIELD_DIAMETER_MM),
+        format_func=lambda mm: f"{mm:.2f}",
+        key=session.DIAMETER,
+    )
+    version = st.selectbox("Version that proposes", actions.list_versions(), key=session.VERSION)
+    model = actions.load_model(version)
+    case, order = st.session_state[session.CASE], st.session_state[session.ORDER]
+    return model, reviewing.queue(store, reader, model.version, case=case, order=order)
+
+
+def _current(entries: list[QueueEntry], switch: st.delta_generator.DeltaGenerator) -> QueueEntry:
+    """The field on review, with the ways to the others."""
+    by_id = {entry.field.id: entry for entry in entries}
+    asked = st.session_state.get(session.FIELD_ID) or _number(st.query_params.get("field"))
+    first_open = next((entry.field.id for entry in entries if entry.is_open), entries[0].field.id)
+    st.session_state[session.FIELD_ID] = asked if asked in by_id else first_open
+    with switch:
+        for name, icon, by in (("Previous field", "chevron_left", -1), ("Next field", "chevron_right", 1)):
+            st.button(f":material/{icon}:", on_click=_move, args=(entries, by), help=name, key=f"step{by}")
+        st.selectbox(
+            "Field",
+            list(by_id),
+            key=session.FIELD_ID,
+            format_func=lambda key: by_id[key].label,
+            label_visibility="collapsed",
+            width=300,
+        )
+        done = sum(not entry.is_open for entry in entries)
+        st.progress(done / len(entries), f"{done} of {len(entries)} fields done", width=180)
+    st.query_params["field"] = str(st.session_state[session.FIELD_ID])
+    return by_id[st.session_state[session.FIELD_ID]]
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def _move(entries: list[QueueEntry], by: int) -> None:
+    st.session_state[session.FIELD_ID] = reviewing.step(entries, st.session_state[session.FIELD_ID], by)
+
+
+def _go(entries: list[QueueEntry]) -> None:
+    """The reader moved on by a key or a button of the viewer."""
+    current, way = st.session_state[session.FIELD_ID], chosen_way(_VIEWER)
+    if way in ("next", "previous"):
+        _move(entries, 1 if way == "next" else -1)
+    elif way in ("finish", "exclude"):
+        onward = reviewing.next_open(entries, current)
+        if onward is None:
+            st.toast("Every field of this queue is done.", icon=":material/done_all:")
+        st.session_state[session.FIELD_ID] = onward or current
+
+
+def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: str, model: Model) -> None:
+    stored = entry.field
+    slot = st.empty()
+
+    def progress(share: float) -> None:
+        slot.progress(share, f"Looking for mitoses in {plain(stored.name)}")
+
+    proposed, problem = reviewing.propose(store, stored, model, cache.predictions(), progress)
+    slot.empty()
+    if problem:
+        st.warning(plain(problem))
+    score = st.session_state.get(session.REVIEW_SCORE)
+    sight = Sight(
+        reader,
+        model.threshold if score is None else score,
+        float(st.session_state[session.DIAMETER]),
+        blind=bool(st.session_state.get(session.BLIND)),
+        others=_others(store, stored, reader),
+    )
+    place = entries.index(entry)
+    coming = [one.field for one in (*entries[place + 1 : place + 3], *entries[max(0, place - 1) : place])]
+    data = review_data(stored, review_of(store, stored.id, reader), proposed, sight, coming=coming)
+    show_review(
+        data,
+        key=_VIEWER,
+        on_score=lambda: _keep_score(chosen_score(_VIEWER)),
+        on_settled=lambda: None,
+        on_go=lambda: _go(entries),
+    )
+    case = f"case {plain(stored.case)} · " if stored.case else ""
+    st.caption(
+        f"{case}{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "
+        f"{reviewing.STATES[entry.review.state]} · {reviewing.minutes(entry.review.seconds)} spent"
+    )
+
+
+def _others(store: Store, stored: StoredField, reader: str) -> dict[str, reviewing.Review]:
+    if not st.session_state.get(session.OTHERS):
+        return {}
+    return {name: review for name, review in reviews_of(store, stored.id).items() if name != reader}
+
+
+def _keep_score(value: float | None) -> None:
+    if value is not None:
+        st.session_state[session.REVIEW_SCORE] = value
+
+
+def _show_queue(entries: list[QueueEntry]) -> None:
+    st.dataframe(
+        reviewing.table(entries),
+        hide_index=True,
+        column_config={
+            "seconds": st.column_config.NumberColumn("time spent (s)", format="%.0f"),
+            "doubt": st.column_config.NumberColumn("doubt", format="%.2f", help="Candidates near the threshold"),
+        },
+    )
+
+
+def _field_settings(store: Store, stored: StoredField) -> None:
+    st.divider()
+    case = st.text_input("Case or slide of this field", stored.case, key=f"case-{stored.id}")
+    if case.strip() != stored.case:
+        set_case(store, stored.id, case)
+        st.rerun()
+    if st.button("Delete this field…", icon=":material/delete:"):
+        _ask_to_delete(store, stored)
+
+
+@st.dialog("Delete this field?")
+def _ask_to_delete(store: Store, stored: StoredField) -> None:
+    known = len(reviews_of(store, stored.id))
+    st.markdown(
+        f"**{plain(stored.name)}**, its stored image and everything said about it by {known} "
+        f"{'reader' if known == 1 else 'readers'} will be gone for good."
+    )
+    if st.button("Delete for good", type="primary"):
+        delete_field(store, stored.id)
+        st.rerun()
+
+
+main()

@@ -1,0 +1,30 @@
+// How a point looks and what it is called: a detection by its score, in a review a verdict, a proposal, or a mark of
+// another reader.
+
+function dressed(point, classes) {
+  const look = classes.find((one) => one.id === point.cls) ?? { label: point.cls, color: "#ffffff" };
+  const reviewed = point.decided !== undefined;
+  const open = point.decided === false && !point.by;
+  const score = typeof point.score === "number" ? point.score.toFixed(2) : null;
+  const text = reviewed ? named(point, look.label, open, score) : score ?? look.label;
+  return {
+    id: point.id,
+    x: point.x,
+    y: point.y,
+    color: look.color,
+    shape: look.shape,
+    dash: open ? "5 4" : look.dash || "",
+    thin: open,
+    faint: Boolean(point.by),
+    text,
+    spoken: reviewed || score === null ? text : `score ${score}`,
+    short: score ?? (reviewed ? "" : look.label),
+    look: reviewed ? `verdict ${open ? "open" : point.cls}` : "",
+  };
+}
+
+function named({ by, src }, label, open, score) {
+  if (by) return `${label} · ${by}`;
+  if (open) return score === null ? "Proposed" : `Proposed · ${score}`;
+  return src === "model" && score !== null ? `${label} · model ${score}` : label;
+}

@@ -1,0 +1,243 @@
+// The outbox: changes on their way to the server. None leaves it before the server has said that it holds it; until
+// then it is also in the browser's own store, so that neither a dead server nor a reload loses a click.
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 8000;
+const PATIENCE_MS = 10000; // a server that says nothing for so long counts as gone
+const LIMIT = 200; // changes in one request
+const KEEPALIVE_BYTES = 60000; // what a browser still sends for a page that is being closed
+const HOPELESS = [400, 403, 404]; // sending the same again will not help
+
+function randomId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+class Trouble extends Error {
+  constructor(sentence, status = 0) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+// The browser's store, which may be forbidden or full: the outbox then lives in memory alone.
+const shelf = {
+  get(key) {
+    try {
+      const kept = JSON.parse(localStorage.getItem(key));
+      return Array.isArray(kept) ? kept : [];
+    } catch {
+      return [];
+    }
+  },
+  put(key, list) {
+    try {
+      if (list.length) localStorage.setItem(key, JSON.stringify(list));
+      else localStorage.removeItem(key);
+    } catch {
+      // The pill tells how many are not saved, and closing the page asks.
+    }
+  },
+  keys(prefix) {
+    try {
+      return Object.keys(localStorage).filter((key) => key.startsWith(prefix));
+    } catch {
+      return [];
+    }
+  },
+};
+
+class Outbox {
+  constructor(user) {
+    this.client = randomId();
+    this.prefix = `concentric-outbox/${encodeURIComponent(user)}/`;
+    this.key = this.prefix + this.client; // every window writes its own key alone
+    this.refusedKey = `concentric-refused/${encodeURIComponent(user)}`;
+    this.entries = []; // { op, token }
+    this.tokens = new Map(); // field -> token
+    this.expired = new Set(); // tokens
+    this.saved = new Map(); // field -> revision of the last answer
+    this.seq = 0;
+    this.most = LIMIT;
+    this.wait = FIRST_WAIT_MS;
+    this.trouble = ""; // why the last request failed
+    this.waiters = [];
+    this.listener = null; // { changed(), told(sentence), answered(ops, outdated), adopted() }
+    addEventListener("beforeunload", (event) => this.entries.length && event.preventDefault());
+    addEventListener("online", () => this.flush());
+    this.adopt();
+  }
+
+  // What a window left behind that is gone; a window that lives holds a lock. Sent twice does no harm.
+  async adopt() {
+    const locks = navigator.locks;
+    locks?.request(this.key, () => new Promise(() => {}));
+    const take = async () => {
+      const alive = new Set(locks ? (await locks.query()).held.map((lock) => lock.name) : []);
+      const left = shelf.keys(this.prefix).filter((key) => key !== this.key && !alive.has(key));
+      const found = left.flatMap((key) => shelf.get(key)).filter((entry) => entry?.op?.op_id && entry.op.field);
+      found.sort((a, b) => a.op.t - b.op.t || a.op.seq - b.op.seq);
+      this.entries = [...found, ...this.entries];
+      this.save();
+      for (const key of left) shelf.put(key, []);
+      for (const [field, token] of this.tokens) this.renew(field, token);
+      if (found.length) this.listener?.adopted();
+    };
+    await (locks ? locks.request(`${this.prefix}adopting`, take) : take());
+    this.flush();
+  }
+
+  // ---- in
+
+  // A field was opened: its waiting changes travel with the new token.
+  open(field, api) {
+    this.url = api.url;
+    this.renew(field, api.token);
+    this.flush();
+  }
+
+  renew(field, token) {
+    this.tokens.set(field, token);
+    for (const entry of this.entries) if (entry.op.field === field) entry.token = token;
+  }
+
+  add(field, base, change) {
+    const own = { op_id: randomId(), client: this.client, seq: ++this.seq, t: Date.now(), field, base };
+    this.entries.push({ op: { ...own, ...change }, token: this.tokens.get(field) });
+    // Many changes of one click are stored and sent together.
+    if (this.soon) return;
+    this.soon = true;
+    queueMicrotask(() => this.gather());
+  }
+
+  gather() {
+    this.soon = false;
+    this.save();
+    this.listener?.changed();
+    if (!this.trouble) this.flush();
+  }
+
+  save() {
+    shelf.put(this.key, this.entries);
+  }
+
+  waiting(field) {
+    return this.entries.filter((entry) => entry.op.field === field).map((entry) => entry.op);
+  }
+
+  // Resolves when nothing waits any more, or when it has to wait longer.
+  quiet() {
+    if (!this.entries.length || this.trouble) return Promise.resolve();
+    return new Promise((resolve) => this.waiters.push(resolve));
+  }
+
+  // ---- out, one request at a time
+
+  async flush() {
+    if (this.busy || !this.entries.length || !this.url) return;
+    this.busy = true;
+    clearTimeout(this.timer);
+    const batch = this.batch();
+    try {
+      this.taken(batch, await this.post(batch));
+      this.trouble = "";
+      this.wait = FIRST_WAIT_MS;
+    } catch (error) {
+      this.failed(batch, error);
+    }
+    this.busy = false;
+    this.listener?.changed();
+    if (!this.entries.length || this.trouble) for (const go of this.waiters.splice(0)) go();
+    if (this.trouble) this.timer = setTimeout(() => this.flush(), this.later());
+    else this.flush();
+  }
+
+  later() {
+    const now = this.wait;
+    this.wait = Math.min(LONGEST_WAIT_MS, now * 2);
+    return now;
+  }
+
+  // The oldest changes of one field by one window; a field whose token has run out does not hold up the others.
+  batch() {
+    const { op, token } = this.entries.find((entry) => !this.expired.has(entry.token)) ?? this.entries[0];
+    const alike = (entry) => entry.op.field === op.field && entry.op.client === op.client && entry.token === token;
+    return this.entries.filter(alike).slice(0, this.most);
+  }
+
+  async post(batch) {
+    const [{ op, token }] = batch;
+    const body = JSON.stringify({ field: op.field, ops: batch.map((entry) => entry.op) });
+    const request = {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-Concentric-Token": token ?? "" },
+      body,
+      keepalive: body.length < KEEPALIVE_BYTES,
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    };
+    let response, answer;
+    try {
+      response = await fetch(new URL(this.url, document.baseURI), request);
+    } catch {
+      throw new Trouble("The server cannot be reached.");
+    }
+    try {
+      // An address that the server does not know is answered by a page, with status 200.
+      if (!response.headers.get("content-type")?.startsWith("application/json")) throw new Error();
+      answer = await response.json();
+    } catch {
+      throw new Trouble("The server gave no proper answer.");
+    }
+    if (!response.ok) throw new Trouble(String(answer.error || "The server could not save."), response.status);
+    return answer;
+  }
+
+  taken(batch, { done = [], superseded = [], refused = [], rev = 0, missed = false }) {
+    const gone = new Set([...done, ...superseded, ...refused.map((one) => one.op_id)]);
+    if (!batch.some((entry) => gone.has(entry.op.op_id))) throw new Trouble("The server did not say what it has saved.");
+    const field = batch[0].op.field;
+    this.entries = this.entries.filter((entry) => !gone.has(entry.op.op_id));
+    this.saved.set(field, Math.max(rev, this.saved.get(field) ?? 0));
+    // Nobody else has written: what was clicked on top of these changes is not older than they are.
+    const base = Math.min(...batch.map((entry) => entry.op.base));
+    if (!missed)
+      for (const { op } of this.entries) if (op.field === field && op.base >= base) op.base = Math.max(op.base, rev);
+    this.save();
+    if (refused.length) this.keepRefused(batch.filter((e) => refused.some((r) => r.op_id === e.op.op_id)), refused[0].why);
+    if (superseded.length) this.listener?.told("This was changed in another window since; the newer change stands.");
+    const outdated = missed || superseded.length > 0 || refused.length > 0;
+    this.listener?.answered(batch.map((entry) => entry.op), outdated);
+  }
+
+  failed(batch, error) {
+    const { status = 0, message } = error;
+    this.trouble = message;
+    if (status === 401) this.expired.add(batch[0].token);
+    else if (status === 413 && batch.length > 1) {
+      this.most = Math.ceil(batch.length / 2);
+      this.trouble = "";
+    } else if (HOPELESS.includes(status) || status === 413) this.giveUp(batch, message);
+  }
+
+  // They hold up nothing any more, but are not thrown away.
+  giveUp(batch, why) {
+    const gone = new Set(batch);
+    this.entries = this.entries.filter((entry) => !gone.has(entry));
+    this.trouble = "";
+    this.save();
+    this.keepRefused(batch, why);
+    this.listener?.answered(batch.map((entry) => entry.op), true);
+  }
+
+  keepRefused(batch, why) {
+    shelf.put(this.refusedKey, [...shelf.get(this.refusedKey), ...batch.map(({ op }) => ({ op, why }))].slice(-1000));
+    this.listener?.told(`${batch.length === 1 ? "One change was" : `${batch.length} changes were`} refused. ${why ?? ""}`);
+  }
+}
+
+// One outbox per user for as long as the page of the browser lives: a viewer comes and goes.
+const outboxes = new Map();
+
+function outboxOf(user) {
+  if (!outboxes.has(user)) outboxes.set(user, new Outbox(user));
+  return outboxes.get(user);
+}

@@ -1,0 +1,173 @@
+// The panel beside the stage: the count, the verdicts, the sliders, and a button for everything that a key does.
+
+class Panel {
+  // act: { slide(score), slid(), reset(), heat(opacity) }, and for a reviewer also { verdict(cls), accept(), remove(),
+  //   zoomIn(), deselect(), undo(), redo(), acceptAll(), triage(), go(to), finish(), exclude(), reopen() }
+  constructor(parent, act) {
+    this.act = act;
+    this.root = make("div", "panel", parent);
+    this.makeCount();
+    this.makeVerdicts();
+    this.makeSliders();
+    const head = make("div", "edit row gallery-head", this.root);
+    this.cells = make("span", "", head);
+    this.triage = this.button(head, "Grid", "All cells in a grid (G)", act.triage);
+  }
+
+  button(parent, text, title, press, className = "") {
+    return makeButton(className, parent, text, title, () => press());
+  }
+
+  makeCount() {
+    const count = make("div", "count", this.root);
+    this.number = make("strong", "", count);
+    this.noun = make("span", "noun", count);
+    this.proposed = make("span", "edit proposed", count);
+    this.density = make("div", "density", this.root);
+    this.note = make("div", "note", this.root);
+    this.hint = make("div", "edit hint", this.root);
+  }
+
+  makeVerdicts() {
+    const { root, act } = this;
+    const head = make("div", "edit row head-verdicts", root);
+    this.caption = make("span", "", head);
+    this.deselect = this.button(head, "deselect", "Deselect (Esc)", act.deselect, "link");
+    this.classes = make("div", "edit classes", root, { role: "group", "aria-label": "Verdict" });
+    const acts = make("div", "edit row", root);
+    this.accept = this.button(acts, "Confirm", "Confirm as mitosis (Enter or A)", act.accept);
+    this.reject = this.button(acts, "Reject", "", act.remove);
+    this.zoom = this.button(acts, "Zoom", "Zoom to the selected cell (Z)", act.zoomIn);
+    const history = make("div", "edit row", root);
+    this.undo = this.button(history, "↶", "Undo (Ctrl+Z)", act.undo, "icon");
+    this.redo = this.button(history, "↷", "Redo (Ctrl+Shift+Z)", act.redo, "icon");
+    this.saved = make("span", "saved", history, { role: "status" });
+  }
+
+  makeSliders() {
+    const { root, act } = this;
+    this.score = this.makeSlider(root, "Score at least", "score");
+    this.ticks = make("canvas", "ticks", this.score.track, { "aria-hidden": "true" });
+    this.reset = make("button", "reset", this.score.head, { type: "button" });
+    this.reset.textContent = "reset";
+    this.reset.addEventListener("click", () => act.reset());
+    this.score.input.addEventListener("input", () => act.slide(Number(this.score.input.value)));
+    this.score.input.addEventListener("change", () => act.slid());
+    this.acceptAll = this.button(root, "", "Confirm every proposal shown as a mitosis", act.acceptAll, "edit wide");
+    this.heat = this.makeSlider(root, "Heat map", "heat");
+    this.heat.input.addEventListener("input", () => act.heat(Number(this.heat.input.value)));
+  }
+
+  makeSlider(parent, label, name) {
+    const box = make("label", `slider ${name}`, parent);
+    const head = make("span", "head", box);
+    make("span", "", head).textContent = label;
+    const value = make("output", "", head);
+    const track = make("span", "track", box);
+    const input = make("input", "", track, { type: "range", min: 0, max: 1, step: 0.01, "aria-label": label });
+    return { box, head, value, track, input };
+  }
+
+  // Below the gallery, which the viewer puts between.
+  makeFoot() {
+    const { act } = this;
+    const foot = make("div", "edit foot", this.root);
+    this.state = make("div", "row state", foot);
+    this.stateText = make("span", "", this.state);
+    this.exclude = this.button(this.state, "Exclude", "Leave this field out of the review", act.exclude, "link");
+    this.reopen = this.button(this.state, "Reopen", "Review this field again", act.reopen, "link");
+    const row = make("div", "row", foot);
+    this.button(row, "‹", "Previous field ([ or Page up)", () => act.go("previous"), "icon");
+    this.finish = this.button(row, "Finish field", "Finish this field and go on (F)", act.finish, "main");
+    this.button(row, "›", "Next field (] or Page down)", () => act.go("next"), "icon");
+  }
+
+  // ---- what it shows
+
+  showClasses(classes) {
+    const key = JSON.stringify(classes);
+    if (key === this.shownClasses) return;
+    this.shownClasses = key;
+    this.classes.replaceChildren();
+    this.verdicts = new Map();
+    for (const { id, label, color, shape, key: letter } of classes) {
+      const button = this.button(this.classes, "", `${label} (${letter ?? ""})`, () => this.act.verdict(id));
+      const glyph = make("i", "", button, { "aria-hidden": "true" });
+      glyph.textContent = GLYPHS[shape] || GLYPHS.circle;
+      glyph.style.color = color;
+      const number = make("b", "", button);
+      make("span", "", button).textContent = label;
+      this.verdicts.set(id, { button, number });
+    }
+  }
+
+  showCount(count, proposed, { per_mm2, per_10_hpf, note }) {
+    this.number.textContent = count;
+    this.noun.textContent = count === 1 ? "mitosis" : "mitoses";
+    this.proposed.textContent = proposed ? `+ ${proposed} proposed` : "";
+    this.density.replaceChildren();
+    for (const [factor, unit] of [[per_mm2, "per mm²"], [per_10_hpf, "per 10 HPF"]]) {
+      const part = make("span", "", this.density);
+      make("b", "", part).textContent = (count * factor).toFixed(1);
+      part.append(` ${unit}`);
+    }
+    this.note.textContent = note;
+    this.acceptAll.hidden = !proposed;
+    this.acceptAll.textContent = proposed === 1 ? "Confirm the 1 shown" : `Accept all ${proposed} shown`;
+  }
+
+  // numbers: verdict -> how many. current: the verdict of new marks, or of the selected mark.
+  showVerdicts(numbers, current, selected) {
+    this.caption.textContent = selected ? "The selected cell is" : "New marks are";
+    this.deselect.hidden = !selected;
+    for (const [id, { button, number }] of this.verdicts) {
+      button.setAttribute("aria-pressed", id === current);
+      number.textContent = numbers[id] ?? 0;
+    }
+    const own = selected && !selected.by;
+    const byModel = own && selected.src === "model";
+    this.accept.disabled = !own || selected.decided;
+    this.reject.disabled = !own;
+    this.zoom.disabled = !selected;
+    const again = byModel && selected.decided && selected.cls === "lookalike";
+    this.reject.textContent = again ? "Undecide" : own && !byModel ? "Delete" : "Reject";
+    this.reject.title = again ? "Undecided again (X)" : own && !byModel ? "Delete this mark (X)" : "Not a mitosis (X)";
+    this.reject.setAttribute("aria-label", this.reject.title);
+  }
+
+  showHistory({ done, undone }) {
+    this.undo.disabled = !done.length;
+    this.redo.disabled = !undone.length;
+  }
+
+  showState(state, hidden) {
+    const names = { unseen: "Not reviewed yet", in_review: "In review", complete: "Complete", excluded: "Excluded" };
+    this.stateText.textContent = names[state] ?? state;
+    this.state.dataset.state = state;
+    const closed = state === "complete" || state === "excluded";
+    this.exclude.hidden = closed;
+    this.reopen.hidden = !closed;
+    this.finish.textContent = state === "complete" ? "Next field" : "Finish field";
+    this.hint.hidden = !hidden;
+    this.hint.textContent = "Proposals are hidden until you finish.";
+    this.score.box.hidden = hidden;
+  }
+
+  showSaved(waiting, trouble) {
+    this.saved.textContent = trouble ? `NOT SAVED (${waiting})` : waiting ? "Saving…" : "All saved";
+    this.saved.classList.toggle("bad", Boolean(trouble));
+  }
+
+  // One tick per candidate over the slider: where a small step changes much, and where nothing.
+  drawTicks(points, threshold) {
+    const width = (this.ticks.width = Math.max(1, Math.round(this.ticks.clientWidth * devicePixelRatio)));
+    const height = (this.ticks.height = Math.round(10 * devicePixelRatio));
+    const context = this.ticks.getContext("2d");
+    const knob = 8 * devicePixelRatio; // half the width of the slider's knob
+    for (const { score } of points) {
+      if (typeof score !== "number") continue;
+      context.fillStyle = score >= threshold ? "#5b2a86" : "#b9b4bd";
+      context.fillRect(knob + score * (width - 2 * knob) - devicePixelRatio / 2, 0, devicePixelRatio * 1.5, height);
+    }
+  }
+}

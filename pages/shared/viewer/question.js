@@ -1,0 +1,43 @@
+// A question inside the viewer: it covers the stage until it is answered, and Esc takes the last answer.
+
+class Question {
+  constructor(parent) {
+    this.root = make("div", "question", parent, { role: "alertdialog", "aria-modal": "true" });
+    this.root.hidden = true;
+    this.root.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Escape") this.root.querySelector("button:last-of-type").click();
+      if (event.key === "Tab") this.keepFocus(event);
+    });
+  }
+
+  get open() {
+    return !this.root.hidden;
+  }
+
+  // answers: [[text, act]], the last one changes nothing.
+  ask(text, answers) {
+    const box = make("div", "box", null);
+    make("p", "", box).textContent = text;
+    for (const [label, act] of answers)
+      makeButton("", box, label, label, () => {
+        this.close();
+        act();
+      });
+    this.root.setAttribute("aria-label", text);
+    this.root.replaceChildren(box);
+    this.root.hidden = false;
+    box.querySelector("button").focus();
+  }
+
+  close() {
+    this.root.hidden = true;
+  }
+
+  keepFocus(event) {
+    const buttons = [...this.root.querySelectorAll("button")];
+    const at = buttons.indexOf(this.root.getRootNode().activeElement);
+    event.preventDefault();
+    buttons[(at + (event.shiftKey ? buttons.length - 1 : 1)) % buttons.length].focus();
+  }
+}

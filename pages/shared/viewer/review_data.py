@@ -1,0 +1,133 @@
+"""What the viewer shows while a reader reviews a field: own marks, proposals, perhaps those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from db.fields import StoredField
+from db.predictions import Proposal, Proposals
+from db.reviews import Mark, Review
+from mitosis_core.counting import per_10_hpf
+from pages.shared.viewer.images import field_picture
+from pages.shared.viewer.routes import image_url, ops_token
+from pages.shared.viewer.viewer import MITOSIS, RING_UM
+
+# Told apart by colour and by shape, also by readers who see few colours.
+CLASSES = [
+    {**MITOSIS, "shape": "circle", "key": "1"},
+    {"id": "lookalike", "label": "Look-alike", "color": "#ffb000", "dash": "", "shape": "square", "key": "2"},
+    {"id": "unsure", "label": "Unsure", "color": "#ff7bf2", "dash": "", "shape": "diamond", "key": "3"},
+]
+SAME_UM = 5.0  # a proposal this near to an own mark is the same cell
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a reader wants to see of a field.
+
+    editable: whether marks may be changed. blind: no proposals and no other reader until the reader has finished.
+    score: lowest score of a proposal on show. others: the reviews of other readers to show, by name.
+    """
+
+    reader: str
+    score: float
+    field_diameter_mm: float
+    editable: bool = True
+    blind: bool = False
+    others: Mapping[str, Review] | None = None
+
+
+def review_data(
+    stored: StoredField,
+    review: Review,
+    proposed: Proposals | None,
+    sight: Sight,
+    *,
+    coming: Sequence[StoredField] = (),
+) -> dict[str, Any]:
+    """The data of the viewer (docs/viewer.md). coming: fields likely to be looked at next, fetched ahead."""
+    hidden = sight.blind and review.state != "complete"
+    others = {} if hidden or not sight.others else sight.others
+    return {
+        "field": str(stored.id),
+        "user": sight.reader,
+        "editable": sight.editable,
+        "blind": hidden,
+        "image": {
+            "url": image_url(field_picture(stored.digest), sight.reader),
+            "width": stored.width_px,
+            "height": stored.height_px,
+            "radius": RING_UM / stored.um_per_px,
+        },
+        "um_per_px": stored.um_per_px,
+        "heat": None,
+        "prefetch": [image_url(field_picture(one.digest), sight.reader) for one in coming],
+        "classes": CLASSES,
+        "points": _points(stored, review, None if hidden else proposed, others),
+        "review": {"state": review.state, "area": review.area and list(review.area), "seconds": review.seconds},
+        "rev": review.rev,
+        "api": {"url": "/api/ops", "token": ops_token(stored.id, sight.reader)},
+        "score": {"value": sight.score, "default": proposed.threshold if proposed else 0.5},
+        "count": _count(stored, review, sight.field_diameter_mm),
+    }
+
+
+def _points(
+    stored: StoredField, review: Review, proposed: Proposals | None, others: Mapping[str, Review]
+) -> list[dict[str, Any]]:
+    own = review.standing
+    points = [_mark(mark) for mark in own]
+    if proposed:
+        points += [_proposal(one) for one in undecided(proposed, own, stored.um_per_px)]
+    for name, other in others.items():
+        points += [{**_mark(mark), "id": f"{name}:{mark.id}", "by": name} for mark in other.standing]
+    return points
+
+
+def undecided(proposed: Proposals, own: Sequence[Mark], um_per_px: float) -> list[Proposal]:
+    """Proposals that the reader has said nothing about, neither by their id nor by a mark on the same cell."""
+    said = {mark.id for mark in own}
+    places = np.array([(mark.x, mark.y) for mark in own], np.float64).reshape(-1, 2)
+    radius_px = SAME_UM / um_per_px
+    return [
+        one
+        for one in proposed.candidates
+        if one.id not in said and not (np.hypot(*(places - (one.x, one.y)).T) <= radius_px).any()
+    ]
+
+
+def _mark(mark: Mark) -> dict[str, Any]:
+    source = "model" if mark.version else "reader"
+    return _point(mark.id, mark.x, mark.y, mark.verdict, source, mark.score, decided=True)
+
+
+def _proposal(one: Proposal) -> dict[str, Any]:
+    return _point(one.id, one.x, one.y, MITOSIS["id"], "model", one.score, decided=False)
+
+
+def _point(
+    key: str, x: float, y: float, verdict: str, source: str, score: float | None, *, decided: bool
+) -> dict[str, Any]:
+    return {"id": key, "x": round(x, 2), "y": round(y, 2), "cls": verdict, "src": source, "score": score,
+            "decided": decided, "by": None}  # fmt: skip
+
+
+def _count(stored: StoredField, review: Review, field_diameter_mm: float) -> dict[str, Any]:
+    area_mm2 = reviewed_area_mm2(stored, review)
+    part = "of the reviewed area" if review.area else "of the field"
+    return {
+        "per_mm2": 1 / area_mm2,
+        "per_10_hpf": per_10_hpf(1, area_mm2, field_diameter_mm),
+        "note": f"Carried over from the {area_mm2:.3f} mm² {part}: a small sample.",
+    }
+
+
+def reviewed_area_mm2(stored: StoredField, review: Review) -> float:
+    if review.area is None:
+        return stored.area_mm2
+    left, top, right, bottom = review.area
+    return (right - left) * (bottom - top) * stored.um_per_px**2 / 1e6

@@ -1,0 +1,69 @@
+// What floats over the stage: the tools, the help, the reviewed area's chip, notices, and the red pill.
+
+const NOTICE_MS = 8000;
+
+class Tools {
+  // act: { zoom(factor), fit(), help() -> rows }, and for a reviewer also { area(), wholeField() }
+  constructor(parent, act) {
+    this.act = act;
+    const tools = this.still(make("div", "tools", parent));
+    const add = (text, title, press, className = "") => makeButton(className, tools, text, title, press);
+    add("+", "Zoom in (+)", () => act.zoom(1.5));
+    add("−", "Zoom out (−)", () => act.zoom(1 / 1.5));
+    add("⤢", "Whole field (0)", act.fit);
+    this.area = add("⬚", "Draw the reviewed area: only this part of the field counts as reviewed", act.area, "edit");
+    this.ask = add("?", "Keys", () => this.showHelp(this.help.hidden));
+    this.help = this.still(make("dl", "help", parent));
+    this.help.hidden = true;
+    this.chip = this.still(make("div", "chip", parent));
+    this.chip.hidden = true;
+    this.pill = make("div", "pill", parent, { role: "alert" });
+    this.pill.hidden = true;
+    this.message = make("div", "message", parent);
+    this.message.hidden = true;
+  }
+
+  // The stage would take the click for its own.
+  still(element) {
+    for (const type of ["pointerdown", "pointerup", "dblclick"])
+      element.addEventListener(type, (event) => event.stopPropagation());
+    return element;
+  }
+
+  showHelp(visible) {
+    this.help.hidden = !visible;
+    this.ask.setAttribute("aria-expanded", visible);
+    this.help.replaceChildren();
+    for (const [keys, meaning] of visible ? this.act.help() : []) {
+      make("dt", "", this.help).textContent = keys;
+      make("dd", "", this.help).textContent = meaning;
+    }
+  }
+
+  showArea(drawing, area) {
+    this.area.setAttribute("aria-pressed", drawing);
+    this.chip.hidden = !drawing && !area;
+    this.chip.replaceChildren(drawing ? "Drag a rectangle round the tissue you review" : "Only the rectangle is reviewed");
+    if (!drawing) makeButton("link", this.chip, "whole field", "The whole field is reviewed", this.act.wholeField);
+  }
+
+  showTrouble(waiting, sentence) {
+    this.pill.hidden = !sentence;
+    if (!sentence) return this.pill.replaceChildren();
+    const text = `NOT SAVED (${waiting})`;
+    if (this.pill.firstChild?.textContent === text && this.pill.title === sentence) return;
+    this.pill.title = sentence;
+    this.pill.replaceChildren();
+    make("b", "", this.pill).textContent = text;
+    make("span", "", this.pill).textContent = `${sentence} Kept in this browser and sent again by itself.`;
+  }
+
+  // A notice goes by itself; a failure stays until say("").
+  say(text, lasting = false) {
+    clearTimeout(this.fading);
+    this.message.hidden = !text;
+    this.message.textContent = text;
+    this.message.classList.toggle("bad", lasting);
+    if (text && !lasting) this.fading = setTimeout(() => this.say(""), NOTICE_MS);
+  }
+}

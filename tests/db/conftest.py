@@ -1,0 +1,54 @@
+"""A store in an empty folder, with one field, and a way to write changes down briefly."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from db.engine import Store, open_store
+from db.fields import StoredField, add_field
+from db.ops import Op, parse_op
+from mitosis_core.types import Field
+
+SIZE_PX = 100
+MakeOp = Callable[..., Op]
+
+
+def make_field(seed: int = 0, name: str = "slide 7.png") -> Field:
+    pixels = np.random.default_rng(seed).integers(0, 256, (SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+    return Field(pixels, 0.25, name)
+
+
+def sent(
+    field_id: int, kind: str = "add", *, client: str = "page", seq: int = 1, base: int = 0, **own: Any
+) -> dict[str, Any]:
+    """A change as a page sends it; a mark unless `own` says otherwise."""
+    if kind in ("add", "delete", "restore", "move", "class"):
+        own = {"id": "m1", "x": 10.0, "y": 20.0, "cls": "mitosis"} | own
+    common = {"op_id": uuid.uuid4().hex, "client": client, "seq": seq, "t": 1, "field": str(field_id), "base": base}
+    return {**common, "kind": kind, **own}
+
+
+def make_op(field_id: int, kind: str = "add", **rest: Any) -> Op:
+    return parse_op(sent(field_id, kind, **rest))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(tmp_path / "data", busy_timeout_s=0.05)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def field(store: Store) -> StoredField:
+    return add_field(store, make_field())[0]
+
+
+@pytest.fixture
+def op(field: StoredField) -> MakeOp:
+    """Make a change of the field."""
+    return lambda kind="add", **rest: make_op(field.id, kind, **rest)

@@ -1,0 +1,160 @@
+"""The folder: made, migrated, locked, full, damaged."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from db import disk, migrate
+from db.engine import Store, open_store
+from db.errors import StoreBusy, StoreFailed, StoreFull
+from db.fields import StoredField, add_field, list_fields
+from db.reviews import apply_ops, history, review_of
+from db.schema import Base
+from tests.db.conftest import MakeOp, make_field, make_op
+
+
+def test_the_pragmas_are_on(store: Store) -> None:
+    with store.reading() as session:
+        found = {
+            name: session.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "foreign_keys", "synchronous")
+        }
+    assert found == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2}
+
+
+def test_the_migrations_lead_to_the_schema(store: Store) -> None:
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        migrated = {row.name: row.sql for row in connection.execute(text("SELECT name, sql FROM sqlite_master"))}
+    checks = ("ck_event_kind", "ck_event_verdict", "ck_event_state")
+    assert all(name in migrated["event"] for name in checks)  # the comparison above does not look at them
+    assert all("AUTOINCREMENT" in migrated[name] for name in ("field", "prediction", "event"))
+
+
+def test_every_migration_keeps_the_rows_and_leads_to_the_same_tables(store: Store, tmp_path: Path) -> None:
+    def tables(file: Path) -> dict[str, list[tuple[object, ...]]]:
+        with closing(sqlite3.connect(file)) as connection:
+            names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            return {name: connection.execute(f"PRAGMA table_info({name})").fetchall() for name in names}
+
+    old = tmp_path / "old"
+    disk.make_folders(old, old / "backups")
+    migrate.migrate(old / "concentric.sqlite", old / "backups", 1.0, to="0001")
+    assert tables(open_store(old).file) == tables(store.file)
+
+
+def add_migration(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> str:
+    """Pretend that a newer program has one more step; returns the version before it."""
+    scripts = folder / "migrations"
+    (scripts / "versions").mkdir(parents=True)
+    for file in [migrate.SCRIPTS / "env.py", *migrate.SCRIPTS.glob("versions/v*.py")]:
+        (scripts / file.relative_to(migrate.SCRIPTS)).write_text(file.read_text())
+    head = max(file.name for file in scripts.glob("versions/v*.py"))[1:5]
+    (scripts / "versions" / "v9999_next.py").write_text(
+        f'from alembic import op\nrevision = "9999"\ndown_revision = "{head}"\ndef upgrade():\n    {line}\n'
+    )
+    monkeypatch.setattr(migrate, "SCRIPTS", scripts)
+    return head
+
+
+def test_an_older_file_is_copied_before_it_is_migrated(
+    store: Store, field: StoredField, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = add_migration(tmp_path, monkeypatch, 'op.execute("CREATE TABLE half (a)"); raise RuntimeError("half-way")')
+    with pytest.raises(RuntimeError, match="half-way"):
+        open_store(store.folder)
+    with store.reading() as session:
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == head
+        assert session.scalar(text("SELECT count(*) FROM sqlite_master WHERE name = 'half'")) == 0
+
+
+@pytest.mark.parametrize("content", [b"not a database", b"x" * 5000])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "concentric.sqlite").write_bytes(content)
+    with pytest.raises(StoreFailed, match="not a database"):
+        open_store(tmp_path)
+    assert (tmp_path / "concentric.sqlite").read_bytes() == content
+
+
+def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "concentric.sqlite")) as other:
+        other.execute("CREATE TABLE recipes (a)")
+    with pytest.raises(StoreFailed, match="something else"):
+        open_store(tmp_path)
+
+
+def test_a_file_of_a_newer_program_is_refused(store: Store) -> None:
+    with store.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '7777'"))
+    with pytest.raises(StoreFailed, match="newer"):
+        open_store(store.folder)
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreFailed, match="cannot be written"):
+        open_store(tmp_path / "file" / "data")
+
+
+def test_the_secret_survives_a_restart_and_is_closed_to_others(store: Store) -> None:
+    secret = store.secret()
+    assert len(secret) == 32 and open_store(store.folder).secret() == secret
+    assert (store.folder / "secret.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_locked_database_is_a_sentence_and_loses_nothing(store: Store, field: StoredField, op: MakeOp) -> None:
+    change = op()
+    with closing(sqlite3.connect(store.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match="busy"):
+            apply_ops(store, field.id, "Ann", [change])
+        other.execute("ROLLBACK")
+    assert apply_ops(store, field.id, "Ann", [change]).done == (change.op_id,)
+    assert len(history(store, field.id)) == 1
+
+
+def test_a_full_disk_is_a_sentence_and_loses_nothing(store: Store, field: StoredField, op: MakeOp) -> None:
+    ops = [op(id=f"m{n}", seq=n) for n in range(2000)]
+    apply_ops(store, field.id, "Ann", ops[:1])
+    with store.reading() as session:
+        pages = session.scalar(text("PRAGMA page_count"))
+        session.execute(text(f"PRAGMA max_page_count = {pages + 2}"))
+    with pytest.raises(StoreFull, match="disk is full"):
+        apply_ops(store, field.id, "Ann", ops)
+    assert len(history(store, field.id)) == 1 and len(review_of(store, field.id, "Ann").marks) == 1
+    again = open_store(store.folder)
+    assert len(apply_ops(again, field.id, "Ann", ops).done) == 2000
+    assert len(history(again, field.id)) == 2000
+
+
+def test_a_full_disk_leaves_no_half_image(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(disk.os, "fsync", full)
+    with pytest.raises(StoreFull):
+        add_field(store, make_field())
+    assert list(store.images.iterdir()) == [] and list_fields(store) == []
+
+
+def test_writers_at_once_are_all_kept(tmp_path: Path) -> None:
+    """Four threads over two stores: two connections pools, as two processes have."""
+    stores = [open_store(tmp_path / "data", busy_timeout_s=60) for _ in range(2)]
+    field = add_field(stores[0], make_field())[0]
+
+    def work(number: int) -> None:
+        for seq in range(1, 26):
+            change = make_op(field.id, id=f"m{number}-{seq}", client=f"page{number}", seq=seq)
+            apply_ops(stores[number % 2], field.id, f"Reader {number % 3}", [change])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(history(stores[0], field.id)) == 100

@@ -1,0 +1,131 @@
+"""Images are kept once, without anything but their pixels, and go with their rows."""
+
+import os
+import time
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+from sqlalchemy import func, select
+
+from db.engine import Store, open_store
+from db.errors import FieldGone, StoreFailed
+from db.fields import (
+    StoredField,
+    add_field,
+    delete_field,
+    find_field,
+    get_field,
+    image_path,
+    list_cases,
+    list_fields,
+    load_field,
+    rename,
+    set_case,
+    set_scale,
+)  # fmt: skip
+from db.predictions import save_prediction
+from db.reviews import apply_ops
+from db.schema import Base
+from mitosis_core.errors import MissingScale
+from mitosis_core.reading import read_field
+from mitosis_core.types import Detections, Field, Prediction
+from tests.db.conftest import MakeOp, make_field
+
+
+def test_a_field_comes_back_as_it_was(store: Store) -> None:
+    field = make_field()
+    stored, was_there = add_field(store, field, case="S26-1")
+    back = load_field(store, stored)
+    assert not was_there and np.array_equal(back.pixels, field.pixels)
+    assert (back.um_per_px, back.name, stored.case, stored.width_px) == (0.25, "slide 7.png", "S26-1", 100)
+    assert stored.area_mm2 == pytest.approx(0.025**2)
+    assert stored.file_size == image_path(store, stored.digest).stat().st_size
+    assert get_field(store, stored.id) == find_field(store, field.digest) == stored
+
+
+def test_the_same_image_again_is_recognised_and_keeps_its_scale(store: Store, field: StoredField) -> None:
+    again, was_there = add_field(store, Field(make_field().pixels, 0.5, "other.tif"))
+    assert was_there and again == field and list_fields(store) == [field]
+
+
+def test_a_damaged_image_is_a_sentence_and_an_upload_repairs_it(store: Store, field: StoredField) -> None:
+    path = image_path(store, field.digest)
+    for content in (b"", path.read_bytes()[:2000], image_of(make_field(1))):
+        path.write_bytes(content)
+        with pytest.raises(StoreFailed, match="damaged"):
+            load_field(store, field)
+    path.unlink()
+    with pytest.raises(StoreFailed, match="missing"):
+        load_field(store, field)
+    assert add_field(store, make_field())[1]
+    assert load_field(store, field).digest == field.digest
+
+
+def image_of(field: Field) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(field.pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_nothing_of_the_file_but_its_pixels_is_stored(store: Store, form: str) -> None:
+    secret, buffer = "DOE^JANE 1950-01-01", BytesIO()
+    image = Image.fromarray(make_field().pixels)
+    if form == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Patient", secret)
+        image.save(buffer, "PNG", pnginfo=info)
+    else:
+        image.save(buffer, "TIFF", description=secret)
+    assert secret.encode() in buffer.getvalue()
+    read = read_field(buffer.getvalue(), name=f"{secret}.x", um_per_px=0.25)
+    stored, _ = add_field(store, read, keep_name=False)
+    written = b"".join(file.read_bytes() for file in store.folder.rglob("*") if file.is_file())
+    assert secret.encode() not in written and stored.name == f"Field {stored.id}"
+    with Image.open(image_path(store, stored.digest)) as kept:
+        assert kept.info == {}
+
+
+def test_a_field_without_scale_is_refused(store: Store) -> None:
+    with pytest.raises(MissingScale, match="µm"):
+        add_field(store, Field(make_field().pixels, None, "x"))
+
+
+def test_cases_names_and_scales_can_be_changed(store: Store, field: StoredField) -> None:
+    other = add_field(store, make_field(1), case="B")[0]
+    set_case(store, field.id, " A ")
+    rename(store, field.id, "first")
+    set_scale(store, field.id, 0.5)
+    assert list_cases(store) == ["A", "B"] and list_fields(store, "B") == [other]
+    changed = get_field(store, field.id)
+    assert (changed.name, changed.um_per_px) == ("first", 0.5)
+    with pytest.raises(MissingScale):
+        set_scale(store, field.id, 250)
+    with pytest.raises(FieldGone):
+        rename(store, 99, "x")
+
+
+def test_deleting_takes_rows_and_file_and_the_id_for_ever(store: Store, field: StoredField, op: MakeOp) -> None:
+    found = Detections(np.array([[1, 2]]), np.array([0.5]), np.array([9.0]))
+    save_prediction(store, field.id, Prediction(found, 0.5, "v1", 1.0, 1.0))
+    apply_ops(store, field.id, "Ann", [op(), op("state", state="complete")])
+    delete_field(store, field.id)
+    with store.reading() as session:
+        left = {
+            table.name: session.scalar(select(func.count()).select_from(table)) for table in Base.metadata.sorted_tables
+        }
+    assert set(left.values()) == {0} and list(store.images.iterdir()) == []
+    with pytest.raises(FieldGone):
+        apply_ops(store, field.id, "Ann", [op()])
+    assert add_field(store, make_field())[0].id > field.id
+
+
+def test_the_start_sweeps_what_a_crash_left_and_nothing_else(store: Store, field: StoredField) -> None:
+    orphan, old, fresh = (store.images / name for name in (f"{'a' * 64}.png", "old.png.1.part", "new.png.2.part"))
+    for file in (orphan, old, fresh):
+        file.write_bytes(b"x")
+    os.utime(old, (0, time.time() - 7200))
+    open_store(store.folder)
+    assert sorted(store.images.iterdir()) == sorted([image_path(store, field.digest), fresh])

@@ -1,0 +1,188 @@
+"""The Review page without a browser: what the viewer is given, and what follows from what was stored."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from db.engine import Store
+from db.fields import list_fields
+from db.reviews import apply_ops, history, parse_op, review_of
+from pages.shared import actions, reviewing, session, store
+from pages.shared.actions import PredictionCache
+from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, FakeModel
+from tests.pages.test_actions import png
+
+
+@pytest.fixture
+def kept(detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store with the sample and two other fields of case B."""
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    one = store.the_store()
+    model, known = FakeModel(), PredictionCache()
+    others = [actions.open_file(f"b{n}.png", png(n)) for n in (1, 2)]
+    for case, files in (("A", [actions.open_sample()]), ("B", actions.give_scale(others, 0.25))):
+        reviewing.keep(one, actions.analyse(files, model, known), case=case, keep_names=True)  # type: ignore[arg-type]
+    return one
+
+
+@pytest.fixture
+def page(kept: Store) -> AppTest:
+    return open_page("Anna")
+
+
+def open_page(reader: str) -> AppTest:
+    page = AppTest.from_file("../../pages/review.py", default_timeout=30)
+    page.session_state[session.READER] = reader
+    return page.run()
+
+
+def viewer(page: AppTest) -> dict[str, Any]:
+    assert not page.exception
+    (component,) = page.get("bidi_component")
+    data: dict[str, Any] = json.loads(component.proto.json)
+    return data
+
+
+def act(kept: Store, reader: str, field: int, kind: str, **own: Any) -> None:
+    """One change, as a page would send it."""
+    common = {"op_id": uuid.uuid4().hex, "client": "c", "seq": 1, "t": 0, "field": str(field), "base": 0}
+    applied = apply_ops(kept, field, reader, [parse_op({**common, "kind": kind, **own})])
+    assert applied.done
+
+
+def points(data: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
+    return [one for one in data["points"] if all(one[name] == value for name, value in wanted.items())]
+
+
+def test_without_fields_the_page_says_where_they_come_from(
+    detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "empty"))
+    page = open_page("Anna")
+    assert not page.exception and "Keep for review" in page.markdown[0].value
+
+
+def test_a_data_folder_that_cannot_be_used_is_one_sentence(
+    detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "file"))
+    page = open_page("Anna")
+    assert not page.exception and len(page.error) == 1
+
+
+def test_nobody_reviews_without_a_name(kept: Store) -> None:
+    page = open_page("")
+    assert not page.exception and not page.get("bidi_component")
+    assert "Who is reading?" in page.markdown[0].value
+
+
+def test_the_reader_sees_the_proposals_of_the_first_field(page: AppTest) -> None:
+    data = viewer(page)
+    assert data["editable"] and data["user"] == "Anna" and data["review"]["state"] == "unseen"
+    assert len(points(data, decided=False, src="model")) == SAMPLE_MITOSES + SAMPLE_LOOKALIKES
+    assert [one["key"] for one in data["classes"]] == ["1", "2", "3"]
+    assert len(data["prefetch"]) == 2 and data["image"]["url"] not in data["prefetch"]
+
+
+def test_a_decided_proposal_keeps_where_it_came_from(kept: Store, page: AppTest) -> None:
+    best = max(viewer(page)["points"], key=lambda one: one["score"])
+    field = int(viewer(page)["field"])
+    act(kept, "Anna", field, "class", id=best["id"], x=best["x"], y=best["y"], cls="lookalike")
+    (mark,) = points(viewer(page.run()), decided=True)
+    assert mark == {**best, "cls": "lookalike", "decided": True}
+    assert history(kept, field)[0].version == "fake-1"
+
+
+@pytest.mark.parametrize(("away_px", "shown"), [(19.0, 0), (21.0, 1)])  # 5 µm are 20 px here
+def test_a_proposal_on_a_cell_that_is_marked_by_hand_is_not_shown_again(
+    kept: Store, page: AppTest, away_px: float, shown: int
+) -> None:
+    best = max(viewer(page)["points"], key=lambda one: one["score"])
+    act(kept, "Anna", int(viewer(page)["field"]), "add", id="h", x=best["x"] + away_px, y=best["y"], cls="mitosis")
+    assert len(points(viewer(page.run()), id=best["id"])) == shown
+
+
+def test_readers_have_own_verdicts_and_see_those_of_others_when_they_ask(kept: Store, page: AppTest) -> None:
+    field = int(viewer(page)["field"])
+    act(kept, "Bert", field, "add", id="m", x=5.0, y=5.0, cls="mitosis")
+    assert not points(viewer(page.run()), decided=True)
+    page.toggle(session.OTHERS).set_value(True)
+    (mark,) = points(viewer(page.run()), decided=True)
+    assert mark["by"] == "Bert"
+
+
+def test_a_blind_reader_sees_nothing_until_the_field_is_finished(kept: Store, page: AppTest) -> None:
+    field = int(viewer(page)["field"])
+    act(kept, "Bert", field, "add", id="m", x=5.0, y=5.0, cls="mitosis")
+    page.toggle(session.BLIND).set_value(True)
+    page.toggle(session.OTHERS).set_value(True)
+    data = viewer(page.run())
+    assert data["blind"] and data["points"] == []
+    act(kept, "Anna", field, "state", state="complete")
+    data = viewer(page.run())
+    assert not data["blind"] and len(data["points"]) == SAMPLE_MITOSES + SAMPLE_LOOKALIKES + 1
+
+
+def test_the_queue_can_be_one_case_and_begin_where_there_is_most_doubt(page: AppTest) -> None:
+    assert len(page.selectbox(session.FIELD_ID).options) == 3
+    page.selectbox(session.CASE).set_value("B").run()
+    assert [name.split()[1] for name in page.selectbox(session.FIELD_ID).options] == ["b1.png", "b2.png"]
+    page.selectbox(session.CASE).set_value("").run()
+    page.selectbox(session.ORDER).set_value("doubt").run()
+    # The sample has candidates at 0.45 to 0.55, the others at 0.9 and 0.3.
+    assert not page.selectbox(session.FIELD_ID).options[0].split()[1].startswith("b")
+
+
+def test_the_first_field_still_open_is_shown_first(kept: Store) -> None:
+    first, second, _ = list_fields(kept)
+    act(kept, "Anna", first.id, "state", state="complete")
+    assert viewer(open_page("Anna"))["field"] == str(second.id)
+
+
+def test_a_field_that_no_version_has_seen_is_detected_when_it_is_opened(
+    kept: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "load_model", lambda version=None: FakeModel("fake-2"))
+    asked = len(detector.asked)
+    data = viewer(open_page("Anna"))
+    assert len(detector.asked) == asked + 1 and len(points(data, decided=False)) == SAMPLE_MITOSES + SAMPLE_LOOKALIKES
+
+
+def test_history_looks_back_and_brings_back(kept: Store, page: AppTest) -> None:
+    field = int(viewer(page)["field"])
+    act(kept, "Anna", field, "add", id="m1", x=5.0, y=5.0, cls="mitosis")
+    act(kept, "Anna", field, "add", id="m2", x=50.0, y=50.0, cls="unsure")
+    page.segmented_control(session.MODE).set_value("History").run()
+    assert not viewer(page)["editable"] and len(viewer(page)["points"]) == 2
+    page.slider[0].set_value(1).run()
+    assert [one["id"] for one in viewer(page)["points"]] == ["m1"]
+    next(button for button in page.button if button.label == "Bring this state back").click().run()
+    assert [mark.id for mark in review_of(kept, field, "Anna").standing] == ["m1"]
+    assert len(history(kept, field)) == 3  # nothing was taken out of the history
+
+
+def test_agreement_of_two_readers_is_counted(kept: Store, page: AppTest) -> None:
+    field = int(viewer(page)["field"])
+    for reader, places in (("Anna", (100.0, 300.0)), ("Bert", (104.0, 600.0))):
+        for x in places:
+            act(kept, reader, field, "add", id=f"m{x:.0f}", x=x, y=100.0, cls="mitosis")
+        act(kept, reader, field, "state", state="complete")
+    page.segmented_control(session.MODE).set_value("Agreement").run()
+    assert not page.exception
+    row = page.dataframe[0].value.iloc[0]
+    assert (row["both"], row["only A"], row["only B"], row["F1"]) == (1, 1, 1, 0.5)
+    assert "Consensus: 1 mitoses" in " ".join(one.value for one in page.markdown)
+    assert len(page.dataframe[1].value) == 2
+
+
+def test_deleting_asks_first(kept: Store, page: AppTest) -> None:
+    next(button for button in page.button if button.label.startswith("Delete this field")).click().run()
+    assert not page.exception and len(list_fields(kept)) == 3
+    assert "Delete for good" in [button.label for button in page.button]
