@@ -89,13 +89,10 @@ def _review(store: Store, reader: str) -> None:
             st.toggle("Show the marks of other readers", key=session.OTHERS)
         with st.popover("Queue and settings", icon=":material/tune:"):
             version, entries = _settings(store, reader)
-            field_slot = st.container()
     if not entries:
         st.info("There is no field in this case.")
         return
     entry = _current(entries, switch)
-    with field_slot:
-        _field_settings(store, entry.field)
     if mode == "History":
         show_history(store, entry.field, reader)
     elif mode == "Agreement":
@@ -103,6 +100,7 @@ def _review(store: Store, reader: str) -> None:
     else:
         _show(store, entry, entries, reader, version)
         _show_queue(entries)
+        _field_settings(store, entry.field)
 
 
 def _settings(store: Store, reader: str) -> tuple[Model, list[QueueEntry]]:
@@ -227,13 +225,13 @@ def _show_queue(entries: list[QueueEntry]) -> None:
 
 
 def _field_settings(store: Store, stored: StoredField) -> None:
-    st.divider()
-    case = st.text_input("Case or slide of this field", stored.case, key=f"case-{stored.id}")
-    if case.strip() != stored.case:
-        set_case(store, stored.id, case)
-        st.rerun()
-    if st.button("Delete this field…", icon=":material/delete:"):
-        _ask_to_delete(store, stored)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        case = st.text_input(f"Case or slide of {stored.name}", stored.case, key=f"case-{stored.id}", width=360)
+        if case.strip() != stored.case:
+            set_case(store, stored.id, case)
+            st.rerun()
+        if st.button("Delete this field…", icon=":material/delete:"):
+            _ask_to_delete(store, stored)
 
 
 @st.dialog("Delete this field?")

@@ -29,26 +29,42 @@ FLAGS = [
 ]
 
 
+class Server:
+    """One of our apps in its own process: start, kill, start again at the same address."""
+
+    def __init__(self, app: str, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        self._command = [sys.executable, "-m", "streamlit", "run", app, "--server.port", str(port)]
+        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "CONCENTRIC_DATA": str(folder)}
+        self._log = folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Server:
+        with self._log.open("a") as file:
+            self._process = subprocess.Popen(
+                self._command, cwd=ROOT, env=self._environment, stdout=file, stderr=subprocess.STDOUT
+            )
+        _wait_for(self.address, self._process, self._log)
+        return self
+
+    def kill(self) -> None:
+        """At once and without warning, as by a power cut."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the app over the fake detector."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-m", "streamlit", "run", "tests/browser/fake_app.py", "--server.port", str(port)]
-    with (
-        log.open("w") as file,
-        subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=file, stderr=subprocess.STDOUT
-        ) as process,
-    ):
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait_for(address, process, log)
-            yield address
-        finally:
-            process.terminate()
+    one = Server("tests/browser/fake_app.py", tmp_path_factory.mktemp("server"))
+    try:
+        yield one.start().address
+    finally:
+        one.kill()
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,0 +1,234 @@
+"""Reviewing in a real browser with the real server: what was clicked is in the database, once, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from db.engine import Store, open_store
+from db.fields import StoredField, add_field, list_fields
+from db.predictions import save_prediction
+from db.reviews import history, review_of
+from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.types import Detections, Field, Prediction
+from tests.browser.conftest import Server
+
+pytestmark = pytest.mark.browser
+
+SIDE = 1024
+PROPOSED = [(200, 300), (500, 300), (800, 300)]
+SCORES = [0.9, 0.8, 0.3]  # the last lies below the threshold
+
+
+class Bench:
+    """A server over a folder of its own, with three fields."""
+
+    def __init__(self, browser: Any, folder: Path) -> None:
+        self.browser, self.server = browser, Server("tests/browser/fake_app.py", folder)
+        self.store: Store = open_store(folder)
+        self.fields = [self._add(number) for number in range(3)]
+        self.contexts: list[Any] = []
+
+    def _add(self, number: int) -> StoredField:
+        pixels = draw_sample_field(seed=number + 10).field.pixels
+        stored, _ = add_field(self.store, Field(pixels, 0.25, f"f{number}.png"), case="case")
+        found = Detections(np.array(PROPOSED), np.array(SCORES), np.full(3, 60))
+        save_prediction(self.store, stored.id, Prediction(found, 0.5, "fake-1", 0.1, stored.area_mm2))
+        return stored
+
+    def desk(self, reader: str = "Anna", field: int = 0, **context: Any) -> Desk:
+        one = self.browser.new_context(viewport={"width": 1440, "height": 900}, **context)
+        one.set_default_timeout(30_000)
+        self.contexts.append(one)
+        return Desk(self, one.new_page(), reader).open(field)
+
+    def verdicts(self, reader: str = "Anna", field: int = 0) -> list[str]:
+        return sorted(mark.verdict for mark in review_of(self.store, self.fields[field].id, reader).standing)
+
+    def kinds(self, reader: str = "Anna", field: int = 0) -> list[str]:
+        """What was changed, without the notes of the time spent."""
+        events = history(self.store, self.fields[field].id, reader)
+        return [event.kind for event in events if event.kind != "time"]
+
+
+class Desk:
+    """A reader in front of the page. Places are pixels of the image."""
+
+    def __init__(self, bench: Bench, page: Any, reader: str) -> None:
+        self.bench, self.page, self.reader = bench, page, reader
+        self.viewer = page.locator(".viewer")
+
+    def open(self, field: int) -> Desk:
+        self.page.goto(f"{self.bench.server.address}/review?reader={self.reader}&field={self.bench.fields[field].id}")
+        return self.ready(field)
+
+    def ready(self, field: int) -> Desk:
+        self.page.locator(f".viewer[data-ready='{self.bench.fields[field].id}']").wait_for()
+        return self
+
+    def click(self, x: float, y: float) -> None:
+        self.page.mouse.click(*self.at(x, y))
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        box = self.page.locator(".sheet").bounding_box()
+        scale = box["width"] / SIDE
+        return box["x"] + (x + 0.5) * scale, box["y"] + (y + 0.5) * scale
+
+    def keys(self, *keys: str) -> Desk:
+        for key in keys:
+            self.page.keyboard.press(key)
+        return self
+
+    def saved(self) -> Desk:
+        self.page.locator(".viewer[data-outbox='0']").wait_for()
+        return self
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    bench = Bench(browser, tmp_path_factory.mktemp("review"))
+    bench.server.start()
+    yield bench
+    bench.server.kill()
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Iterator[Bench]:
+    """The server of this module; every test has its own reader."""
+    yield shared
+    for context in shared.contexts:
+        context.close()
+    shared.contexts.clear()
+
+
+def until(page: Any, true: Callable[[], bool]) -> None:
+    """Wait for something in the database that the page cannot show."""
+    for _ in range(200):
+        if true():
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("it did not become true")
+
+
+def test_every_kind_of_change_reaches_the_database(bench: Bench) -> None:
+    desk = bench.desk("Kinds")
+    desk.click(500, 600)  # add
+    desk.keys("2", "ArrowRight", "x", "Control+z")  # class, move, delete, restore
+    desk.page.get_by_role("button", name="Draw the reviewed area").click()
+    desk.page.mouse.move(*desk.at(100, 100))
+    desk.page.mouse.down()
+    desk.page.mouse.move(*desk.at(900, 900), steps=4)
+    desk.page.mouse.up()
+    desk.saved()
+    assert bench.kinds("Kinds") == ["state", "add", "class", "move", "delete", "restore", "area"]
+    (mark,) = review_of(bench.store, bench.fields[0].id, "Kinds").standing
+    assert mark.verdict == "lookalike" and (mark.x, mark.y) == (
+        pytest.approx(501, abs=1.5),
+        pytest.approx(600, abs=1.5),
+    )
+    assert review_of(bench.store, bench.fields[0].id, "Kinds").area == pytest.approx((100, 100, 900, 900), abs=3)
+
+
+def test_of_fifty_clicks_30_ms_apart_none_is_lost(bench: Bench) -> None:
+    desk = bench.desk("Burst")
+    for n in range(50):
+        desk.click(100 + 85 * (n % 10), 420 + 110 * (n // 10))
+        desk.page.wait_for_timeout(30)
+    desk.saved()
+    assert bench.verdicts("Burst") == ["mitosis"] * 50
+    assert bench.kinds("Burst").count("add") == 50
+
+
+def test_a_field_is_reviewed_by_keyboard_alone_and_the_next_one_comes(bench: Bench) -> None:
+    desk = bench.desk("Keys")
+    desk.keys("n", "Enter", "n", "x", "f").ready(1)
+    desk.saved()
+    assert bench.verdicts("Keys") == ["lookalike", "mitosis"]
+    review = review_of(bench.store, bench.fields[0].id, "Keys")
+    assert review.state == "complete"
+    assert [mark.version for mark in review.standing] == ["fake-1", "fake-1"]
+    desk.keys("[").ready(0)
+    desk.keys("]").ready(1)
+
+
+def test_the_time_spent_on_a_field_is_kept(bench: Bench) -> None:
+    desk = bench.desk("Time")
+    desk.keys("n")
+    desk.page.wait_for_timeout(400)
+    desk.keys("]").ready(1).saved()
+    until(desk.page, lambda: 0.3 < review_of(bench.store, bench.fields[0].id, "Time").seconds < 30)
+
+
+def test_two_readers_on_one_field_both_keep_their_verdicts(bench: Bench) -> None:
+    one, two = bench.desk("One"), bench.desk("Two")
+    for n in range(5):
+        one.click(150 + 100 * n, 500)
+        two.click(150 + 100 * n, 700)
+    one.saved()
+    two.saved()
+    assert bench.verdicts("One") == bench.verdicts("Two") == ["mitosis"] * 5
+
+
+def test_a_stale_window_does_not_undo_a_newer_click(bench: Bench) -> None:
+    old, new = bench.desk("Stale"), bench.desk("Stale")
+    new.keys("n", "2").saved()
+    old.keys("n", "1")
+    old.page.locator(".message", has_text="changed in another window").wait_for()
+    assert bench.verdicts("Stale") == ["lookalike"]
+    old.saved()
+    until(old.page, lambda: old.page.locator("[aria-label*='Look-alike'] >> nth=0").count() > 0)
+
+
+def test_the_view_is_kept_while_the_page_runs_again(bench: Bench) -> None:
+    desk = bench.desk("View")
+    desk.keys("n", "z")
+    desk.page.wait_for_timeout(300)
+    before = desk.page.locator(".sheet").get_attribute("style")
+    desk.keys("1").saved()
+    desk.page.get_by_text("in review ·").wait_for()  # the page has run again
+    assert desk.page.locator(".sheet").get_attribute("style") == before
+
+
+def test_nothing_is_lost_when_the_server_is_killed_under_a_reader(browser: Any, tmp_path: Path) -> None:
+    bench = Bench(browser, tmp_path)
+    bench.server.start()
+    try:
+        desk = bench.desk("Kill")
+        desk.click(150, 500)
+        desk.saved()
+        bench.server.kill()
+        for n in range(1, 8):
+            desk.click(150 + 90 * n, 500)
+        desk.page.locator(".pill", has_text="NOT SAVED").wait_for()
+        assert "7" in desk.page.locator(".pill").inner_text()
+        bench.server.start()
+        desk.page.on("dialog", lambda dialog: dialog.accept())  # "leave the page?"
+        desk.open(0)
+        until(desk.page, lambda: bench.verdicts("Kill") == ["mitosis"] * 8)
+        desk.saved()
+        assert bench.kinds("Kill").count("add") == 8
+        assert desk.page.locator(".mark").count() == 8 + sum(score >= 0.5 for score in SCORES)
+    finally:
+        for context in bench.contexts:
+            context.close()
+        bench.server.kill()
+
+
+def test_a_field_is_deleted_after_a_question(browser: Any, tmp_path: Path) -> None:
+    bench = Bench(browser, tmp_path)
+    bench.server.start()
+    try:
+        desk = bench.desk("Delete")
+        desk.page.get_by_role("button", name="Delete this field…").click()
+        assert len(list_fields(bench.store)) == 3
+        desk.page.get_by_role("button", name="Delete for good").click()
+        desk.ready(1)
+        assert [one.id for one in list_fields(bench.store)] == [one.id for one in bench.fields[1:]]
+    finally:
+        for context in bench.contexts:
+            context.close()
+        bench.server.kill()
