@@ -28,6 +28,14 @@ class FieldGone(ConcentricError):
     """The field was deleted, or never was."""
 
 
+class RunGone(ConcentricError):
+    """There is no such run."""
+
+
+class VersionGone(ConcentricError):
+    """There is no such version in the store."""
+
+
 BUSY = "The database is busy; please try again in a moment. Nothing was saved."
 FULL = "The disk is full, so nothing was saved; please make room and try again."
 NO_DATABASE = "The database file concentric.sqlite is damaged or is not a database; please put a backup in its place."

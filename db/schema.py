@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
+    JSON,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -164,3 +166,73 @@ class ReviewRow(Base):
     y1: Mapped[float | None]
     seconds: Mapped[float]
     rev: Mapped[int]
+
+
+class PartRow(Base):
+    """Which part of the fields a case belongs to, once and for all: a case held out never trains."""
+
+    __tablename__ = "part"
+
+    case: Mapped[str] = mapped_column(String(120), primary_key=True)
+    held_out: Mapped[bool]
+    at: Mapped[datetime] = mapped_column(Utc)
+
+
+class RunRow(Base):
+    """One training: what it learns from, how far it is, how it ended."""
+
+    __tablename__ = "run"
+    __table_args__ = (
+        CheckConstraint("state IN ('queued', 'running', 'done', 'cancelled', 'failed', 'lost')", "state"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(String(10))
+    by: Mapped[str] = mapped_column(String(60))
+    base_version: Mapped[str] = mapped_column(String(100))
+    source: Mapped[str] = mapped_column(String(60))
+    last_event: Mapped[int]
+    settings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    split: Mapped[dict[str, Any]] = mapped_column(JSON)
+    code: Mapped[str] = mapped_column(String(60))
+    progress: Mapped[dict[str, Any]] = mapped_column(JSON)
+    message: Mapped[str] = mapped_column(Text)
+    version: Mapped[str | None] = mapped_column(String(100))
+    cancel_asked: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(Utc)
+    started_at: Mapped[datetime | None] = mapped_column(Utc)
+    heartbeat: Mapped[datetime | None] = mapped_column(Utc)
+    finished_at: Mapped[datetime | None] = mapped_column(Utc)
+
+
+class VersionRow(Base):
+    """A version beside the shipped ones; its weights and card are versions/<name>.safetensors and .json."""
+
+    __tablename__ = "version"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    parent: Mapped[str | None] = mapped_column(String(100))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    sha256: Mapped[str] = mapped_column(String(64))
+    comparison: Mapped[dict[str, Any]] = mapped_column(JSON)
+    by: Mapped[str] = mapped_column(String(60))
+    created_at: Mapped[datetime] = mapped_column(Utc)
+    deleted_at: Mapped[datetime | None] = mapped_column(Utc)
+
+
+class DecisionRow(Base):
+    """What people decided about versions; never altered. The champion follows from it."""
+
+    __tablename__ = "decision"
+    __table_args__ = (
+        CheckConstraint("kind IN ('promote', 'reject', 'roll_back', 'upload', 'delete')", "kind"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    version: Mapped[str] = mapped_column(String(100))
+    by: Mapped[str] = mapped_column(String(60))
+    note: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(Utc)

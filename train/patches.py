@@ -24,7 +24,10 @@ _PASTED_UM = 7.0  # radius of the piece of a patch that is set into a field: a c
 
 @dataclass(eq=False)
 class Tissue:
-    """An example at the scale of the network; hard_xy_px, its false detections so far, is filled by mining."""
+    """An example at the scale of the network; hard_xy_px, its false detections so far, is filled by mining.
+
+    ignored: UInt8[H, W], nonzero where nobody has looked or was sure; None is nowhere.
+    """
 
     pixels: UInt8
     mitoses_xy_px: Float32
@@ -32,6 +35,7 @@ class Tissue:
     mask: UInt8 | None
     whole_field: bool
     hard_xy_px: Float32
+    ignored: UInt8 | None = None
 
     @classmethod
     def from_example(cls, example: Example, um_per_px: float, profile: StainProfile | None) -> Tissue:
@@ -147,7 +151,8 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def _window(self, tissue: Tissue, centre: tuple[int, int]) -> tuple[UInt8, UInt8, Float32]:
         """A square round `centre`, wide enough to be turned and shrunk: image, mask and centroids.
 
-        Beyond the image it is mirrored; there the mask is 255, else 1 on a given instance mask and 0.
+        Beyond the image it is mirrored; there, and where it is to be ignored, the mask is 255, else 1 on a given
+        instance mask and 0.
         """
         side = int(self.config.crop_px * 1.5) // 2 * 2
         left, top = centre[0] - side // 2, centre[1] - side // 2
@@ -158,6 +163,8 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         beyond = (put[0].start, side - put[0].stop, put[1].start, side - put[1].stop)
         image = cv2.copyMakeBorder(tissue.pixels[inside], *beyond, cv2.BORDER_REFLECT_101)
         mask[put] = 0 if tissue.mask is None else mask_labels(tissue.mask[inside])
+        if tissue.ignored is not None:
+            mask[put][tissue.ignored[inside] > 0] = IGNORED
         # torchvision turns key points about a corner but mirrors them about a centre: half a pixel, far below a cell.
         return image, mask, (tissue.mitoses_xy_px - np.array([left, top])).astype(np.float32)
 

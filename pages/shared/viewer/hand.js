@@ -78,7 +78,10 @@ class Hand {
     else if (drag.mark) {
       this.stage.marks.drag(drag.mark, this.carried(drag, x, y));
       this.stage.paintTag();
-    } else this.stage.pan(x - lastX, y - lastY);
+    } else {
+      this.stage.setPanning(true);
+      this.stage.pan(x - lastX, y - lastY);
+    }
   }
 
   // Where the dragged mark is: it keeps its place under the pointer, and stays on the image.
@@ -103,6 +106,7 @@ class Hand {
     if (!drag || !known) return;
     if (event.type === "pointercancel") return this.letGo();
     this.drag = null;
+    this.stage.setPanning(false);
     this.stage.root.classList.remove("dragging");
     if (drag.moved && this.drawing) this.on.drew(this.box(drag.from, [x, y]));
     else if (drag.moved && drag.mark) this.on.move(drag.mark, this.carried(drag, x, y));
@@ -113,6 +117,7 @@ class Hand {
   letGo() {
     const drag = this.drag;
     this.drag = null;
+    this.stage.setPanning(false);
     this.stage.root.classList.remove("dragging");
     if (drag?.mark && drag.moved) this.stage.marks.drag(drag.mark, { x: drag.home.x, y: drag.home.y });
   }

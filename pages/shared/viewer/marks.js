@@ -114,9 +114,16 @@ class Marks {
     return Math.max(this.stage.radius || 0, MIN_RING_PX / this.stage.scale);
   }
 
-  // Moving the layer moves all; the marks themselves are touched only when their rings change their size.
+  // While a hand pans, the finished picture of all marks is moved; else they are drawn anew. One by one they are touched
+  // only when their rings change their size.
   paint() {
-    const { x, y, scale } = this.stage;
+    const { x, y, scale, panning } = this.stage;
+    if (panning && scale === this.scale) {
+      this.svg.style.transform = `translate(${x - this.x}px, ${y - this.y}px)`;
+      return;
+    }
+    [this.x, this.y] = [x, y];
+    this.svg.style.transform = "";
     this.layer.setAttribute("transform", `translate(${x} ${y}) scale(${scale})`);
     const radius = this.radius();
     if (radius !== this.drawn) {

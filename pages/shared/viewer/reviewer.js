@@ -125,12 +125,12 @@ class Reviewer extends Viewer {
 
   // ---- drawing
 
-  drawCount(shown) {
+  drawCount(shown, listed) {
     const { review } = this.editing;
     this.numbers = {};
     for (const { by, decided, cls } of shown) if (!by && decided) this.numbers[cls] = (this.numbers[cls] ?? 0) + 1;
-    super.drawCount(shown);
-    this.panel.cells.textContent = `${this.listed().length} cells`;
+    super.drawCount(shown, listed);
+    this.panel.cells.textContent = `${listed.length} cell${listed.length === 1 ? "" : "s"}`;
     this.panel.showHistory(review);
     this.panel.showState(review.state, Boolean(this.data.blind) && review.state !== "complete");
     this.tools.showArea(this.stage.hand.drawing, review.area);

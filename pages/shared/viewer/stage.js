@@ -33,6 +33,7 @@ class Stage {
     this.width = this.height = this.scale = 1;
     this.x = this.y = 0;
     this.fitted = true; // until the user moves, a resize fits the field again
+    this.panning = false; // while a hand drags the field
     this.image.addEventListener("load", () => on.loaded());
     this.image.addEventListener("error", () => on.failed());
     this.hand = new Hand(this, on);
@@ -132,6 +133,13 @@ class Stage {
     this.y = this.root.clientHeight / 2 - (point.y + 0.5) * this.scale;
     this.fitted = false;
     this.paint();
+  }
+
+  setPanning(panning) {
+    if (panning === this.panning) return;
+    this.panning = panning;
+    this.root.classList.toggle("panning", panning);
+    if (!panning) this.paint();
   }
 
   moved() {

@@ -142,28 +142,30 @@ class Viewer {
   }
 
   // What the gallery shows and N and P step through: best score first, marks without one at the end.
-  listed() {
-    return this.shown().filter((point) => !point.by).sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
+  listed(shown = this.shown()) {
+    return shown.filter((point) => !point.by).sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
   }
 
   draw() {
     const shown = this.shown();
-    this.stage.setPoints(shown.map((point) => this.dress(point)));
-    this.gallery.setPoints(this.listed().map((point) => this.dress(point)));
+    const listed = this.listed(shown);
+    const looks = new Map(shown.map((point) => [point, this.dress(point)]));
+    this.stage.setPoints([...looks.values()]);
+    this.gallery.setPoints(listed.map((point) => looks.get(point)));
     this.root.dataset.points = shown.length;
     this.stage.marks.showArea(this.area);
-    this.drawCount(shown);
+    this.drawCount(shown, listed);
     this.select(shown.some((point) => point.id === this.selected) ? this.selected : null);
   }
 
-  undecided() {
-    return this.listed().filter((point) => point.decided === false);
+  undecided(listed = this.listed()) {
+    return listed.filter((point) => point.decided === false);
   }
 
   // A detection that nobody was asked about counts; a proposal counts once it is confirmed.
-  drawCount(shown) {
+  drawCount(shown, listed) {
     const mitoses = shown.filter((one) => one.cls === "mitosis" && !one.by && one.decided !== false);
-    this.panel.showCount(mitoses.length, this.undecided().length, this.data.count);
+    this.panel.showCount(mitoses.length, this.undecided(listed).length, this.data.count);
   }
 
   speak(text) {

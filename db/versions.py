@@ -1,0 +1,157 @@
+"""Versions beside the shipped ones, and what people decided about them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+
+from db.engine import Store
+from db.errors import VersionGone
+from db.schema import DecisionRow, VersionRow
+from mitosis_core.errors import UnusableModel
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """A version whose weights and card lie in the data folder. comparison: champion and challenger, when measured."""
+
+    name: str
+    parent: str | None
+    run_id: int | None
+    sha256: str
+    comparison: Mapping[str, Any]
+    by: str
+    created_at: datetime
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody decided. kind: promote, reject, roll_back, upload, delete."""
+
+    id: int
+    kind: str
+    version: str
+    by: str
+    note: str
+    at: datetime
+
+
+def weights_path(store: Store, name: str) -> Path:
+    """Where the weights of a version lie; the card is beside them, as .json. Raises VersionGone for an odd name."""
+    if not _NAME.fullmatch(name):
+        raise VersionGone("A version's name has letters, digits, dots and dashes only.")
+    return store.folder / "versions" / f"{name}.safetensors"
+
+
+def add_version(
+    store: Store, name: str, sha256: str, *, by: str, parent: str | None = None, run_id: int | None = None,
+    comparison: Mapping[str, Any] | None = None,
+) -> StoredVersion:  # fmt: skip
+    """Enter a version whose files are in their place already. Raises UnusableModel when they are not what is said."""
+    path = weights_path(store, name)
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise UnusableModel(f"The weights of {name} are missing or damaged; it was not entered.")
+    row = VersionRow(name=name, parent=parent, run_id=run_id, sha256=sha256, comparison=dict(comparison or {}), by=by,
+                     created_at=datetime.now(UTC), deleted_at=None)  # fmt: skip
+    with store.writing() as session:
+        if session.get(VersionRow, name) is not None:
+            raise UnusableModel(f"There is a version {name} already.")
+        session.add(row)
+        session.flush()
+        return _version(row)
+
+
+def list_stored(store: Store, *, deleted: bool = False) -> list[StoredVersion]:
+    """The newest first; deleted ones only when asked for."""
+    wanted = select(VersionRow).order_by(VersionRow.created_at.desc())
+    with store.reading() as session:
+        rows = session.scalars(wanted if deleted else wanted.where(VersionRow.deleted_at.is_(None)))
+        return [_version(row) for row in rows]
+
+
+def get_version(store: Store, name: str) -> StoredVersion:
+    """Raises VersionGone."""
+    with store.reading() as session:
+        row = session.get(VersionRow, name)
+        if row is None:
+            raise VersionGone(f"There is no version {name} in the store.")
+        return _version(row)
+
+
+def decide(store: Store, kind: str, version: str, *, by: str, note: str = "") -> None:
+    """Write down a decision. The champion follows from these."""
+    with store.writing() as session:
+        session.add(DecisionRow(kind=kind, version=version, by=by, note=note.strip(), at=datetime.now(UTC)))
+
+
+def decisions(store: Store) -> list[Decision]:
+    """Oldest first."""
+    with store.reading() as session:
+        rows = session.scalars(select(DecisionRow).order_by(DecisionRow.id))
+        return [Decision(**{name: getattr(row, name) for name in Decision.__dataclass_fields__}) for row in rows]
+
+
+def champion(store: Store, shipped: str) -> str:
+    """The active version: what was promoted last, or what a roll-back went back to; at first the shipped one."""
+    return _reign(decisions(store), shipped)[-1]
+
+
+def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
+    """Make the champion before this one active again; returns it. Raises VersionGone when there was none."""
+    reign = _reign(decisions(store), shipped)
+    if len(reign) < 2:
+        raise VersionGone("There is no earlier champion to go back to.")
+    decide(store, "roll_back", reign[-2], by=by, note=note)
+    return reign[-2]
+
+
+def delete_version(store: Store, name: str, *, by: str) -> None:
+    """Remove the files; that there was such a version stays known. The champion and its predecessors are kept."""
+    if name in _reign(decisions(store), ""):
+        raise UnusableModel(f"{name} is active, or was before the active one, and is kept.")
+    path = weights_path(store, get_version(store, name).name)
+    with store.writing() as session:
+        session.execute(update(VersionRow).where(VersionRow.name == name).values(deleted_at=datetime.now(UTC)))
+        session.add(DecisionRow(kind="delete", version=name, by=by, note="", at=datetime.now(UTC)))
+    for file in (path, path.with_suffix(".json")):
+        file.unlink(missing_ok=True)
+
+
+def put_files(store: Store, name: str, weights: bytes, card: str) -> Path:
+    """Write weights and card of an uploaded version, whole or not at all; the row comes after."""
+    path = weights_path(store, name)
+    path.parent.mkdir(exist_ok=True)
+    for place, content in ((path, weights), (path.with_suffix(".json"), card.encode())):
+        part = place.with_name(place.name + ".part")
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(place)
+    return path
+
+
+def _reign(past: list[Decision], shipped: str) -> list[str]:
+    """The champions one over the other, the active one last: promoting puts one on top, rolling back takes it off."""
+    reign = [shipped]
+    for one in past:
+        if one.kind == "promote" and one.version != reign[-1]:
+            reign.append(one.version)
+        elif one.kind == "roll_back" and len(reign) > 1:
+            reign.pop()
+    return reign
+
+
+def _version(row: VersionRow) -> StoredVersion:
+    return StoredVersion(**{name: getattr(row, name) for name in StoredVersion.__dataclass_fields__})
