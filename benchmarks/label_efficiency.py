@@ -43,14 +43,14 @@ from train.retrain_config import RetrainConfig
 PICTURE = Path(__file__).parent.parent / "docs" / "label-efficiency.svg"
 QUICK = RetrainConfig(steps=10, batch=8, crops_per_field=16, validate_every=10)
 PROTOCOL = (
-    "Each slide in turn is new. Base version: train.fit with {members} member(s) on the other slides and patches without "
-    "every third field; step and threshold by its inner leave-one-slide-out. Corrected fields: the first k of a random "
-    "order of the new slide's fields, {draws} orders per slide, seed {seed}; look-alikes are not given, the false "
-    "detections of the base are the hard negatives. Score: F1 of all remaining fields together, one-to-one within {radius:g} "
-    "µm, at each version's own threshold, which is chosen without the scored fields; gain: paired difference to the base on "
-    "the same fields; mean over slides and orders. Forgetting: F1 of the base less that of the new version on the fields of "
-    "the base's slides that neither has seen. Interval: 95 % bootstrap over orders and, within each, over scored fields, "
-    "slide by slide (three slides are too few to draw)."
+    "Each slide in turn is new. Base version: train.fit with {members} member(s) on the other slides and patches, "
+    "without every third field; step and threshold by its inner leave-one-slide-out. Corrected fields: the first k "
+    "of a random order of the new slide's fields, {draws} order(s) per slide, seed {seed}; no look-alikes, the "
+    "false detections of the base are the hard negatives. Score: F1 of the remaining fields together, one-to-one "
+    "within {radius:g} µm, at each version's own threshold, chosen without the scored fields; gain: paired "
+    "difference to the base on the same fields; mean over slides and orders. Forgetting: F1 of the base less that "
+    "of the new version on the fields of the base's slides that neither has seen. Interval: 95 % bootstrap over "
+    "orders and, in each, over scored fields, slide by slide (three slides are too few to draw)."
 )
 
 Counts = npt.NDArray[np.int64]  # [fields, 3]: true positives, false positives, missed
@@ -68,6 +68,12 @@ class Round:
     known_before: Counts
     known_after: Counts
     seconds: float
+
+    def __str__(self) -> str:
+        new, known = (self.before, self.after), (self.known_before, self.known_after)
+        scores = ["F1 {:.3f} -> {:.3f}".format(*map(f1, pair)) for pair in (new, known)]
+        where = f"{self.slide}, order {self.draw}, {self.corrected} corrected"
+        return f"{where}: {scores[0]}, known slides {scores[1]}, {self.seconds:.0f} s"
 
     @property
     def gain(self) -> float:
@@ -88,7 +94,9 @@ def main() -> None:
     given = _parser().parse_args()
     name = "label_efficiency-quick" if given.quick else "label_efficiency"
     if given.plot:
-        PICTURE.write_text(picture(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))), encoding="utf-8")
+        PICTURE.write_text(
+            picture(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))), encoding="utf-8"
+        )
         return
     torch.set_num_threads(given.threads)
     fields = read_examples(given.annotations, given.images) if given.annotations else drawn_fields()
@@ -109,7 +117,9 @@ def main() -> None:
             "drawn by the program": given.annotations is None}  # fmt: skip
     machine = f"{cpu_name()}; {given.threads} thread(s)"
     recipe = dataclasses.asdict(QUICK if given.quick else RetrainConfig())
-    write_result(name, {**figures(rounds, sizes), "data": data, "protocol": protocol, "recipe": recipe, "machine": machine})
+    write_result(
+        name, {**figures(rounds, sizes), "data": data, "protocol": protocol, "recipe": recipe, "machine": machine}
+    )
 
 
 def held_out(fields: Sequence[Example], new: str) -> list[Example]:
@@ -121,7 +131,7 @@ def held_out(fields: Sequence[Example], new: str) -> list[Example]:
 def _base(
     slide: str, learned: Sequence[Example], patches: Sequence[Example], given: argparse.Namespace, work: Path
 ) -> Model:
-    """A version that has seen nothing of `slide`, as `train.fit` makes it; trainings found in `work` are not repeated."""
+    """A version that has seen nothing of `slide`; trainings found in `work` are not repeated."""
     config = dataclasses.replace(TrainConfig(), members=given.members, encoder=given.encoder, lr=given.lr)
     return fit(learned, patches, config, work / f"base-{slide}.safetensors", work=work)
 
@@ -143,10 +153,7 @@ def _rounds(
             seconds = time.perf_counter() - started
             rounds.append(Round(new[0].slide, draw, size, before[rest], counts(version, [new[i] for i in rest]),
                                 known_before, counts(version, known), seconds))  # fmt: skip
-            last = rounds[-1]
-            print(f"{last.slide}, order {draw}, {size} corrected: F1 {f1(last.before):.3f} -> {f1(last.after):.3f}, known slides "
-                  f"{f1(last.known_before):.3f} -> {f1(last.known_after):.3f}, threshold {base.card.raw_threshold} -> "
-                  f"{version.card.raw_threshold}, steps {version.card.training['steps kept']}, {seconds:.0f} s", flush=True)  # fmt: skip
+            print(rounds[-1], f"threshold {base.card.raw_threshold} -> {version.card.raw_threshold}", flush=True)
     return rounds
 
 
@@ -184,7 +191,8 @@ def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> dict[str, Any]:
         "forgetting": by_slide(at[3], lambda r: r.forgotten),
         "seconds_per_round": float(np.mean([r.seconds for r in at[3]])),
         "curve": curve,
-        "gain": {s: {"mean": by_slide(at[s], lambda r: r.gain), "low": gains[s][0], "high": gains[s][1]} for s in sizes},
+        "gain": {s: {"mean": by_slide(at[s], lambda r: r.gain), "low": low, "high": high}
+                 for s, (low, high) in gains.items()},
         "forgetting_at": {s: by_slide(at[s], lambda r: r.forgotten) for s in sizes},
         "seconds_at": {s: float(np.mean([r.seconds for r in at[s]])) for s in sizes},
         "rounds": [{"slide": r.slide, "order": r.draw, "corrected": r.corrected, "before": f1(r.before),
@@ -230,34 +238,46 @@ def small(fields: Sequence[Example], side_px: int = 768) -> list[Example]:
             pixels = np.ascontiguousarray(e.field.pixels[top : top + side_px, left : left + side_px])
             points = e.mitoses_xy_px - np.array([left, top], np.float32)
             kept = points[((points >= 0) & (points < pixels.shape[1::-1])).all(1)]
-            cut.append(corrected(dataclasses.replace(e, field=dataclasses.replace(e.field, pixels=pixels), mitoses_xy_px=kept)))
+            cut.append(
+                corrected(dataclasses.replace(e, field=dataclasses.replace(e.field, pixels=pixels), mitoses_xy_px=kept))
+            )
     return cut
 
 
 def picture(results: dict[str, Any]) -> str:
     """The curve as SVG: mean F1 on the remaining fields against corrected fields, with its interval."""
     curve = {int(size): row for size, row in results["curve"].items()}
-    low, high = 0.1 * np.floor(10 * min(r["low"] for r in curve.values())), 0.1 * np.ceil(10 * max(r["high"] for r in curve.values()))
-    x = lambda size: 70 + 500 * size / max(curve)  # noqa: E731
-    y = lambda value: 30 + 260 * (high - value) / (high - low)  # noqa: E731
-    band = [f"{x(s):.1f},{y(curve[s]['low']):.1f}" for s in curve] + [f"{x(s):.1f},{y(curve[s]['high']):.1f}" for s in reversed(curve)]
-    line = " ".join(f"{x(s):.1f},{y(r['f1']):.1f}" for s, r in curve.items())
-    parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 620 350" font-family="sans-serif" font-size="13">',
-        '<rect width="620" height="350" fill="#ffffff"/>',
-    ]
+    low = 0.1 * np.floor(10 * min(row["low"] for row in curve.values()))
+    high = 0.1 * np.ceil(10 * max(row["high"] for row in curve.values()))
+
+    def at(size: int, value: float) -> tuple[float, float]:
+        return 70 + 500 * size / max(curve), 30 + 260 * (high - value) / (high - low)
+
+    def points(which: str, sizes: Sequence[int]) -> str:
+        return " ".join("{:.1f},{:.1f}".format(*at(size, curve[size][which])) for size in sizes)
+
+    parts = ['<rect width="620" height="350" fill="#ffffff"/>']
     for value in np.arange(low, high + 0.01, 0.1):
-        parts.append(f'<line x1="70" x2="570" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#e3e3e8"/>')
-        parts.append(f'<text x="60" y="{y(value) + 4:.1f}" text-anchor="end" fill="#444">{value:.1f}</text>')
-    parts.append(f'<polygon points="{" ".join(band)}" fill="#5b4b9a" fill-opacity="0.16"/>')
-    parts.append(f'<polyline points="{line}" fill="none" stroke="#5b4b9a" stroke-width="2.5"/>')
-    for size, row in curve.items():
-        parts.append(f'<circle cx="{x(size):.1f}" cy="{y(row["f1"]):.1f}" r="4" fill="#5b4b9a"/>')
-        parts.append(f'<text x="{x(size):.1f}" y="{y(row["f1"]) - 10:.1f}" text-anchor="middle">{row["f1"]:.2f}</text>')
-        parts.append(f'<text x="{x(size):.1f}" y="310" text-anchor="middle" fill="#444">{size}</text>')
-    parts.append('<text x="320" y="336" text-anchor="middle" fill="#444">corrected fields of the new slide</text>')
-    parts.append('<text x="70" y="18" fill="#444">F1 on the other fields of that slide (mean of slides, 95 % interval)</text>')
-    return "\n".join([*parts, "</svg>", ""])
+        y = at(0, value)[1]
+        parts.append(f'<line x1="70" x2="570" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e3e8"/>')
+        parts.append(_text(60, y + 4, f"{value:.1f}", "end"))
+    sizes = sorted(curve)
+    parts.append(
+        f'<polygon points="{points("low", sizes)} {points("high", sizes[::-1])}" fill="#5b4b9a" opacity="0.16"/>'
+    )
+    parts.append(f'<polyline points="{points("f1", sizes)}" fill="none" stroke="#5b4b9a" stroke-width="2.5"/>')
+    for size in sizes:
+        x, y = at(size, curve[size]["f1"])
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#5b4b9a"/>')
+        parts += [_text(x, y - 10, f"{curve[size]['f1']:.2f}"), _text(x, 310, str(size))]
+    parts.append(_text(320, 336, "corrected fields of the new slide"))
+    parts.append(_text(70, 18, "F1 on the other fields of that slide (mean of slides, 95 % interval)", "start"))
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 620 350" font-family="sans-serif" font-size="13">'
+    return "\n".join([head, *parts, "</svg>", ""])
+
+
+def _text(x: float, y: float, words: str, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="#444">{words}</text>'
 
 
 def _parser() -> argparse.ArgumentParser:

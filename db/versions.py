@@ -17,6 +17,7 @@ from db.engine import Store
 from db.errors import VersionGone
 from db.schema import DecisionRow, VersionRow
 from mitosis_core.errors import UnusableModel
+from mitosis_core.model import Model, list_versions, load_model
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -87,6 +88,19 @@ def get_version(store: Store, name: str) -> StoredVersion:
         if row is None:
             raise VersionGone(f"There is no version {name} in the store.")
         return _version(row)
+
+
+def load_version(store: Store, name: str) -> Model:
+    """A version by name, shipped or stored, its weights checked. Raises UnusableModel or VersionGone."""
+    if name in list_versions():
+        return load_model(name)
+    stored = get_version(store, name)
+    if stored.deleted_at is not None:
+        raise VersionGone(f"The version {name} was deleted.")
+    model = load_model(weights_path(store, name))
+    if model.card.weights_sha256 != stored.sha256:
+        raise UnusableModel(f"The weights of {name} are not those that were entered; it is not used.")
+    return model
 
 
 def decide(store: Store, kind: str, version: str, *, by: str, note: str = "") -> None:

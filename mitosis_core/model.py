@@ -17,7 +17,7 @@ from mitosis_core.weights import verify
 if TYPE_CHECKING:
     from torch import nn
 
-DEFAULT_VERSION = "segmitos-lite-1"
+DEFAULT_VERSION = "segmitos-lite-2"
 _SHIPPED = Path(__file__).parent / "versions"
 
 

@@ -17,6 +17,7 @@ BANNED = {
     "pages/shared/actions.py": WEB,
     "pages/shared/reviewing.py": WEB,
     "pages/shared/comparing.py": WEB,
+    "pages/shared/training.py": WEB,
     "benchmarks": WEB,
 }
 

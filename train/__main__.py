@@ -1,4 +1,4 @@
-"""`python -m train fit ...`: train a version from annotated fields."""
+"""`python -m train fit`: a version from annotated fields; `run`: from reviews; `labels`: what a run learnt from."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from mitosis_core.errors import ConcentricError
 from train.config import TrainConfig
+from train.retrain_config import RetrainConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 with a sentence for input that cannot be used."""
     given = _parser().parse_args(arguments)
     try:
-        return int(given.run(given))
+        return int(given.command(given))
     except (ConcentricError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -26,7 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
-    fit = parser.add_subparsers(required=True).add_parser("fit", help="train a version and write weights and card")
+    commands = parser.add_subparsers(required=True)
+    _run_options(commands.add_parser("run", help="retrain a version from the reviews in a data folder"))
+    _labels_options(commands.add_parser("labels", help="write the labels that a run learnt from, as CSV"))
+    fit = commands.add_parser("fit", help="train a version and write weights and card")
     fit.add_argument("--annotations", type=Path, required=True, help="CSV: image,x_px,y_px,label,um_per_px[,slide]")
     fit.add_argument("--images", type=Path, required=True, help="folder of the images")
     fit.add_argument("--masks", type=Path, help="folder of instance masks (PNG), for --labels mask")
@@ -37,11 +41,48 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--jobs", type=int, default=1, help="networks trained at the same time, one thread each")
     fit.add_argument("--data-note", default="", help="provenance of the data, for the card")
     fit.add_argument("--licence", default="", help="licence of the weights, for the card")
-    for option in dataclasses.fields(TrainConfig):
-        flag = f"--{option.name.replace('_', '-')}"
-        fit.add_argument(flag, type=type(option.default), default=option.default, help=option.metadata["help"])
-    fit.set_defaults(run=_fit)
+    _add_options(fit, TrainConfig)
+    fit.set_defaults(command=_fit)
     return parser
+
+
+def _run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--data", type=Path, default=Path("data"), help="the data folder (default: data)")
+    run.add_argument("--run", type=int, help="a run that is queued, lost or failed already; without it a new one")
+    run.add_argument("--by", default="command line", help="who starts it")
+    run.add_argument("--source", default="", help="the reader whose verdicts it learns from (default: the consensus)")
+    run.add_argument("--base", default="", help="the version it starts from (default: the active one)")
+    _add_options(run, RetrainConfig)
+    run.set_defaults(command=_run)
+
+
+def _labels_options(labels: argparse.ArgumentParser) -> None:
+    labels.add_argument("--data", type=Path, default=Path("data"), help="the data folder (default: data)")
+    labels.add_argument("--run", type=int, required=True)
+    labels.add_argument("--out", type=Path, required=True, help="CSV: image,x_px,y_px,label,um_per_px,case")
+    labels.set_defaults(command=_labels)
+
+
+def _add_options(parser: argparse.ArgumentParser, config: type[TrainConfig] | type[RetrainConfig]) -> None:
+    for option in dataclasses.fields(config):
+        flag = f"--{option.name.replace('_', '-')}"
+        parser.add_argument(flag, type=type(option.default), default=option.default, help=option.metadata["help"])
+
+
+def _run(given: argparse.Namespace) -> int:
+    from train import job
+
+    config = RetrainConfig(**{one.name: getattr(given, one.name) for one in dataclasses.fields(RetrainConfig)})
+    run = job.run_here(given.data, given.run, by=given.by, source=given.source, base=given.base, config=config)
+    print(f"Run {run.id}: {run.state}. {run.version or run.message}")
+    return 0 if run.state == "done" else 2
+
+
+def _labels(given: argparse.Namespace) -> int:
+    from train import job
+
+    job.write_labels(given.data, given.run, given.out)
+    return 0
 
 
 def _fit(given: argparse.Namespace) -> int:

@@ -13,8 +13,7 @@ import torch
 
 from mitosis_core.blobs import BlobSettings, find_blobs
 from mitosis_core.calibration import Calibration, calibrate, level, logit, probability
-from mitosis_core.evaluation import ScoredField, best_threshold, threshold_curve
-from mitosis_core.matching import Scores
+from mitosis_core.evaluation import Curve, ScoredField, best_threshold, threshold_curve
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.method import SegmentationNet
 from mitosis_core.prediction import inside, probability_map
@@ -24,6 +23,9 @@ from train.config import TrainConfig
 from train.examples import Example
 
 RADIUS_UM = 5.0  # within which a detection hits (MITOS12 protocol)
+
+_TRANSFER_LOGITS = 1.0  # how far the best threshold of one slide lies from that of another
+_GRID_LOGITS = 0.25
 
 SHARE = 0.98  # of mitosis_core.calibration; mitoses cover well under 2 % of a field
 
@@ -70,8 +72,8 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     """Choose on held-out fields only.
 
     folds: for each, its held-out fields and the snapshots of the networks trained without them.
-    The step has the highest average precision, then calibration and threshold the highest F1, each pooled over all
-    folds, so that one setting serves every slide. Raises UnusableData when nothing is found.
+    The step has the highest average precision pooled over all folds, the threshold is the steady one, so that one
+    setting serves every slide. Raises UnusableData when nothing is found.
     """
     fields = [example for held, _ in folds for example in held]
     steps = sorted(set.intersection(*(set(files) for _, members in folds for files in members)))
@@ -81,13 +83,11 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     }
     precision = {step: _average_precision(maps[step], fields) for step in steps}
     step = max(steps, key=lambda s: precision[s])
-    found = [
-        (_pooled(_calibrated(maps[step], calibration), fields), calibration)
-        for calibration in (None, _typical(maps[step]))
-    ]
-    (scores, at, scored), calibration = max(found, key=lambda outcome: outcome[0][0].f1)
-    slides = sorted({f.slide for f in scored})
-    by_slide = {s: threshold_curve([f for f in scored if f.slide == s], RADIUS_UM).at(at).f1 for s in slides}
+    calibration = _typical(maps[step])
+    scored = scored_fields(_calibrated(maps[step], calibration), fields, POSTPROCESSING)
+    at = steady_threshold(scored)
+    scores = threshold_curve(scored, RADIUS_UM).at(at)
+    by_slide = {slide: curve.at(at).f1 for slide, curve in _by_slide(scored).items()}
     return Choice(
         step, POSTPROCESSING, calibration, at, precision, scores.f1, scores.precision, scores.recall, by_slide
     )
@@ -102,11 +102,24 @@ def _calibrated(maps: Sequence[ProbabilityMap], calibration: Calibration | None)
     return [calibrate(m, calibration) for m in maps]
 
 
-def _pooled(maps: Sequence[ProbabilityMap], fields: Sequence[Example]) -> tuple[Scores, float, list[ScoredField]]:
-    """The counts at the best threshold for all fields together, and that threshold."""
-    scored = scored_fields(maps, fields, POSTPROCESSING)
-    at = best_threshold(scored, RADIUS_UM)
-    return threshold_curve(scored, RADIUS_UM).at(at), at, scored
+def steady_threshold(scored: Sequence[ScoredField]) -> float:
+    """The threshold with the best F1 in the mean over slides when the scores of the next slide lie a little off.
+
+    Networks are about one logit more or less sure on a slide they have not seen, so F1 over the threshold is blurred
+    by as much: a high narrow peak on one slide must not win. Raises UnusableData when no detection hits a mitosis.
+    """
+    best_threshold(scored, RADIUS_UM)  # raises
+    grid = np.arange(-12.0, 12.0, _GRID_LOGITS, dtype=np.float32)
+    blur = np.exp(-0.5 * (np.arange(-12, 13) * _GRID_LOGITS / _TRANSFER_LOGITS) ** 2)
+    thresholds = probability(grid)
+    curves = [[curve.at(float(t)).f1 for t in thresholds] for curve in _by_slide(scored).values()]
+    blurred = [np.convolve(np.pad(f1, 12, mode="edge"), blur / blur.sum(), "valid") for f1 in curves]
+    return float(thresholds[int(np.mean(blurred, axis=0).argmax())])
+
+
+def _by_slide(scored: Sequence[ScoredField]) -> dict[str, Curve]:
+    slides = sorted({field.slide for field in scored})
+    return {slide: threshold_curve([f for f in scored if f.slide == slide], RADIUS_UM) for slide in slides}
 
 
 def _average_precision(maps: Sequence[ProbabilityMap], fields: Sequence[Example]) -> float:

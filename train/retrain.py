@@ -29,7 +29,7 @@ from torch import nn
 from mitosis_core.blobs import find_blobs
 from mitosis_core.calibration import calibrate, logit, probability
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
-from mitosis_core.evaluation import ScoredField, best_threshold, threshold_curve
+from mitosis_core.evaluation import ScoredField, threshold_curve
 from mitosis_core.matching import match
 from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.model import Model, ModelCard, save_model
@@ -37,7 +37,7 @@ from mitosis_core.prediction import inside
 from mitosis_core.runtime import pad, without_margin
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.types import Detections, Float32, ProbabilityMap
-from train.evaluation import RADIUS_UM
+from train.evaluation import RADIUS_UM, steady_threshold
 from train.examples import Example, digest
 from train.labels import IGNORED, VARIANTS, concentric_labels
 from train.losses import concentric_loss
@@ -98,13 +98,14 @@ def retrain(
 ) -> Model:
     """Teach `base` the corrected fields and write the new version to `out` (.safetensors).
 
-    validation: fields that choose step and threshold; without them the examples are held out in turn, and a single
-    example leaves the steps as configured. checkpoint: file written at every validation and after every network, taken
+    validation: fields that choose step and threshold; without them the examples are held out in turn (a single one in
+    halves). checkpoint: file written at every validation and after every network, taken
     up when it exists and belongs to the same run. The same call gives the same weights.
     Raises Cancelled, UnusableData (nothing to learn from), UnusableModel, ConcentricError (the loss is no number).
     """
     check(examples)
-    run = _Run(base, [*examples, *validation], len(examples), config, progress, checkpoint, cancelled)
+    learned = list(examples) if validation or len(examples) > 1 else halves(examples[0])
+    run = _Run(base, [*learned, *validation], len(learned), config, progress, checkpoint, cancelled)
     net = base.net()
     done = run.taken_up()
     for index, member in enumerate(cast(Sequence[LiteFCN], net.members)):
@@ -113,7 +114,7 @@ def retrain(
             run.save(done)
         member.load_state_dict(done[index]["head"], strict=False)
     threshold, scores = _threshold(run, done)
-    return save_model(net, _card(run, out.stem, threshold, scores, done), out)
+    return save_model(net, _card(run, examples, out.stem, threshold, scores, done), out)
 
 
 def check(examples: Sequence[Example]) -> None:
@@ -141,7 +142,8 @@ def estimate_seconds(base: Model, fields: int, config: RetrainConfig, *, area_mm
     started = time.perf_counter()
     _answer(head, features)[:, 1].sum().backward()  # type: ignore[no-untyped-call]
     per_step = (time.perf_counter() - started) / len(images) * config.batch
-    tracks = 1 if fields == 1 else min(config.folds, fields) + 1
+    fields = max(2, fields)  # a single one is learned from in halves
+    tracks = min(config.folds, fields) + 1
     field_crops = area_mm2 * 1e6 / (config.crop_px * base.card.um_per_px) ** 2
     seen = crops * (per_crop + 0.006) + fields * field_crops * per_crop  # 6 ms to draw and augment a crop
     validations = config.steps / config.validate_every * fields * field_crops * per_step / config.batch
@@ -188,6 +190,18 @@ def _vouched_for(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:
         return np.ones(len(xy_px), bool)
     x, y = np.clip(np.rint(xy_px), 0, np.array(tissue.ignored.shape[::-1]) - 1).astype(int).T
     return np.asarray(tissue.ignored[y, x] == 0)
+
+
+def halves(example: Example) -> list[CorrectedField]:
+    """One field as two, of each of which one half was reviewed, so that each can judge what the other taught."""
+    area = example.area_px if isinstance(example, CorrectedField) else None
+    left, top, right, bottom = area or (0.0, 0.0, float(example.field.width_px), float(example.field.height_px))
+    across, down = (left + right) / 2, (top + bottom) / 2
+    wide = right - left >= bottom - top
+    areas = [(left, top, across if wide else right, bottom if wide else down),
+             (across if wide else left, top if wide else down, right, bottom)]  # fmt: skip
+    given = {f.name: getattr(example, f.name) for f in dataclasses.fields(example)}
+    return [CorrectedField(**{**given, "area_px": area}) for area in areas]
 
 
 # Encoders and heads
@@ -242,14 +256,19 @@ class _Track:
 
 @dataclass(eq=False)
 class _Member:
-    """What one network makes of all fields: crops of those it learns from, and the whole of those that judge."""
+    """What one network makes of all fields: crops of those it learns from, and the whole of those that judge.
+
+    answers: Float32[N, 2, h, w], log-probabilities of the old version. even: Float32[N, 1, 1], the logit at which the
+    loss sees even odds.
+    """
 
     head: LiteFCN
     features: Features
     labels: torch.Tensor
     answers: torch.Tensor
+    even: torch.Tensor
     whole: dict[int, Features]
-    old_maps: dict[int, torch.Tensor]
+    old: dict[int, Float32]
 
 
 class _Run:
@@ -269,7 +288,7 @@ class _Run:
     def _splits(self) -> list[tuple[list[int], list[int]]]:
         """(fields to learn from, fields to judge by) of every head; the last one is kept."""
         everything, extra = list(range(self.learning)), list(range(self.learning, len(self.fields)))
-        if extra or self.learning == 1:
+        if extra:
             return [(everything, extra)]
         slides = sorted({e.slide for e in self.fields})
         units = [e.slide for e in self.fields] if len(slides) >= self.config.folds else everything
@@ -308,26 +327,40 @@ class _Run:
 
     def _look(self, index: int, member: LiteFCN) -> _Member:
         """Everything the frozen encoder is needed for."""
-        member = member.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        member = member.to(memory_format=torch.channels_last).eval()
         head = _head(member)
         judging = {i for _, judges in self.splits for i in judges}
-        whole, crops, old = {}, [], {}
+        whole, old, crops = {}, {}, []
         for i, tissue in enumerate(self.tissues):
             self.stop_if_cancelled()
-            pixels = torch.from_numpy(pad(tissue.pixels)).permute(2, 0, 1)[None]
-            features = _see(member, pixels)
+            features = _see(member, torch.from_numpy(pad(tissue.pixels)).permute(2, 0, 1)[None])
+            old[i] = _whole(head, features, tissue, member.stride)
             if i < self.learning:
-                old[i] = _whole(head, features, tissue, member.stride)
                 self._mine(old[i], tissue)
                 crops.append(self._crops(member, tissue, index * len(self.tissues) + i))
             if i in judging:
                 whole[i] = features
-        features = [torch.cat(maps).contiguous(memory_format=torch.channels_last) for maps in
-                    zip(*(f for f, _ in crops), strict=True)]  # fmt: skip
-        labels = torch.cat([labels for _, labels in crops])
+        seen = zip(*(features for features, _ in crops), strict=True)
+        features = [torch.cat(maps).contiguous(memory_format=torch.channels_last) for maps in seen]
         with torch.no_grad():
-            answers = torch.cat([_answer(head, part) for part in _parts(features)])
-        return _Member(head, features, labels, F.log_softmax(answers, 1), whole, _logits(old))
+            answers = F.log_softmax(torch.cat([_answer(head, part) for part in _parts(features)]), 1)
+        labels = torch.cat([labels for _, labels in crops])
+        return _Member(head, features, labels, answers, self._even(old), whole, old)
+
+    def _even(self, old: dict[int, Float32]) -> torch.Tensor:
+        """Where the loss has its boundary in the crops of each field.
+
+        The old threshold lies at a high logit; learned from an even one, all scores would sink, and with them the
+        slides that are not here. So the boundary is taken part of the way to the threshold.
+        """
+        threshold = float(logit(np.full(1, self.base.card.raw_threshold, np.float32))[0])
+        even = []
+        for i in range(self.learning):
+            values = old[i]
+            there = ProbabilityMap(values, self.cell_px(i), self.fields[i].um_per_px)
+            shift = np.median(logit(calibrate(there, self.base.card.calibration).values) - logit(values))
+            even += [self.config.boundary * (threshold - float(shift))] * self.per_field
+        return torch.tensor(even).view(-1, 1, 1)
 
     def _mine(self, values: Float32, tissue: Tissue) -> None:
         """The false detections of the old version become hard negatives."""
@@ -368,7 +401,9 @@ class _Run:
         logits = _answer(
             track.head, [maps[rows].contiguous(memory_format=torch.channels_last) for maps in data.features]
         )
-        loss = concentric_loss(logits, labels, config.mitosis_weight)
+        background, mitosis = logits.unbind(1)
+        from_even = torch.stack([background, mitosis - data.even[rows]], 1)
+        loss = concentric_loss(from_even, labels, config.mitosis_weight)
         old = F.kl_div(F.log_softmax(logits, 1), data.answers[rows], log_target=True, reduction="none").sum(1)
         loss = loss + config.distil * (old * (labels == 0)).mean()
         track.optimiser.zero_grad(set_to_none=True)
@@ -385,7 +420,7 @@ class _Run:
 
     def _judge(
         self, data: _Member, tracks: list[_Track], step: int, best: dict[str, Any] | None
-    ) -> tuple[dict[str, Any], float | None]:
+    ) -> tuple[dict[str, Any], float]:
         """The better of `best` and this step, and the F1 of this step."""
         heads = [self._blended(data, track) for track in tracks]
         stride = self.base.card.stride
@@ -394,10 +429,10 @@ class _Run:
         maps = {i: ProbabilityMap(v, self.cell_px(i), self.fields[i].um_per_px) for i, v in values.items()}
         curve = threshold_curve(self.scored(maps), RADIUS_UM)
         ap = curve.average_precision or 0.0
-        if best is None or not maps or ap >= best["ap"]:
+        if best is None or ap >= best["ap"]:
             best = {"step": step, "ap": ap, "head": heads[-1].state_dict(), "maps": _logits(values),
-                    "old maps": data.old_maps}  # fmt: skip
-        return best, float(curve.f1.max(initial=0.0)) if maps else None
+                    "old maps": _logits({i: data.old[i] for i in values})}  # fmt: skip
+        return best, float(curve.f1.max(initial=0.0))
 
     def scored(self, maps: dict[int, ProbabilityMap]) -> list[ScoredField]:
         """Detections beside the truth, both only where somebody has looked and was sure."""
@@ -484,7 +519,7 @@ def _logits(values: dict[int, Float32]) -> dict[int, torch.Tensor]:
 
 def _parts(features: Features) -> Iterator[Features]:
     """The same features, a few crops at a time."""
-    return (list(part) for part in zip(*(maps.split(_AT_ONCE) for maps in features), strict=True))
+    return (list(part) for part in zip(*(torch.split(maps, _AT_ONCE) for maps in features), strict=True))
 
 
 @torch.no_grad()
@@ -497,25 +532,34 @@ def _towards(weights: nn.Module, aim: nn.Module, share: float) -> None:
 
 
 def _threshold(run: _Run, done: Sequence[dict[str, Any]]) -> tuple[float, dict[str, Any]]:
-    """The raw threshold of the new version, and its scores on the fields held out in turn.
+    """The raw threshold of the new version, and its scores on the fields that judged it.
 
-    Between that of the old version and the best one on these fields, on the scale of logits: the more mitoses they
-    hold, the nearer to the best. A single field cannot be held out; there the answers of the old version count.
+    It begins where the new version finds as many figures as the old one did, so that a change of scale, which other
+    slides share, does no harm; and goes, on the scale of logits, the nearer to the best one on these fields the
+    more mitoses they hold.
     """
-    judged = bool(done[0]["maps"])
-    maps = _together(run, [result["maps"] if judged else result["old maps"] for result in done])
-    scored = run.scored(maps)
-    old, mitoses = run.base.card.raw_threshold, sum(len(f.true_xy_px) for f in scored)
+    scored = run.scored(_together(run, [result["maps"] for result in done]))
+    before = run.scored(_together(run, [result["old maps"] for result in done]))
+    same, mitoses = _as_many(scored, before, run.base.card.raw_threshold), sum(len(f.true_xy_px) for f in scored)
     curve = threshold_curve(scored, RADIUS_UM)
     if not curve.tp.any():
-        return old, {}
+        return same, {}
     trust = mitoses / (mitoses + run.config.trust)
-    ends = logit(np.array([old, best_threshold(scored, RADIUS_UM)], np.float32))
-    at = float(probability(ends[:1] + trust * (ends[1:] - ends[:1]))[0])
+    low, high = logit(np.array([same, steady_threshold(scored)], np.float32))
+    at = float(probability(np.array([low + trust * (high - low)], np.float32))[0])
     scores = curve.at(at)
-    note = "threshold and step were chosen on these fields, held out in turn, so this flatters"
+    note = "step and threshold were chosen on these fields, so this flatters"
     return at, {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall, "radius_um": RADIUS_UM,
-                "note": note} if judged else {}  # fmt: skip
+                "note": note}  # fmt: skip
+
+
+def _as_many(scored: Sequence[ScoredField], before: Sequence[ScoredField], threshold: float) -> float:
+    """The threshold at which `scored` has as many detections as `before` has at `threshold`."""
+    count = sum(len(f.detections.above(threshold)) for f in before)
+    scores = np.sort(np.concatenate([f.detections.score for f in scored]))[::-1]
+    if not 0 < count < len(scores):
+        return threshold
+    return float(probability(logit(scores[count - 1 : count + 1]).mean(keepdims=True))[0])
 
 
 def _together(run: _Run, by_member: Sequence[dict[int, torch.Tensor]]) -> dict[int, ProbabilityMap]:
@@ -528,15 +572,20 @@ def _together(run: _Run, by_member: Sequence[dict[int, torch.Tensor]]) -> dict[i
 
 
 def _card(
-    run: _Run, version: str, threshold: float, scores: dict[str, Any], done: Sequence[dict[str, Any]]
+    run: _Run,
+    examples: Sequence[Example],
+    version: str,
+    threshold: float,
+    scores: dict[str, Any],
+    done: Sequence[dict[str, Any]],
 ) -> ModelCard:
     """The card of the old version with what has changed."""
-    learned, judges = run.fields[: run.learning], run.fields[run.learning :]
+    judges = run.fields[run.learning :]
     data = {
-        "sha256": digest(learned),
-        "fields": len(learned),
-        "slides": sorted({e.slide for e in learned}),
-        "mitoses": sum(len(e.mitoses_xy_px) for e in learned),
+        "sha256": digest(list(examples)),
+        "fields": len(examples),
+        "slides": sorted({e.slide for e in examples}),
+        "mitoses": sum(len(e.mitoses_xy_px) for e in examples),
         "before": run.base.card.data,
     }
     return dataclasses.replace(

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from db.versions import champion, list_stored, load_version
 from mitosis_core import counting
 from mitosis_core.errors import ConcentricError
 from mitosis_core.interchange.contest_csv import ImageDetections, write_detections
-from mitosis_core.model import Model, list_versions, load_model
+from mitosis_core.model import DEFAULT_VERSION, Model
+from mitosis_core.model import list_versions as list_shipped
 from mitosis_core.reading import read_field
 from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Detections, Field, Prediction
-
-__all__ = ["list_versions", "load_model"]
+from pages.shared.store import the_store
 
 log = logging.getLogger("concentric")
 
@@ -104,6 +105,22 @@ class PredictionCache:
     @staticmethod
     def _key(field: Field, model: Model, device: str) -> tuple[object, ...]:
         return field.digest, field.um_per_px, model.version, device
+
+
+def list_versions() -> list[str]:
+    """Names of all versions, the champion first, then the newest."""
+    try:
+        store = the_store()
+        active = champion(store, DEFAULT_VERSION)
+        names = [*(one.name for one in list_stored(store)), *list_shipped()]
+    except ConcentricError:  # a page that needs the store says what is wrong with it
+        return list_shipped()
+    return sorted(names, key=lambda name: name != active)
+
+
+def load_model(version: str) -> Model:
+    """Raises ConcentricError when it cannot be used."""
+    return load_version(the_store(), version)
 
 
 def predict(field: Field, model: Model, *, device: str, progress: Callable[[float], None]) -> Prediction:

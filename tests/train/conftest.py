@@ -19,5 +19,13 @@ def drawn() -> list[Example]:
 @pytest.fixture
 def quick() -> TrainConfig:
     return TrainConfig(
-        um_per_px=0.5, crop_px=64, batch=2, steps=4, mine_every=2, validate_every=2, share_patch=0.0, members=1
+        encoder="thin_resnet50",
+        um_per_px=0.5,
+        crop_px=64,
+        batch=2,
+        steps=4,
+        mine_every=2,
+        validate_every=2,
+        share_patch=0.0,
+        members=1,
     )

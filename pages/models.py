@@ -1,0 +1,78 @@
+"""Models: every version, where it comes from, which one is active, and the way back."""
+
+from __future__ import annotations
+
+import json
+
+import streamlit as st
+
+from db import versions
+from db.engine import Store
+from mitosis_core.errors import ConcentricError
+from mitosis_core.model import DEFAULT_VERSION
+from pages.shared import session, training
+from pages.shared.comparison_view import show_comparison
+from pages.shared.shell import open_page, plain
+from pages.shared.store import the_store
+
+
+def main() -> None:
+    open_page("Models")
+    st.title("Models", anchor=False)
+    try:
+        store = the_store()
+        _show(store, st.session_state.get(session.READER) or "somebody")
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+
+
+def _show(store: Store, by: str) -> None:
+    rows = training.overview(store)
+    score = {"F1 on held-out fields": st.column_config.NumberColumn(format="%.3f")}
+    st.dataframe(rows, hide_index=True, column_config=score)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        name = st.selectbox("Version", [row["version"] for row in rows if not row["state"]])
+        _show_version(store, name, by)
+    with right:
+        _show_decisions(store, by)
+        _take_in(store, by)
+
+
+def _show_version(store: Store, name: str, by: str) -> None:
+    stored = name in [one.name for one in versions.list_stored(store)]
+    if stored:
+        show_comparison(store, name, by)
+    with st.container(horizontal=True):
+        st.download_button("Download", training.pack(store, name), f"{name}.zip", "application/zip",
+                           icon=":material/download:", on_click="ignore")  # fmt: skip
+        if stored and st.button("Delete this version", icon=":material/delete:"):
+            versions.delete_version(store, name, by=by)
+            st.rerun()
+    with st.expander("Model card"):
+        st.json(json.loads(training.card_of(store, name).to_json()))
+
+
+def _show_decisions(store: Store, by: str) -> None:
+    said = versions.decisions(store)
+    st.markdown(f"**Active: {plain(training.active(store))}**")
+    if said and st.button("Roll back to the champion before", icon=":material/undo:"):
+        versions.roll_back(store, DEFAULT_VERSION, by=by)
+        st.session_state.pop(session.VERSION, None)
+        st.rerun()
+    st.dataframe(
+        [{"when (UTC)": one.at.replace(tzinfo=None), "what": one.kind, "version": one.version, "by": one.by,
+          "note": one.note} for one in reversed(said)],
+        hide_index=True,
+    )  # fmt: skip
+
+
+def _take_in(store: Store, by: str) -> None:
+    with st.form("take in", clear_on_submit=True):
+        file = st.file_uploader("Take in a version (the zip that Download makes)", ["zip"])
+        if st.form_submit_button("Take in") and file:
+            name = training.unpack(store, file.getvalue(), by=by)
+            st.success(f"Took in {plain(name)}.")
+
+
+main()

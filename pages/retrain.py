@@ -1,0 +1,154 @@
+"""Retrain: the corrected fields become a challenger, and the page shows whether it is better."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import streamlit as st
+
+from db import runs, versions
+from db.engine import Store
+from db.labels import CONSENSUS
+from db.runs import Run
+from mitosis_core.errors import ConcentricError
+from pages.shared import charts, reviewing, session, training
+from pages.shared.comparison_view import show_comparison
+from pages.shared.shell import open_page, plain
+from pages.shared.store import the_store
+from train.plan import Part
+from train.retrain_config import RetrainConfig
+
+
+def main() -> None:
+    open_page("Retrain")
+    st.title("Retrain", anchor=False)
+    try:
+        store = the_store()
+        left, right = st.columns([2, 3], gap="large")
+        with left:
+            by = st.text_input("Your name", st.session_state.get(session.READER) or "", key=session.TRAINER)
+            _offer(store, by.strip() or "somebody")
+        with right:
+            _show_runs(store, by.strip() or "somebody")
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+
+
+def _offer(store: Store, by: str) -> None:
+    """What a run would learn from, and the button."""
+    source = st.selectbox(
+        "Labels",
+        [CONSENSUS, *training.sources(store)],
+        format_func=lambda name: f"of {name}" if name else "Consensus of all readers",
+        help="Only finished fields count. A mitosis trains as a disc with an ignored ring; a look-alike as a hard "
+        "negative; an unsure cell and everything outside the reviewed area say nothing.",
+    )
+    planned = training.plan(store, source)
+    st.markdown(f"**Trains:** {_words(planned.train)}")
+    st.markdown(f"**Held out for the proof:** {_words(planned.held_out)}")
+    st.caption(
+        "Held out by case; a case once held out stays held out. Starts from " + plain(training.active(store)) + "."
+    )
+    settings = _settings()
+    if planned.objection:
+        st.warning(planned.objection)
+        return
+    if st.button("How long will it take?", type="tertiary", icon=":material/timer:"):
+        with st.spinner("Measuring…"):
+            about = reviewing.minutes(training.estimate_s(store, planned, settings))
+        st.markdown(f"About **{about}** on this machine.")
+    waiting = any(run.is_open for run in runs.list_runs(store))
+    label = "Queue another run" if waiting else "Retrain"
+    if st.button(label, type="primary", icon=":material/model_training:"):
+        training.start(store, by=by, source=source, settings=settings)
+        st.rerun()
+
+
+def _words(part: Part) -> str:
+    empty = f", {part.empty} of them without a mitosis" if part.empty else ""
+    return f"{part.fields} fields{empty}, {part.mitoses} mitoses, {part.lookalikes} look-alikes"
+
+
+def _settings() -> dict[str, Any]:
+    """The form that RetrainConfig describes."""
+    chosen: dict[str, Any] = {}
+    with st.expander("Settings"):
+        for option in dataclasses.fields(RetrainConfig):
+            default: Any = option.default
+            kind: Any = type(default)
+            chosen[option.name] = st.number_input(
+                option.name.replace("_", " "),
+                kind(option.metadata["low"]),
+                kind(option.metadata["high"]),
+                default,
+                format="%d" if kind is int else "%g",
+                help=option.metadata["help"],
+                key=f"setting-{option.name}",
+            )
+    return chosen
+
+
+def _show_runs(store: Store, by: str) -> None:
+    known = runs.list_runs(store)
+    if not known:
+        st.info("No run yet. A run takes some minutes; you may close the page meanwhile.")
+        return
+    chosen = st.selectbox("Run", known, format_func=lambda run: f"Run {run.id}: {run.state}, by {run.by}, "
+                          f"{run.created_at:%d %b %H:%M} UTC", key="run")  # fmt: skip
+    if chosen.is_open:
+        _watch(store, chosen.id)
+    else:
+        _show_end(store, chosen, by)
+
+
+@st.fragment(run_every="1s")
+def _watch(store: Store, run_id: int) -> None:
+    """A run on its way, looked at every second."""
+    run = runs.get_run(store, run_id)
+    if not run.is_open:
+        st.rerun()
+    said = run.progress
+    if run.state == "queued":
+        st.progress(0.0, "Waiting for its turn or starting…")
+    elif said:
+        left = reviewing.minutes(said["seconds_left"])
+        stage = "Comparing with the active version" if said.get("stage") == "comparing" else f"{left} left"
+        st.progress(min(1.0, said["step"] / said["steps"]), f"Step {said['step']} of {said['steps']} · {stage}")
+        st.plotly_chart(charts.training_curve(said["curve"]), key="curve")
+    else:
+        st.progress(0.0, "Looking at the fields…")
+    if run.cancel_asked:
+        st.caption("Cancelling…")
+    elif st.button("Cancel", icon=":material/cancel:"):
+        runs.ask_to_cancel(store, run_id)
+    _show_log(store, run_id)
+
+
+def _show_end(store: Store, run: Run, by: str) -> None:
+    if run.state == "done" and run.version:
+        if run.version in [one.name for one in versions.list_stored(store)]:
+            show_comparison(store, run.version, by)
+        else:
+            st.info(f"The version {plain(run.version)} was deleted.")
+    else:
+        said = {
+            "failed": f"The run failed: {run.message}",
+            "lost": "The run stopped without a word (the computer or its process was stopped).",
+            "cancelled": "The run was cancelled.",
+        }[run.state]
+        st.warning(plain(said) + " The active version is as it was.")
+        if st.button("Go on from the last checkpoint", icon=":material/play_arrow:"):
+            training.go_on(store, run.id)
+            st.rerun()
+    if run.progress.get("curve"):
+        st.plotly_chart(charts.training_curve(run.progress["curve"]), key="curve")
+    _show_log(store, run.id)
+
+
+def _show_log(store: Store, run_id: int) -> None:
+    with st.expander("Log"):
+        st.code(training.log_of(store, run_id) or "Nothing was written.", language=None)
+
+
+main()

@@ -1,0 +1,264 @@
+"""A run: what the store says of it becomes a training, and the training a version in the store.
+
+The only file here that knows the store. It works in a process of its own, which neither the browser nor the server can
+take down, and one run at a time has the device.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import logging
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from db import runs, versions
+from db.engine import Store, open_store
+from db.fields import load_field
+from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
+from db.parts import case_of, parts
+from db.runs import Run
+from mitosis_core.comparison import compare
+from mitosis_core.errors import ConcentricError, UnusableData
+from mitosis_core.evaluation import ScoredField
+from mitosis_core.model import DEFAULT_VERSION, Model
+from mitosis_core.prediction import predict
+from train.examples import Example
+from train.plan import Part, Plan
+from train.retrain import Cancelled, CorrectedField, Progress, retrain
+from train.retrain_config import RetrainConfig
+
+log = logging.getLogger("concentric.train")
+
+_BEAT_S = 2.0
+
+
+def training_set(store: Store, run: Run) -> tuple[list[CorrectedField], list[CorrectedField]]:
+    """What a run learns from and what it holds out, exactly as the reviews stood at its last event.
+
+    Raises UnusableData when a case or an image is in both parts.
+    """
+    known = {one.field.id: one for one in reviewed_fields(store, run.source, run.last_event)}
+    parts = [[known[i] for i in run.split[part] if i in known] for part in ("train", "held_out")]
+    check_leaks(*parts)
+    learn, held_out = ([corrected(store, one) for one in part] for part in parts)
+    return learn, held_out
+
+
+def check_leaks(learn: Sequence[ReviewedField], held_out: Sequence[ReviewedField]) -> None:
+    """Raises UnusableData when a case or an image is in both parts."""
+    for what, key in (("case", lambda one: case_of(one.field)), ("image", lambda one: one.field.digest)):
+        both = {key(one) for one in learn} & {key(one) for one in held_out}
+        if both:
+            raise UnusableData(f"The same {what} is among the fields that train and those held out: {sorted(both)[0]}.")
+
+
+def corrected(store: Store, one: ReviewedField) -> CorrectedField:
+    """A reviewed field with its pixels, as a training takes it."""
+    return CorrectedField(
+        load_field(store, one.field), case_of(one.field), one.mitoses_xy_px, one.lookalikes_xy_px,
+        unsure_xy_px=one.unsure_xy_px, area_px=one.area,
+    )  # fmt: skip
+
+
+def write_labels(data: Path, run_id: int, out: Path) -> None:
+    """The labels a run learnt from, built again from the events up to its last: contest CSV with the case."""
+    store = open_store(data)
+    run = runs.get_run(store, run_id)
+    with out.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["image", "x_px", "y_px", "label", "um_per_px", "case"])
+        for one in training_set(store, run)[0]:
+            places = (("mitosis", one.mitoses_xy_px), ("lookalike", one.lookalikes_xy_px), ("unsure", one.unsure_xy_px))
+            rows = [(x, y, label) for label, xy in places for x, y in xy.tolist()]
+            for x, y, label in rows or [("", "", "")]:
+                table.writerow([one.field.name, x, y, label, one.um_per_px, one.slide])
+
+
+def run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, config: RetrainConfig) -> Run:
+    """Do a run in this process, a new one or one that waits or was interrupted; returns how it ended."""
+    store = open_store(data)
+    if run_id is None:
+        base_version = base or versions.champion(store, DEFAULT_VERSION)
+        run_id = queue(store, by=by, base_version=base_version, source=source, config=config).id
+    elif not runs.get_run(store, run_id).is_open:
+        runs.requeue(store, run_id)
+    work(store, run_id)
+    return runs.get_run(store, run_id)
+
+
+def work(store: Store, run_id: int) -> str:
+    """Do a run from its turn to its end; returns the state it ended in. Whatever goes wrong is written into the run."""
+    with _alive(store, run_id) as life, _turn(store, life):
+        if life.cancelled:
+            runs.end(store, run_id, "cancelled")
+            return "cancelled"
+        runs.start(store, run_id)
+        try:
+            name = _train(store, runs.get_run(store, run_id), life)
+        except Cancelled:
+            runs.end(store, run_id, "cancelled")
+        except (ConcentricError, ValueError) as error:
+            runs.end(store, run_id, "failed", message=str(error))
+        except Exception as error:
+            log.exception("run %d failed", run_id)
+            runs.end(
+                store, run_id, "failed", message=f"Something unexpected happened ({type(error).__name__}: {error})."
+            )
+        else:
+            runs.end(store, run_id, "done", version=name)
+    return runs.get_run(store, run_id).state
+
+
+def _train(store: Store, run: Run, life: _Life) -> str:
+    base, config = versions.load_version(store, run.base_version), RetrainConfig(**run.settings)
+    learn, held_out = training_set(store, run)
+    name = re.sub(r"-r\d+$", "", base.version) + f"-r{run.id}"
+    out = versions.weights_path(store, name)
+    folder = run_folder(store, run.id)
+    curve: list[dict[str, Any]] = list(run.progress.get("curve", []))
+
+    def progress(state: Progress) -> None:
+        if state.f1 is not None or state.step % 10 == 0:
+            curve.append({"step": state.step, "loss": state.loss, "f1": state.f1})
+        life.news = {**asdict(state), "curve": curve[-2000:], "stage": "training"}
+
+    model = retrain(base, learn, config, out, progress=progress, checkpoint=folder / "checkpoint.pt",
+                    cancelled=lambda: life.cancelled)  # fmt: skip
+    life.news = {**(life.news or {}), "stage": "comparing"}
+    comparison = prove(base, model, held_out, lambda: life.cancelled) if held_out else {}
+    versions.add_version(store, name, model.card.weights_sha256, by=run.by, parent=base.version, run_id=run.id,
+                         comparison=comparison)  # fmt: skip
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return name
+
+
+def prove(
+    champion: Model, challenger: Model, held_out: Sequence[CorrectedField], cancelled: Callable[[], bool]
+) -> Mapping[str, Any]:
+    """Both versions on fields that neither has learnt from."""
+    sides = [[_scored(field, model, cancelled) for field in held_out] for model in (champion, challenger)]
+    return compare(sides[0], sides[1], (champion.threshold, challenger.threshold))
+
+
+def _scored(example: CorrectedField, model: Model, cancelled: Callable[[], bool]) -> ScoredField:
+    if cancelled():
+        raise Cancelled("The run was cancelled.")
+    found = vouched(example, predict(example.field, model).candidates)
+    return ScoredField(example.field.digest, example.slide, found, example.mitoses_xy_px, example.um_per_px,
+                       _area_mm2(example))  # fmt: skip
+
+
+def vouched(example: CorrectedField, found: Any) -> Any:
+    """Detections that can be judged: inside the reviewed area and not on a cell the readers were unsure of."""
+    import numpy as np
+
+    from mitosis_core.types import Detections
+
+    keep = np.ones(len(found), bool)
+    if example.area_px is not None:
+        left, top, right, bottom = example.area_px
+        x, y = found.xy_px.T
+        keep &= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    for place in example.unsure_xy_px:
+        keep &= np.hypot(*(found.xy_px - place).T) > 5.0 / example.um_per_px
+    return Detections(found.xy_px[keep], found.score[keep], found.area_um2[keep])
+
+
+def _area_mm2(example: Example) -> float | None:
+    area = getattr(example, "area_px", None)
+    if area is None:
+        return example.field.area_mm2
+    left, top, right, bottom = area
+    return float((right - left) * (bottom - top) * example.um_per_px**2 / 1e6)
+
+
+def run_folder(store: Store, run_id: int) -> Path:
+    """Where a run keeps its checkpoint and its log."""
+    folder = store.folder / "runs" / str(run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class _Life:
+    """What the heartbeat carries: news out, the wish to cancel in."""
+
+    def __init__(self) -> None:
+        self.news: dict[str, Any] | None = None
+        self.cancelled = False
+
+
+@contextmanager
+def _alive(store: Store, run_id: int) -> Iterator[_Life]:
+    """A sign of life every two seconds, whatever the run is busy with."""
+    life, over = _Life(), threading.Event()
+
+    def beat() -> None:
+        while not over.is_set():
+            try:
+                life.cancelled = runs.beat(store, run_id, life.news)
+            except ConcentricError:
+                log.warning("run %d could not give a sign of life", run_id, exc_info=True)
+            over.wait(_BEAT_S)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield life
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def _turn(store: Store, life: _Life) -> Iterator[None]:
+    """Wait until no other run has the device. The lock goes with its process, however that ends."""
+    path = store.folder / "runs" / "device.lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        while not life.cancelled:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.5)
+        yield
+
+
+def plan(store: Store, source: str = CONSENSUS) -> Plan:
+    """What a run by these labels would learn from and be compared on now. New cases are given their part."""
+    known = reviewed_fields(store, source)
+    held_out = parts(store, [one.field for one in known])
+    by_part = {False: [one for one in known if not held_out[one.field.id]],
+               True: [one for one in known if held_out[one.field.id]]}  # fmt: skip
+    split = {"train": [one.field.id for one in by_part[False]], "held_out": [one.field.id for one in by_part[True]]}
+    return Plan(split, Part.of(by_part[False]), Part.of(by_part[True]))
+
+
+def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:
+    """A new run over everything reviewed so far. Raises UnusableData when that is too little."""
+    planned = plan(store, source)
+    if planned.objection:
+        raise UnusableData(planned.objection)
+    versions.load_version(store, base_version)
+    return runs.queue_run(
+        store, by=by, base_version=base_version, source=source, last_event=last_event(store), settings=asdict(config),
+        split=planned.split, code=code_version(),
+    )  # fmt: skip
+
+
+def code_version() -> str:
+    """The commit of this program, or "unknown" outside a checkout."""
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, text=True,
+                              capture_output=True, check=True, timeout=5)  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
