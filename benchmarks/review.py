@@ -2,8 +2,9 @@
 
     python -m benchmarks.review [--quick]
 
-The field is drawn by the program; the folder of data is a temporary one. "Stored" is counted until the browser has the
-server's word that the change is committed, so it includes the way there and back.
+The field is drawn by the program; the folder of data is a temporary one. "Saved" is the time from the click to the
+server's stamp on the event, taken when its transaction has the database, plus what such a transaction takes; "answered"
+is the time until the browser has the server's word, so it includes the way back and the browser's own next frame.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from benchmarks.record import cpu_name, write_result
 from db.engine import Store, open_store
 from db.fields import add_field
 from db.predictions import save_prediction
-from db.reviews import apply_ops, parse_op
+from db.reviews import apply_ops, history, parse_op
 from mitosis_core.model import list_versions
 from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.types import Detections, Field, Prediction
@@ -48,10 +49,14 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 WATCH = """() => {
   const host = [...document.querySelectorAll("*")].find((e) => e.shadowRoot?.querySelector(".viewer"));
   const root = host.shadowRoot, viewer = root.querySelector(".viewer");
-  const bench = (window.bench = { drawn: [], saved: [], opened: null, root });
+  const bench = (window.bench = { drawn: [], answered: [], clicked: [], opened: null, root });
   let start = null, drawn = false;
   for (const type of ["pointerup", "keydown"])
-    root.addEventListener(type, (event) => { start = event.timeStamp; drawn = false; }, true);
+    root.addEventListener(type, (event) => {
+      start = event.timeStamp;
+      drawn = false;
+      if (type === "pointerup") bench.clicked.push(performance.timeOrigin + start);
+    }, true);
   const painted = (note) => requestAnimationFrame(() => {
     const channel = new MessageChannel();
     channel.port1.onmessage = () => note(performance.now() - start);
@@ -63,7 +68,7 @@ WATCH = """() => {
   new MutationObserver((changes) => {
     for (const { attributeName } of changes) {
       if (attributeName === "data-outbox" && viewer.dataset.outbox === "0" && start !== null)
-        bench.saved.push(performance.now() - start);
+        bench.answered.push(performance.now() - start);
       if (attributeName === "data-ready") painted((ms) => (bench.opened = ms));
     }
   }).observe(viewer, { attributes: true });
@@ -80,16 +85,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the same path with fewer clicks")
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as folder:
-        fields = fill(Path(folder))
+        store = open_store(Path(folder))
+        fields = fill(store)
         with server(Path(folder)) as address:
-            figures = asyncio.run(measure(address, fields, clicks=12 if quick else 100))
+            figures = asyncio.run(measure(address, store, fields, clicks=12 if quick else 100))
     figures |= {"field_px": SIDE_PX, "machine": f"{cpu_name()}, {platform.system()}", "browser": "headless Chromium"}
     write_result("review-quick" if quick else "review", figures)
 
 
-def fill(folder: Path) -> dict[str, int]:
+def fill(store: Store) -> dict[str, int]:
     """Three fields in this order: empty, one with many events, one with many marks; their numbers."""
-    store = open_store(folder)
     ids = {}
     for number, name in enumerate(("empty", "events", "marks")):
         pixels = draw_sample_field(size_px=SIDE_PX, seed=number).field.pixels
@@ -137,14 +142,14 @@ def server(folder: Path) -> Iterator[str]:
             process.terminate()
 
 
-async def measure(address: str, fields: dict[str, int], clicks: int) -> dict[str, Any]:
+async def measure(address: str, store: Store, fields: dict[str, int], clicks: int) -> dict[str, Any]:
     from playwright.async_api import async_playwright
 
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     async with async_playwright() as started:
         browser = await started.chromium.launch(executable_path=chromium, args=FLAGS)
         page = await open_review(browser, address, fields["empty"], "Reader 1")
-        drawn, saved = await click_about(page, clicks)
+        one = await click_about(page, clicks)
         opened = await open_next(page)
         await page.close()
         page = await open_review(browser, address, fields["marks"], "Reader 1")
@@ -152,17 +157,52 @@ async def measure(address: str, fields: dict[str, int], clicks: int) -> dict[str
         await page.close()
         four = await asyncio.gather(*(_reader(browser, address, fields["empty"], n, clicks) for n in range(2, 6)))
         await browser.close()
-    together = [ms for one in four for ms in one]
+    commit_ms = transaction_ms(store, fields["empty"])
+    saved = saved_ms(store, fields["empty"], "Reader 1", one["clicked"], commit_ms)
+    together = [
+        ms
+        for n, clicked in enumerate(four, 2)
+        for ms in saved_ms(store, fields["empty"], f"Reader {n}", clicked["clicked"], commit_ms)
+    ]
     return {
-        "drawn_ms": round(statistics.median(drawn), 1),
-        "drawn_p95_ms": round(float(np.quantile(drawn, 0.95)), 1),
-        "saved_ms": round(statistics.median(saved), 1),
-        "saved_p95_ms": round(float(np.quantile(saved, 0.95)), 1),
-        "saved_p95_ms_4_readers": round(float(np.quantile(together, 0.95)), 1),
+        "drawn_ms": _median(one["drawn"]),
+        "drawn_p95_ms": _p95(one["drawn"]),
+        "saved_ms": _median(saved),
+        "saved_p95_ms": _p95(saved),
+        "saved_p95_ms_4_readers": _p95(together),
+        "answered_ms": _median(one["answered"]),
+        "answered_p95_ms_4_readers": _p95([ms for reader in four for ms in reader["answered"]]),
+        "transaction_ms": round(commit_ms, 2),
         "load_2000_events_ms": round(opened, 1),
         "fps_500": round(fps, 1),
         "clicks": clicks,
     }
+
+
+def saved_ms(store: Store, field: int, reader: str, clicked: list[float], commit_ms: float) -> list[float]:
+    """From each click (ms since 1970) to its event in the database."""
+    stamps = [event.at.timestamp() * 1000 for event in history(store, field, reader) if event.kind == "add"]
+    return [stamp - click + commit_ms for click, stamp in zip(clicked, stamps, strict=True)]
+
+
+def transaction_ms(store: Store, field: int) -> float:
+    """What storing one change takes, from having the database to being on disk, at the median."""
+    taken = []
+    for n in range(30):
+        op = {"op_id": uuid.uuid4().hex, "client": "bench", "seq": n + 1, "t": 0, "field": str(field), "base": 0,
+              "kind": "add", "id": f"t{n}", "x": 5.0, "y": 5.0, "cls": "mitosis"}  # fmt: skip
+        started = time.perf_counter()
+        apply_ops(store, field, "Nobody", [parse_op(op)])
+        taken.append(1000 * (time.perf_counter() - started))
+    return statistics.median(taken)
+
+
+def _median(ms: list[float]) -> float:
+    return round(statistics.median(ms), 1)
+
+
+def _p95(ms: list[float]) -> float:
+    return round(float(np.quantile(ms, 0.95)), 1)
 
 
 async def open_review(browser: Any, address: str, field: int, reader: str) -> Any:
@@ -176,21 +216,20 @@ async def open_review(browser: Any, address: str, field: int, reader: str) -> An
     return page
 
 
-async def click_about(page: Any, clicks: int) -> tuple[list[float], list[float]]:
+async def click_about(page: Any, clicks: int) -> dict[str, list[float]]:
     """Add marks here and there, each after the one before is stored; what every one took."""
     box = await page.locator(".stage").bounding_box()
     columns = int(np.ceil(np.sqrt(clicks)))
     for n in range(clicks):
         x, y = 0.2 + 0.6 * (n % columns) / columns, 0.1 + 0.8 * (n // columns) / columns
         await page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
-        await page.wait_for_function(f"bench.saved.length > {n}")
+        await page.wait_for_function(f"bench.answered.length > {n}")
         await asyncio.sleep(0.05)
-    return await page.evaluate("bench.drawn"), await page.evaluate("bench.saved")
+    return {name: await page.evaluate(f"bench.{name}") for name in ("drawn", "answered", "clicked")}
 
 
-async def _reader(browser: Any, address: str, field: int, number: int, clicks: int) -> list[float]:
-    page = await open_review(browser, address, field, f"Reader {number}")
-    return (await click_about(page, clicks))[1]
+async def _reader(browser: Any, address: str, field: int, number: int, clicks: int) -> dict[str, list[float]]:
+    return await click_about(await open_review(browser, address, field, f"Reader {number}"), clicks)
 
 
 async def open_next(page: Any) -> float:
@@ -219,6 +258,7 @@ async def pan(page: Any) -> float:
     while not frames.done():
         angle = 4 * (time.monotonic() - started)
         await page.mouse.move(x + 150 * np.sin(angle), y + 100 * np.cos(angle))
+        await asyncio.sleep(0.014)  # a mouse tells 60 places a second or a few more
     await page.mouse.up(button="middle")
     times: list[float] = await frames
     return 1000 * (len(times) - 1) / (times[-1] - times[0])

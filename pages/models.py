@@ -60,6 +60,8 @@ def _show_decisions(store: Store, by: str) -> None:
         versions.roll_back(store, DEFAULT_VERSION, by=by)
         st.session_state.pop(session.VERSION, None)
         st.rerun()
+    if not said:
+        return
     st.dataframe(
         [{"when (UTC)": one.at.replace(tzinfo=None), "what": one.kind, "version": one.version, "by": one.by,
           "note": one.note} for one in reversed(said)],

@@ -2,7 +2,8 @@
 
 The encoders stay as they are, so every crop goes through them once. Only the heads learn; on background they are held
 to the old answer (distillation), and the result lies between the old weights and the learned ones (as in WiSE-FT).
-Fields held out in turn say when to stop and where the threshold lies.
+One head is taught for each part of the fields held out in turn: there it says when to stop and where the threshold
+lies. What is kept is the mean of their weights, which is better than each.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ _MINED_SCORE = 0.2  # raw score above which a false detection is worth learning 
 _MATCH_UM = 7.5
 _AT_ONCE = 32  # crops that go through an encoder together
 _WARMUP = 20
+_DRAW_SECONDS = 0.008  # to cut out and augment a crop
 
 Features = list[torch.Tensor]  # one map per stride: BFloat16[N, C, h, w]
 Ints = npt.NDArray[np.int64]
@@ -127,27 +129,44 @@ def check(examples: Sequence[Example]) -> None:
         )
 
 
-def estimate_seconds(base: Model, fields: int, config: RetrainConfig, *, area_mm2: float = 0.26) -> float:
-    """How long a retraining would take on this machine: a few crops and steps are timed (a second or two).
+@dataclass(frozen=True)
+class Pace:
+    """Seconds this machine needs: for the encoder to see one crop, and for the head to learn from one."""
 
-    area_mm2: of one field; a whole high-power field has 0.2 to 0.3.
+    see: float
+    learn: float
+
+
+def pace(base: Model, config: RetrainConfig) -> Pace:
+    """Measured on a few crops, in a second or two."""
+    member = cast(Sequence[LiteFCN], base.net().members)[0].to(memory_format=torch.channels_last).eval()
+    head, images = _head(member), torch.zeros((16, 3, config.crop_px, config.crop_px), dtype=torch.uint8)
+    seconds: list[tuple[float, float]] = []
+    for _ in range(3):  # the first time is always slow
+        started = time.perf_counter()
+        features = _see(member, images)
+        seen = time.perf_counter()
+        _answer(head, features).sum().backward()  # type: ignore[no-untyped-call]
+        seconds.append((seen - started, time.perf_counter() - seen))
+    see, learn = np.min(seconds, axis=0) / len(images)
+    return Pace(float(see), float(learn))
+
+
+def estimate_seconds(
+    base: Model, fields: int, config: RetrainConfig, *, area_mm2: float = 0.26, measured: Pace | None = None
+) -> float:
+    """How long a retraining without validation fields would take on this machine.
+
+    area_mm2: of one field; a whole high-power field has 0.2 to 0.3. measured: `pace`, where it is known already.
     """
-    members = cast(Sequence[LiteFCN], base.net().members)
-    head, crops = _head(members[0]), min(config.crops_per_field * fields, max(config.most_crops, fields))
-    images = torch.zeros((8, 3, config.crop_px, config.crop_px), dtype=torch.uint8)
-    _see(members[0], images)
-    started = time.perf_counter()
-    features = _see(members[0], images)
-    per_crop = (time.perf_counter() - started) / len(images)
-    started = time.perf_counter()
-    _answer(head, features)[:, 1].sum().backward()  # type: ignore[no-untyped-call]
-    per_step = (time.perf_counter() - started) / len(images) * config.batch
+    measured = measured or pace(base, config)
     fields = max(2, fields)  # a single one is learned from in halves
-    tracks = min(config.folds, fields) + 1
-    field_crops = area_mm2 * 1e6 / (config.crop_px * base.card.um_per_px) ** 2
-    seen = crops * (per_crop + 0.006) + fields * field_crops * per_crop  # 6 ms to draw and augment a crop
-    validations = config.steps / config.validate_every * fields * field_crops * per_step / config.batch
-    return len(members) * (seen + tracks * config.steps * per_step + validations)
+    crops = fields * max(1, min(config.crops_per_field, config.most_crops // fields))
+    whole = fields * area_mm2 * 1e6 / (config.crop_px * base.card.um_per_px) ** 2  # all fields, in crops
+    look = crops * (measured.see + _DRAW_SECONDS) + whole * measured.see
+    steps = min(config.folds, fields) * config.steps * config.batch * measured.learn
+    judge = math.ceil(config.steps / config.validate_every) * whole * measured.learn / 2  # no way back to go
+    return base.card.members * (look + steps + judge)
 
 
 # What the fields say
@@ -286,7 +305,7 @@ class _Run:
         self.started, self.first = time.perf_counter(), 0
 
     def _splits(self) -> list[tuple[list[int], list[int]]]:
-        """(fields to learn from, fields to judge by) of every head; the last one is kept."""
+        """(fields to learn from, fields to judge by) of every head; their mean is kept."""
         everything, extra = list(range(self.learning)), list(range(self.learning, len(self.fields)))
         if extra:
             return [(everything, extra)]
@@ -295,7 +314,7 @@ class _Run:
         count = min(self.config.folds, len(set(units)))
         part = {unit: i % count for i, unit in enumerate(dict.fromkeys(units))}
         held = [[i for i in everything if part[units[i]] == fold] for fold in range(count)]
-        return [*(([i for i in everything if i not in out], out) for out in held), (everything, [])]
+        return [([i for i in everything if i not in out], out) for out in held]
 
     def stop_if_cancelled(self) -> None:
         if self.cancelled():
@@ -430,7 +449,7 @@ class _Run:
         curve = threshold_curve(self.scored(maps), RADIUS_UM)
         ap = curve.average_precision or 0.0
         if best is None or ap >= best["ap"]:
-            best = {"step": step, "ap": ap, "head": heads[-1].state_dict(), "maps": _logits(values),
+            best = {"step": step, "ap": ap, "head": _mean(heads).state_dict(), "maps": _logits(values),
                     "old maps": _logits({i: data.old[i] for i in values})}  # fmt: skip
         return best, float(curve.f1.max(initial=0.0))
 
@@ -526,6 +545,15 @@ def _parts(features: Features) -> Iterator[Features]:
 def _towards(weights: nn.Module, aim: nn.Module, share: float) -> None:
     for kept, new in zip(weights.parameters(), aim.parameters(), strict=True):
         kept.lerp_(new, share)
+
+
+@torch.no_grad()
+def _mean(heads: Sequence[nn.Module]) -> nn.Module:
+    """The head in the middle of several that began as one."""
+    mean = copy.deepcopy(heads[0])
+    for kept, *others in zip(mean.parameters(), *(head.parameters() for head in heads[1:]), strict=True):
+        kept.copy_(torch.stack([kept, *others]).mean(0))
+    return mean
 
 
 # The version

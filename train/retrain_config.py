@@ -12,7 +12,7 @@ from train.config import TrainConfig, option
 class RetrainConfig:
     """Settings of one retraining. Raises ValueError on a value outside its bounds."""
 
-    steps: int = option(200, "optimiser steps at most, for each network of the version", 1, 100_000)
+    steps: int = option(100, "optimiser steps at most, for each network of the version", 1, 100_000)
     batch: int = option(32, "crops per step", 1, 1024)
     crops_per_field: int = option(240, "crops drawn from each field", 1, 10_000)
     most_crops: int = option(1500, "crops kept in memory at most; many fields share them", 1, 100_000)
@@ -21,7 +21,7 @@ class RetrainConfig:
     mitosis_weight: float = option(4.0, "weight of a disc pixel against a background pixel", 0.1, 100.0)
     boundary: float = option(0.5, "even odds of the loss, between the logit 0 and the old threshold (1)", 0.0, 2.0)
     distil: float = option(1.0, "how much background shall keep the answer of the version it starts from", 0.0, 100.0)
-    blend: float = option(0.5, "share of the learned weights in the result; the rest is the old version", 0.0, 1.0)
+    blend: float = option(0.75, "share of the learned weights in the result; the rest is the old version", 0.0, 1.0)
     average: float = option(0.98, "decay of the running average of the weights that is kept", 0.0, 0.9999)
     share_mitosis: float = option(0.3, "share of crops round a mitosis; the shares are put in proportion", 0.0, 1.0)
     share_lookalike: float = option(0.2, "share of crops round a look-alike", 0.0, 1.0)
@@ -30,7 +30,7 @@ class RetrainConfig:
     folds: int = option(3, "parts the fields are held out in, in turn, to choose step and threshold", 2, 10)
     validate_every: int = option(50, "steps between validations", 1, 100_000)
     patience: int = option(2, "validations without a better F1 after which it stops", 1, 1000)
-    trust: float = option(20.0, "mitoses with which the best threshold here counts as much as that of the old version",
+    trust: float = option(150.0, "mitoses with which the best threshold here counts as much as that of the old version",
                           0.0, 10_000.0)  # fmt: skip
     seed: int = option(0, "seed of everything random", 0, 2**31)
 

@@ -8,7 +8,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 _COLOURS = {"champion": "#6a6570", "challenger": "#6b2d73"}
-_LAYOUT = {"height": 300, "margin": {"l": 50, "r": 10, "t": 36, "b": 44}, "legend": {"orientation": "h", "y": 1.15}}
+_LAYOUT = {
+    "height": 300,
+    "margin": {"l": 50, "r": 10, "t": 44, "b": 44},
+    "legend": {"orientation": "h", "y": 1.18, "x": 1, "xanchor": "right"},
+}
 
 
 def training_curve(points: Sequence[Mapping[str, Any]]) -> go.Figure:

@@ -37,11 +37,11 @@ def _show_scores(comparison: Mapping[str, Any], champion: str, challenger: str) 
     verdict = (
         "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "not clearly better or worse"
     )
+    where = f"{_count(comparison['fields'], 'field')} of {_count(comparison['cases'], 'case')}"
     st.markdown(
         f"**{plain(challenger)} is {verdict}** than {plain(champion)}: F1 {difference['f1']:+.3f} "
         f"(95 % interval {difference['low']:+.3f} to {difference['high']:+.3f}, paired bootstrap over "
-        f"{difference['over']}) on {comparison['fields']} fields of {comparison['cases']} cases that neither has "
-        f"learnt from, with {comparison['mitoses']} mitoses."
+        f"{difference['over']}) on {where} held out of this training, with {comparison['mitoses']} mitoses."
     )
     rows = []
     for name, side in ((champion, comparison["champion"]), (challenger, comparison["challenger"])):
@@ -54,10 +54,14 @@ def _show_scores(comparison: Mapping[str, Any], champion: str, challenger: str) 
     st.dataframe(comparison["by_case"], hide_index=True, column_config=cases)
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else noun + 's'}"
+
+
 def _show_changes(store: Store, comparison: Mapping[str, Any]) -> None:
     """Crops of the figures that the two call differently: people would rather look than read."""
     changes = comparison["changes"]
-    st.markdown(f"**{len(changes)} figures changed**" if changes else "No figure changed.")
+    st.markdown(f"**{_count(len(changes), 'figure')} changed**" if changes else "No figure changed.")
     for kind in ("newly lost", "newly found", "newly false", "no longer false"):
         some = [one for one in changes if one["kind"] == kind]
         if not some:

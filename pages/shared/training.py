@@ -110,7 +110,9 @@ def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any
         "fields": card.data.get("fields") if card else None,
         "mitoses": card.data.get("mitoses") if card else None,
         "labels sha256": str(card.data.get("sha256", ""))[:12] if card else "",
-        "made": stored.created_at.replace(tzinfo=None) if stored else card.created_at[:19] if card else None,
+        "made": (
+            f"{stored.created_at:%Y-%m-%d %H:%M}" if stored else card.created_at[:16].replace("T", " ") if card else ""
+        ),
         "by": stored.by if stored else "shipped",
         "state": "deleted" if gone else "",
     }

@@ -15,7 +15,17 @@ from mitosis_core.model import Model, ModelCard, save_model
 from train.examples import Example
 from train.labels import BACKGROUND, IGNORED, MITOSIS
 from train.patches import Crops
-from train.retrain import Cancelled, CorrectedField, Progress, estimate_seconds, retrain, reviewed_tissues
+from train.retrain import (
+    Cancelled,
+    CorrectedField,
+    Pace,
+    Progress,
+    estimate_seconds,
+    halves,
+    pace,
+    retrain,
+    reviewed_tissues,
+)
 from train.retrain_config import RetrainConfig
 
 QUICK = RetrainConfig(
@@ -66,6 +76,16 @@ def test_an_unsure_figure_is_ignored_but_not_the_mitosis_beside_it(drawn: list[E
     at = [round(float((v + 0.5) / 2 - 0.5)) for v in (x, y)]
     assert tissue.ignored[at[1], at[0]] == 0 and tissue.ignored[at[1], at[0] + 12] == 1
     assert tissue.ignored.sum() == pytest.approx(np.pi * (7 / 0.5) ** 2, rel=0.35)
+
+
+def test_a_single_field_is_learned_from_in_halves(drawn: list[Example]) -> None:
+    """Together the halves say what the field says, and neither says anything of the other's part."""
+    tissues = reviewed_tissues(halves(marked(drawn[0])), 0.5)
+    vouched = [tissue.ignored == 0 for tissue in tissues if tissue.ignored is not None]
+    assert (vouched[0] ^ vouched[1]).all() and vouched[0].mean() == 0.5
+    assert sum(len(tissue.mitoses_xy_px) for tissue in tissues) == len(drawn[0].mitoses_xy_px)
+    first, second = halves(marked(drawn[0], area_px=(0.0, 0.0, 100.0, 200.0)))
+    assert (first.area_px, second.area_px) == ((0.0, 0.0, 100.0, 100.0), (0.0, 100.0, 100.0, 200.0))
 
 
 def test_only_the_heads_change_and_the_card_says_from_what(drawn: list[Example], base: Model, tmp_path: Path) -> None:
@@ -158,9 +178,14 @@ def test_a_field_without_mitosis_counts_beside_others(drawn: list[Example], base
     assert one.card.weights_sha256 != two.card.weights_sha256
 
 
-def test_the_estimate_grows_with_the_fields(base: Model) -> None:
-    config = dataclasses.replace(QUICK, steps=1000)
-    assert 0 < estimate_seconds(base, 1, config) < estimate_seconds(base, 8, config)
+def test_the_estimate_adds_up(base: Model) -> None:
+    """Two networks, a field in halves: 2 x 8 crops seen, 2 heads x 4 steps x 4 crops, the field itself, two checks."""
+    measured = Pace(see=1.0, learn=2.0)
+    area_mm2 = 2 * (64 * 0.5) ** 2 / 1e6  # of two crops
+    seconds = estimate_seconds(base, 1, QUICK, area_mm2=area_mm2, measured=measured)
+    assert seconds == pytest.approx(2 * (16 * 1.008 + 4 + 32 * 2 + 2 * 4), rel=1e-6)
+    assert estimate_seconds(base, 9, QUICK, measured=measured) > estimate_seconds(base, 3, QUICK, measured=measured)
+    assert pace(base, QUICK).see > 0
 
 
 def test_options_have_bounds() -> None:

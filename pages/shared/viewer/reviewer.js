@@ -260,8 +260,7 @@ class Reviewer extends Viewer {
     this.leaving = true;
     setTimeout(() => (this.leaving = false), LEAVING_MS);
     const { field } = this.editing;
-    this.clock.report();
-    await this.outbox.quiet();
+    await this.outbox.quiet(); // the time spent follows when the field is left: nobody waits for it
     clearTimeout(this.settling);
     this.component.setTriggerValue("go", { to, field, n: ++this.triggers });
   }

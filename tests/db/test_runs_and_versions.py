@@ -1,0 +1,184 @@
+"""Runs give signs of life, cases keep their part, and the champion follows from what was decided."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import update
+
+from db import runs, versions
+from db.engine import Store, open_store
+from db.errors import RunGone, VersionGone
+from db.fields import StoredField, add_field
+from db.labels import reviewed_fields
+from db.parts import parts
+from db.reviews import apply_ops, parse_op
+from db.runs import Run
+from db.schema import RunRow
+from mitosis_core.errors import UnusableModel
+from mitosis_core.types import Field
+
+SHIPPED = "shipped-1"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path)
+
+
+def field(store: Store, number: int, case: str = "") -> StoredField:
+    return add_field(store, Field(np.full((60, 60, 3), number, np.uint8), 0.25, f"{number}.png"), case=case)[0]
+
+
+def queued(store: Store) -> Run:
+    return runs.queue_run(store, by="Anna", base_version=SHIPPED, source="", last_event=7, settings={"steps": 3},
+                          split={"train": [1], "held_out": [2]}, code="abc")  # fmt: skip
+
+
+def version(store: Store, name: str) -> None:
+    path = versions.put_files(store, name, name.encode(), "{}")
+    versions.add_version(store, name, hashlib.sha256(path.read_bytes()).hexdigest(), by="Anna")
+
+
+# ---- runs
+
+
+def test_a_run_remembers_what_it_needs_to_be_done_again(store: Store) -> None:
+    run = runs.get_run(store, queued(store).id)
+    assert (run.state, run.last_event, run.settings, run.split) == (
+        "queued", 7, {"steps": 3}, {"train": [1], "held_out": [2]},
+    )  # fmt: skip
+
+
+def test_a_silent_run_is_lost_and_takes_its_place_again_when_it_speaks(store: Store) -> None:
+    run = queued(store)
+    runs.start(store, run.id)
+    long_ago = datetime.now(UTC) - runs.LOST_AFTER - timedelta(seconds=1)
+    with store.writing() as session:
+        session.execute(update(RunRow).values(heartbeat=long_ago))
+    assert runs.list_runs(store)[0].state == "lost"
+    assert runs.beat(store, run.id, {"step": 1}) is False
+    assert runs.get_run(store, run.id).state == "running"
+
+
+def test_the_wish_to_cancel_comes_back_with_the_next_sign_of_life(store: Store) -> None:
+    run = queued(store)
+    runs.ask_to_cancel(store, run.id)
+    assert runs.beat(store, run.id) is True
+
+
+def test_a_run_that_is_taken_up_again_forgets_its_end(store: Store) -> None:
+    run = queued(store)
+    runs.end(store, run.id, "failed", message="no")
+    runs.requeue(store, run.id)
+    again = runs.get_run(store, run.id)
+    assert (again.state, again.message, again.finished_at) == ("queued", "", None)
+
+
+def test_an_unknown_run_is_a_sentence(store: Store) -> None:
+    with pytest.raises(RunGone, match="no run 5"):
+        runs.get_run(store, 5)
+
+
+# ---- parts
+
+
+def test_the_second_case_is_held_out_and_about_a_quarter_of_many(store: Store) -> None:
+    fields = [field(store, n, f"case {n // 2}") for n in range(40)]
+    held_out = parts(store, fields)
+    by_case = [held_out[one.id] for one in fields[::2]]
+    assert by_case == [held_out[one.id] for one in fields[1::2]]  # a case is never torn apart
+    assert by_case[:2] == [False, True] and sum(by_case) == 5
+
+
+def test_a_case_stays_where_it_is_whatever_comes(store: Store) -> None:
+    first = [field(store, n, f"case {n}") for n in range(3)]
+    before = parts(store, first)
+    later = [field(store, n, f"case {n % 3}") for n in range(10, 16)]
+    after = parts(store, [*later, *reversed(first)])
+    assert all(after[one.id] == before[one.id] for one in first)
+    assert all(after[one.id] == before[first[number % 3].id] for number, one in enumerate(later, 10))
+
+
+def test_fields_without_a_case_stand_for_themselves(store: Store) -> None:
+    fields = [field(store, n) for n in range(2)]
+    assert list(parts(store, fields).values()) == [False, True]
+
+
+# ---- labels
+
+
+def act(store: Store, one: StoredField, reader: str, seq: int, kind: str, **own: object) -> int:
+    op = {"op_id": f"{one.id:08x}{hash(reader) % 2**32:08x}{seq:016x}", "client": reader.lower(), "seq": seq, "t": 0,
+          "field": str(one.id), "base": 0, "kind": kind}  # fmt: skip
+    return apply_ops(store, one.id, reader, [parse_op({**op, **own})]).rev
+
+
+def test_labels_come_from_finished_fields_as_they_stood(store: Store) -> None:
+    done, unfinished = field(store, 1), field(store, 2)
+    act(store, done, "Anna", 1, "add", id="m", x=5.0, y=6.0, cls="mitosis")
+    act(store, done, "Anna", 2, "add", id="l", x=30.0, y=6.0, cls="lookalike")
+    act(store, done, "Anna", 3, "add", id="u", x=50.0, y=6.0, cls="unsure")
+    then = act(store, done, "Anna", 4, "state", state="complete")
+    act(store, unfinished, "Anna", 1, "add", id="m", x=5.0, y=6.0, cls="mitosis")
+    act(store, done, "Anna", 5, "class", id="m", x=5.0, y=6.0, cls="lookalike")
+    (now,), (earlier,) = reviewed_fields(store), reviewed_fields(store, "Anna", until=then)
+    assert (len(now.mitoses_xy_px), len(now.lookalikes_xy_px), len(now.unsure_xy_px)) == (0, 2, 1)
+    assert earlier.mitoses_xy_px.tolist() == [[5, 6]] and earlier.last_event == then
+    assert reviewed_fields(store, "Bert") == []
+
+
+def test_the_consensus_needs_a_majority(store: Store) -> None:
+    one = field(store, 1)
+    for reader, verdict in (("Anna", "mitosis"), ("Bert", "mitosis"), ("Cleo", "lookalike")):
+        act(store, one, reader, 1, "add", id="m", x=5.0, y=6.0, cls=verdict)
+        act(store, one, reader, 2, "state", state="complete")
+    (labels,) = reviewed_fields(store)
+    assert len(labels.mitoses_xy_px) == 1
+    assert len(reviewed_fields(store, "Cleo")[0].lookalikes_xy_px) == 1
+
+
+# ---- versions
+
+
+def test_the_champion_follows_from_the_decisions(store: Store) -> None:
+    for name in ("v1", "v2"):
+        version(store, name)
+    assert versions.champion(store, SHIPPED) == SHIPPED
+    for name in ("v1", "v2"):
+        versions.decide(store, "promote", name, by="Anna")
+    assert versions.champion(store, SHIPPED) == "v2"
+    assert versions.roll_back(store, SHIPPED, by="Bert", note="worse on case 7") == "v1"
+    assert versions.roll_back(store, SHIPPED, by="Bert") == versions.champion(store, SHIPPED) == SHIPPED
+    with pytest.raises(VersionGone):
+        versions.roll_back(store, SHIPPED, by="Bert")
+    assert [one.kind for one in versions.decisions(store)] == ["promote", "promote", "roll_back", "roll_back"]
+
+
+def test_a_version_is_entered_only_when_its_file_is_what_is_said(store: Store) -> None:
+    versions.put_files(store, "v1", b"weights", "{}")
+    with pytest.raises(UnusableModel, match="missing or damaged"):
+        versions.add_version(store, "v1", "0" * 64, by="Anna")
+    assert versions.list_stored(store) == []
+
+
+def test_deleting_keeps_the_history_and_never_the_champion(store: Store) -> None:
+    for name in ("v1", "v2"):
+        version(store, name)
+    versions.decide(store, "promote", "v1", by="Anna")
+    versions.delete_version(store, "v2", by="Anna")
+    assert not versions.weights_path(store, "v2").exists()
+    assert [one.name for one in versions.list_stored(store)] == ["v1"]
+    assert versions.get_version(store, "v2").deleted_at is not None
+    with pytest.raises(UnusableModel, match="active"):
+        versions.delete_version(store, "v1", by="Anna")
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "x" * 99])
+def test_a_name_cannot_lead_out_of_the_folder(store: Store, name: str) -> None:
+    with pytest.raises(VersionGone):
+        versions.weights_path(store, name)
