@@ -13,12 +13,14 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def accuracy_table(result: dict[str, Any]) -> str:
-    rows = ["| slide held out | fields | mitoses | precision | recall | F1 | FP per mm² | average precision |"]
-    rows.append("|" + "---|" * 8)
+    rows = [
+        "| held out | fields | mitoses | precision | recall | F1 | at best threshold | FP/mm² | average precision |"
+    ]
+    rows.append("|" + "---|" * 9)
     for f in result["folds"]:
         rows.append(
             f"| {f['slide']} | {f['fields']} | {f['mitoses']} | {f['precision']:.2f} | {f['recall']:.2f} | "
-            f"**{f['f1']:.2f}** | {f['fp_per_mm2']:.1f} | {f['ap']:.2f} |"
+            f"**{f['f1']:.2f}** | {f['f1_at_best_threshold']:.2f} | {f['fp_per_mm2']:.1f} | {f['ap']:.2f} |"
         )
     mean = f"**Mean F1 {result['mean_f1']:.3f}** (95 % interval {result['low']:.2f} to {result['high']:.2f})"
     return (
@@ -53,7 +55,50 @@ def speed_table(result: dict[str, Any]) -> str:
     )
 
 
-TABLES = {"accuracy": accuracy_table, "speed": speed_table}
+def review_table(result: dict[str, Any]) -> str:
+    drawn, saved = (f"{result[f'{key}_ms']:.0f} and {result[f'{key}_p95_ms']:.0f} ms" for key in ("drawn", "saved"))
+    return "\n".join(
+        [
+            "| a reader at work | |",
+            "|---|---|",
+            f"| click to drawn, median and 95th percentile | {drawn} |",
+            f"| click to stored, median and 95th percentile | {saved} |",
+            f"| the same, four readers at once, 95th percentile | {result['saved_p95_ms_4_readers']:.0f} ms |",
+            f"| next field with 2,000 events, key to drawn | {result['load_2000_events_ms']:.0f} ms |",
+            f"| dragging a field with 500 marks | {result['fps_500']:.0f} frames/s |",
+            "",
+            f"{result['clicks']} clicks a reader, field of {result['field_px']} px, real server, {result['browser']} "
+            "(no graphics card; the server and up to four browsers share this machine). "
+            f"Machine: {result['machine']}.",
+        ]
+    )
+
+
+def label_efficiency_table(result: dict[str, Any]) -> str:
+    rows = [
+        "| corrected fields | mean F1 on the other fields | gain on the same fields | 95 % interval |",
+        "|" + "---|" * 4,
+    ]
+    for fields, gain in result["gain"].items():
+        rows.append(
+            f"| {fields} | {result['curve'][fields]['f1']:.3f} | {gain['mean']:+.3f} | "
+            f"{gain['low']:+.3f} to {gain['high']:+.3f} |"
+        )
+    return (
+        f"Three corrected fields of a new slide change the F1 on its other fields by **{result['gain_at_3']:+.3f}** "
+        f"(95 % interval from {result['gain_at_3_low']:+.3f} on). On slides known before, F1 falls by "
+        f"{result['forgetting']:.3f}. A round takes {result['seconds_per_round']:.0f} s for one network.\n\n"
+        + "\n".join(rows)
+        + f"\n\nProtocol: {result['protocol']} Machine: {result['machine']}."
+    )
+
+
+TABLES = {
+    "accuracy": accuracy_table,
+    "speed": speed_table,
+    "review": review_table,
+    "label_efficiency": label_efficiency_table,
+}
 
 
 def write_tables(text: str) -> str:

@@ -225,6 +225,7 @@ async def click_about(page: Any, clicks: int) -> dict[str, list[float]]:
         await page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
         await page.wait_for_function(f"bench.answered.length > {n}")
         await asyncio.sleep(0.05)
+    await page.locator(".viewer[data-outbox='0']").wait_for()
     return {name: await page.evaluate(f"bench.{name}") for name in ("drawn", "answered", "clicked")}
 
 

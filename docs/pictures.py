@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 HERE = Path(__file__).parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -21,10 +23,11 @@ def free_port() -> int:
 
 
 def main() -> None:
-    """The Detect page with the sample field, 1440 x 900, as docs/pictures/detect.jpg."""
+    """The Detect and the Review page with the sample field, 1440 x 900, as docs/pictures/detect.jpg and review.jpg."""
     port = free_port()
+    data = tempfile.TemporaryDirectory()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    server = subprocess.Popen(command, cwd=HERE.parent)
+    server = subprocess.Popen(command, cwd=HERE.parent, env={**os.environ, "CONCENTRIC_DATA": data.name})
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -40,10 +43,27 @@ def main() -> None:
             page.wait_for_timeout(3000)  # the image and its circles have been drawn
             (HERE / "pictures").mkdir(exist_ok=True)
             page.screenshot(path=HERE / "pictures" / "detect.jpg", type="jpeg", quality=85)
+            take_review(page, f"http://127.0.0.1:{port}")
             browser.close()
     finally:
         server.terminate()
         server.wait()
+        data.cleanup()
+
+
+def take_review(page: Page, address: str) -> None:
+    """Keep the sample, judge a few proposals, and take the picture."""
+    page.get_by_role("button", name="Keep for review").click()
+    page.get_by_role("button", name="Keep 1 field").click()
+    page.get_by_text("Who is reading?").wait_for(timeout=60_000)
+    page.goto(f"{address}/review?reader=Anna")
+    page.locator(".viewer[data-editable]").wait_for(timeout=60_000)
+    page.wait_for_timeout(2000)
+    for key in ("n", "1", "n", "1", "n", "2", "n", "3", "Escape", "0"):
+        page.keyboard.press(key)
+    page.locator(".viewer[data-outbox='0']").wait_for()
+    page.wait_for_timeout(1500)
+    page.screenshot(path=HERE / "pictures" / "review.jpg", type="jpeg", quality=85)
 
 
 if __name__ == "__main__":

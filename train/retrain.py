@@ -17,6 +17,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -110,13 +111,25 @@ def retrain(
     run = _Run(base, [*learned, *validation], len(learned), config, progress, checkpoint, cancelled)
     net = base.net()
     done = run.taken_up()
-    for index, member in enumerate(cast(Sequence[LiteFCN], net.members)):
-        if index == len(done):
-            done.append(run.teach(index, member))
-            run.save(done)
-        member.load_state_dict(done[index]["head"], strict=False)
+    with _one_thread():
+        for index, member in enumerate(cast(Sequence[LiteFCN], net.members)):
+            if index == len(done):
+                done.append(run.teach(index, member))
+                run.save(done)
+            member.load_state_dict(done[index]["head"], strict=False)
     threshold, scores = _threshold(run, done)
     return save_model(net, _card(run, examples, out.stem, threshold, scores, done), out)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The same sums on every machine; and threads that wait for a core another program holds are many times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check(examples: Sequence[Example]) -> None:
@@ -142,12 +155,13 @@ def pace(base: Model, config: RetrainConfig) -> Pace:
     member = cast(Sequence[LiteFCN], base.net().members)[0].to(memory_format=torch.channels_last).eval()
     head, images = _head(member), torch.zeros((16, 3, config.crop_px, config.crop_px), dtype=torch.uint8)
     seconds: list[tuple[float, float]] = []
-    for _ in range(3):  # the first time is always slow
-        started = time.perf_counter()
-        features = _see(member, images)
-        seen = time.perf_counter()
-        _answer(head, features).sum().backward()  # type: ignore[no-untyped-call]
-        seconds.append((seen - started, time.perf_counter() - seen))
+    with _one_thread():
+        for _ in range(3):  # the first time is always slow
+            started = time.perf_counter()
+            features = _see(member, images)
+            seen = time.perf_counter()
+            _answer(head, features).sum().backward()  # type: ignore[no-untyped-call]
+            seconds.append((seen - started, time.perf_counter() - seen))
     see, learn = np.min(seconds, axis=0) / len(images)
     return Pace(float(see), float(learn))
 

@@ -12,7 +12,7 @@ function dressed(point, classes) {
     x: point.x,
     y: point.y,
     color: look.color,
-    shape: look.shape,
+    shape: look.shape ?? "circle",
     dash: open ? "5 4" : look.dash || "",
     thin: open,
     faint: Boolean(point.by),
