@@ -215,6 +215,7 @@ def _alive(store: Store, run_id: int) -> Iterator[_Life]:
     finally:
         over.set()
         thread.join()
+        runs.beat(store, run_id, life.news)  # the last words
 
 
 @contextmanager

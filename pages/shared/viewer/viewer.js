@@ -111,7 +111,8 @@ class Viewer {
     reset.hidden = Math.abs(value - this.data.score.default) < 0.005;
     reset.title = `Back to ${this.data.score.default.toFixed(2)}, the threshold of the model version`;
     this.draw();
-    this.panel.drawTicks(this.points, value);
+    // In the frame, where the layout is made anyway: the ticks ask how wide they are.
+    requestAnimationFrame(() => this.panel.drawTicks(this.points, this.threshold));
   }
 
   sendScore() {
