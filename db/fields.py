@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from sqlalchemy import CursorResult, delete, select, update
 from db.disk import put, write_part
 from db.engine import Store
 from db.errors import FieldGone, StoreFailed, as_sentences
-from db.schema import FieldRow
+from db.schema import FieldRow, ReviewRow
+from mitosis_core.appearance import Look
 from mitosis_core.errors import ConcentricError, MissingScale
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Field, UInt8
@@ -119,6 +121,26 @@ def set_case(store: Store, field_id: int, case: str) -> None:
 def set_scale(store: Store, field_id: int, um_per_px: float) -> None:
     """Correct the µm/px. Predictions made at the old one stay, unused. Raises MissingScale, FieldGone."""
     _set(store, field_id, um_per_px=check_um_per_px(um_per_px), scale_source="given")
+
+
+def looks(store: Store) -> dict[int, Look]:
+    """field id -> how it looks; fields nobody has described yet are missing."""
+    with store.reading() as session:
+        rows = session.execute(select(FieldRow.id, FieldRow.look))
+        return {key: tuple(look) for key, look in rows if look is not None}
+
+
+def save_looks(store: Store, found: Mapping[int, Look]) -> None:
+    """Keep how these fields look, by id; those that were deleted meanwhile are passed over."""
+    with store.writing() as session:
+        for key, look in found.items():
+            session.execute(update(FieldRow).where(FieldRow.id == key).values(look=list(look)))
+
+
+def finished(store: Store) -> set[int]:
+    """Ids of the fields that any reader has completed."""
+    with store.reading() as session:
+        return set(session.scalars(select(ReviewRow.field_id).where(ReviewRow.state == "complete").distinct()))
 
 
 def load_field(store: Store, stored: StoredField) -> Field:

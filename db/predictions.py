@@ -6,13 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, and_, insert, select
+import numpy as np
+from sqlalchemy import ColumnElement, Select, and_, func, insert, select
 from sqlalchemy.orm import Session
 
 from db.engine import Store
 from db.errors import FieldGone
 from db.schema import FieldRow, PredictionRow, ProposalRow
-from mitosis_core.types import Prediction
+from mitosis_core.matching import match
+from mitosis_core.types import Detections, Prediction
+
+DISAGREE_UM = 7.5  # detections of two versions further apart than this are not the same cell
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,24 @@ class Proposals:
     version: str
     threshold: float
     candidates: tuple[Proposal, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What one version detected in one field: its candidates from its own threshold on, best first."""
+
+    field_id: int
+    version: str
+    um_per_px: float
+    detections: Detections
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """detections: those of either of two versions that the other has not. other: the second version's name."""
+
+    detections: int
+    other: str
 
 
 def save_prediction(store: Store, field_id: int, prediction: Prediction) -> int:
@@ -89,11 +111,73 @@ def versions(store: Store, field_id: int) -> list[str]:
         return list(session.scalars(wanted.where(FieldRow.id == field_id).order_by(PredictionRow.id)))
 
 
+def looked(store: Store) -> dict[int, set[str]]:
+    """field id -> the versions that have looked at it at its present µm/px; fields no version has seen are missing."""
+    by_field: dict[int, set[str]] = {}
+    with store.reading() as session:
+        for key, version in session.execute(select(FieldRow.id, PredictionRow.version).join(PredictionRow, _current())):
+            by_field.setdefault(key, set()).add(version)
+    return by_field
+
+
 def doubts(store: Store, version: str) -> dict[int, float]:
     """field id -> how unsure a version is there; fields it has not looked at are missing."""
     wanted = select(PredictionRow.field_id, PredictionRow.doubt).join(FieldRow, _current())
     with store.reading() as session:
         return {key: value for key, value in session.execute(wanted.where(PredictionRow.version == version))}
+
+
+def detected(store: Store, version: str) -> dict[int, Detections]:
+    """field id -> detections of a version; fields it has not looked at at their present µm/px are missing."""
+    its = select(PredictionRow.id).join(FieldRow, _current()).where(PredictionRow.version == version)
+    with store.reading() as session:
+        return {one.field_id: one.detections for one in _found(session, its)}
+
+
+def disagreements(store: Store, version: str) -> dict[int, Disagreement]:
+    """field id -> how far a version and the latest other one to look at the field differ there.
+
+    Counted one to one within DISAGREE_UM. Fields that only one of the two has looked at are missing.
+    """
+    current = select(PredictionRow.id).join(FieldRow, _current())
+    latest = select(func.max(PredictionRow.id)).join(FieldRow, _current()).where(PredictionRow.version != version)
+    with store.reading() as session:
+        own = {one.field_id: one for one in _found(session, current.where(PredictionRow.version == version))}
+        others = _found(session, latest.group_by(PredictionRow.field_id))
+    return {
+        one.field_id: Disagreement(_unmatched(own[one.field_id], one), one.version)
+        for one in others
+        if one.field_id in own
+    }
+
+
+def _found(session: Session, ids: Select[int]) -> list[Found]:
+    """The detections of many predictions, in two queries."""
+    table = ProposalRow.__table__.c
+    wanted = select(PredictionRow).where(PredictionRow.id.in_(ids))
+    columns = select(table.prediction_id, table.x, table.y, table.score, table.area_um2)
+    rows = session.execute(
+        columns.join(PredictionRow, PredictionRow.id == table.prediction_id)
+        .where(PredictionRow.id.in_(ids), table.score >= PredictionRow.threshold)
+        .order_by(table.prediction_id, table.place)
+    )
+    by_prediction: dict[int, list[tuple[float, ...]]] = {}
+    for number, *rest in rows:
+        by_prediction.setdefault(number, []).append(tuple(rest))
+    return [
+        Found(one.field_id, one.version, one.um_per_px, _detections(by_prediction.get(one.id, [])))
+        for one in session.scalars(wanted)
+    ]
+
+
+def _detections(rows: Sequence[tuple[float, ...]]) -> Detections:
+    values = np.array(rows, np.float32).reshape(-1, 4)
+    return Detections(values[:, :2], values[:, 2], values[:, 3])
+
+
+def _unmatched(one: Found, other: Found) -> int:
+    pairs = match(one.detections.xy_px, other.detections.xy_px, DISAGREE_UM / one.um_per_px).pairs
+    return len(one.detections) + len(other.detections) - 2 * len(pairs)
 
 
 def doubt(scores: Sequence[float], threshold: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import case, select, update
 
 from db.engine import Store
 from db.errors import RunGone
@@ -100,7 +100,8 @@ def start(store: Store, run_id: int) -> None:
 def requeue(store: Store, run_id: int) -> None:
     """Let a run that was lost, or failed, go on from its last checkpoint."""
     now = datetime.now(UTC)
-    _set(store, run_id, state="queued", message="", cancel_asked=False, heartbeat=now, finished_at=None)
+    again = {"started_at": None, "finished_at": None, "message": "", "cancel_asked": False}
+    _set(store, run_id, state="queued", heartbeat=now, **again)
 
 
 def beat(store: Store, run_id: int, progress: Mapping[str, Any] | None = None) -> bool:
@@ -111,7 +112,8 @@ def beat(store: Store, run_id: int, progress: Mapping[str, Any] | None = None) -
     with store.writing() as session:
         session.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
         # A process that was only asleep takes its place again.
-        session.execute(update(RunRow).where(RunRow.id == run_id, RunRow.state == "lost").values(state="running"))
+        place = case((RunRow.started_at.is_(None), "queued"), else_="running")
+        session.execute(update(RunRow).where(RunRow.id == run_id, RunRow.state == "lost").values(state=place))
         return bool(session.scalar(select(RunRow.cancel_asked).where(RunRow.id == run_id)))
 
 

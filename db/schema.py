@@ -48,7 +48,7 @@ class Base(DeclarativeBase):
 
 
 class FieldRow(Base):
-    """One image, once."""
+    """One image, once. look: mitosis_core.appearance, empty on bare glass; NULL until somebody has computed it."""
 
     __tablename__ = "field"
     # AUTOINCREMENT: the id of a deleted field is never given again, so that an old page cannot write to a new field.
@@ -64,6 +64,7 @@ class FieldRow(Base):
     height_px: Mapped[int]
     file_size: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(Utc)
+    look: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class PredictionRow(Base):

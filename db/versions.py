@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, update
 
+from db.disk import write_durably
 from db.engine import Store
-from db.errors import VersionGone
+from db.errors import VersionGone, as_sentences
 from db.schema import DecisionRow, VersionRow
 from mitosis_core.errors import UnusableModel
 from mitosis_core.model import Model, list_versions, load_model
@@ -97,10 +98,19 @@ def load_version(store: Store, name: str) -> Model:
     stored = get_version(store, name)
     if stored.deleted_at is not None:
         raise VersionGone(f"The version {name} was deleted.")
-    model = load_model(weights_path(store, name))
-    if model.card.weights_sha256 != stored.sha256:
+    path = weights_path(store, name)
+    if not path.is_file():
+        raise UnusableModel(f"The weights of {name} are missing; it cannot be used.")
+    file = path.stat()
+    if _sha256(path, file.st_mtime_ns, file.st_size) != stored.sha256:
         raise UnusableModel(f"The weights of {name} are not those that were entered; it is not used.")
-    return model
+    return load_model(path)
+
+
+@lru_cache(maxsize=32)
+def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
+    """Of the file as it was then: one that was changed since is read again."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def decide(store: Store, kind: str, version: str, *, by: str, note: str = "") -> None:
@@ -119,6 +129,12 @@ def decisions(store: Store) -> list[Decision]:
 def champion(store: Store, shipped: str) -> str:
     """The active version: what was promoted last, or what a roll-back went back to; at first the shipped one."""
     return _reign(decisions(store), shipped)[-1]
+
+
+def before_champion(store: Store, shipped: str) -> str | None:
+    """The version that a roll-back would make active."""
+    reign = _reign(decisions(store), shipped)
+    return reign[-2] if len(reign) > 1 else None
 
 
 def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
@@ -143,17 +159,36 @@ def delete_version(store: Store, name: str, *, by: str) -> None:
 
 
 def put_files(store: Store, name: str, weights: bytes, card: str) -> Path:
-    """Write weights and card of an uploaded version, whole or not at all; the row comes after."""
+    """Write weights and card of a version, whole or not at all; the row comes after. Raises UnusableModel when there
+    is such a version already, StoreFailed."""
     path = weights_path(store, name)
-    path.parent.mkdir(exist_ok=True)
-    for place, content in ((path, weights), (path.with_suffix(".json"), card.encode())):
-        part = place.with_name(place.name + ".part")
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(place)
+    _refuse_known(store, name)
+    with as_sentences():
+        path.parent.mkdir(exist_ok=True)
+        write_durably(path, weights)
+        write_durably(path.with_suffix(".json"), card.encode())
     return path
+
+
+def enter(
+    store: Store, name: str, weights: bytes, card: str, *, by: str, parent: str | None = None,
+    run_id: int | None = None, comparison: Mapping[str, Any] | None = None,
+) -> StoredVersion:  # fmt: skip
+    """Files and row of a new version; when it is refused, nothing is left of it."""
+    path = put_files(store, name, weights, card)
+    try:
+        return add_version(store, name, hashlib.sha256(weights).hexdigest(), by=by, parent=parent, run_id=run_id,
+                           comparison=comparison)  # fmt: skip
+    except BaseException:
+        for file in (path, path.with_suffix(".json")):
+            file.unlink(missing_ok=True)
+        raise
+
+
+def _refuse_known(store: Store, name: str) -> None:
+    with store.reading() as session:
+        if session.get(VersionRow, name) is not None:
+            raise UnusableModel(f"There is a version {name} already.")
 
 
 def _reign(past: list[Decision], shipped: str) -> list[str]:

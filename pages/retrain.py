@@ -14,9 +14,10 @@ from db.runs import Run
 from mitosis_core.errors import ConcentricError
 from pages.shared import charts, reviewing, session, training
 from pages.shared.comparison_view import show_comparison
+from pages.shared.learning_view import show_learning
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
-from train.plan import Part
+from train.plan import Part, Plan
 from train.retrain_config import RetrainConfig
 
 
@@ -28,15 +29,16 @@ def main() -> None:
         left, right = st.columns([2, 3], gap="large")
         with left:
             by = st.text_input("Your name", st.session_state.get(session.READER) or "", key=session.TRAINER)
-            _offer(store, by.strip() or "somebody")
+            source, held_out = _offer(store, by.strip() or "somebody")
         with right:
             _show_runs(store, by.strip() or "somebody")
+        show_learning(store, source, held_out)
     except ConcentricError as error:
         st.error(plain(str(error)))
 
 
-def _offer(store: Store, by: str) -> None:
-    """What a run would learn from, and the button."""
+def _offer(store: Store, by: str) -> tuple[str, list[int]]:
+    """What a run would learn from, and the button. Returns whose labels were chosen, and the fields held out (ids)."""
     source = st.selectbox(
         "Labels",
         [CONSENSUS, *training.sources(store)],
@@ -53,7 +55,12 @@ def _offer(store: Store, by: str) -> None:
     settings = _settings()
     if planned.objection:
         st.warning(planned.objection)
-        return
+    else:
+        _start(store, by, source, planned, settings)
+    return source, planned.split["held_out"]
+
+
+def _start(store: Store, by: str, source: str, planned: Plan, settings: dict[str, Any]) -> None:
     if st.button("How long will it take?", type="tertiary", icon=":material/timer:"):
         with st.spinner("Measuring…"):
             about = reviewing.minutes(training.estimate_s(store, planned, settings))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import streamlit as st
 
 from db.engine import Store
 from db.fields import StoredField, delete_field, list_cases, list_fields, set_case
+from db.predictions import Proposals, proposals
 from db.reviews import check_reader, readers, review_of, reviews_of
 from mitosis_core import counting
 from mitosis_core.errors import ConcentricError
@@ -88,7 +93,8 @@ def _review(store: Store, reader: str) -> None:
             st.toggle("Blind: proposals and other readers stay hidden until I finish a field", key=session.BLIND)
             st.toggle("Show the marks of other readers", key=session.OTHERS)
         with st.popover("Queue and settings", icon=":material/tune:"):
-            version, entries = _settings(store, reader)
+            version = _settings(store)
+    entries = _queue(store, reader, version)
     if not entries:
         st.info("There is no field in this case.")
         return
@@ -99,16 +105,19 @@ def _review(store: Store, reader: str) -> None:
         show_agreement(store, [one.field for one in entries])
     else:
         _show(store, entry, entries, reader, version)
-        _show_queue(entries)
+        _show_queue(store, entries, version.version)
         _field_settings(store, entry.field)
 
 
-def _settings(store: Store, reader: str) -> tuple[Model, list[QueueEntry]]:
+def _settings(store: Store) -> Model:
+    """What is in the queue and how it is shown; returns the version that proposes."""
     cases = [reviewing.ANY_CASE, *(case for case in list_cases(store) if case)]
     if st.session_state.get(session.CASE) not in cases:
         st.session_state[session.CASE] = reviewing.ANY_CASE
     st.selectbox("Case", cases, key=session.CASE, format_func=lambda case: case or "All cases")
-    st.selectbox("Order", list(reviewing.ORDERS), key=session.ORDER, format_func=reviewing.ORDERS.__getitem__)
+    orders = list(reviewing.ORDERS)
+    named = reviewing.ORDERS.__getitem__
+    st.selectbox("Order", orders, key=session.ORDER, format_func=named, on_change=_to_the_top)
     diameters = counting.COMMON_FIELD_DIAMETERS_MM
     st.selectbox(
         "Diameter of your high-power field (mm)",
@@ -117,10 +126,21 @@ def _settings(store: Store, reader: str) -> tuple[Model, list[QueueEntry]]:
         format_func=lambda mm: f"{mm:.2f}",
         key=session.DIAMETER,
     )
-    version = st.selectbox("Version that proposes", actions.list_versions(), key=session.VERSION)
-    model = actions.load_model(version)
+    return actions.load_model(st.selectbox("Version that proposes", actions.list_versions(), key=session.VERSION))
+
+
+def _queue(store: Store, reader: str, model: Model) -> list[QueueEntry]:
+    """The queue as it stands now."""
     case, order = st.session_state[session.CASE], st.session_state[session.ORDER]
-    return model, reviewing.queue(store, reader, model.version, case=case, order=order)
+    if order == "novelty":
+        slot = st.empty()
+        reviewing.describe(store, lambda share, name: _say(slot, share, f"Describing {plain(name)}"))
+        slot.empty()
+    return reviewing.queue(store, reader, model.version, case=case, order=order)
+
+
+def _say(slot: st.delta_generator.DeltaGenerator, share: float, text: str) -> None:
+    slot.progress(share, text)
 
 
 def _current(entries: list[QueueEntry], switch: st.delta_generator.DeltaGenerator) -> QueueEntry:
@@ -154,13 +174,28 @@ def _move(entries: list[QueueEntry], by: int) -> None:
     st.session_state[session.FIELD_ID] = reviewing.step(entries, st.session_state[session.FIELD_ID], by)
 
 
-def _go(entries: list[QueueEntry]) -> None:
+def _to_the_top() -> None:
+    """Another order: begin with its first field that is open."""
+    st.session_state.pop(session.FIELD_ID, None)
+    st.query_params.pop("field", None)
+
+
+def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) -> None:
     """The reader moved on by a key or a button of the viewer."""
-    current, way = st.session_state[session.FIELD_ID], chosen_way(_VIEWER)
+    wish = chosen_way(_VIEWER)
+    if wish is None:
+        return
+    way, st.session_state[session.WENT] = wish.to, wish.step
+    # The viewer may be a step ahead of what the page has shown.
+    if wish.left in [entry.field.id for entry in entries]:
+        st.session_state[session.FIELD_ID] = wish.left
+    current = st.session_state[session.FIELD_ID]
     if way in ("next", "previous"):
         _move(entries, 1 if way == "next" else -1)
     elif way in ("finish", "exclude"):
-        onward = reviewing.next_open(entries, current)
+        # What was just finished changes how new the others are, and so their order.
+        from_top = st.session_state[session.ORDER] == "novelty"
+        onward = reviewing.next_open(queue_now(), current, from_top=from_top)
         if onward is None:
             st.toast("Every field of this queue is done.", icon=":material/done_all:")
         st.session_state[session.FIELD_ID] = onward or current
@@ -177,6 +212,28 @@ def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: st
     slot.empty()
     if problem:
         st.warning(plain(problem))
+    place = entries.index(entry)
+    coming = [one.field for one in (*entries[place + 1 : place + 3], *entries[max(0, place - 1) : place])]
+    data = _data(store, stored, proposed, reader, model, coming)
+    data |= {"ahead": _ahead(store, entries, stored.id, reader, model), "went": st.session_state.get(session.WENT, 0)}
+    show_review(
+        data,
+        key=_VIEWER,
+        on_score=lambda: _keep_score(chosen_score(_VIEWER)),
+        on_settled=lambda: None,
+        on_go=lambda: _go(entries, lambda: _queue(store, reader, model)),
+    )
+    case = f"case {plain(stored.case)} · " if stored.case else ""
+    st.caption(
+        f"{case}{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "
+        f"{reviewing.STATES[entry.review.state]} · {reviewing.minutes(entry.review.seconds)} spent"
+    )
+
+
+def _data(
+    store: Store, stored: StoredField, proposed: Proposals | None, reader: str, model: Model,
+    coming: Sequence[StoredField] = (),
+) -> dict[str, Any]:  # fmt: skip
     score = st.session_state.get(session.REVIEW_SCORE)
     sight = Sight(
         reader,
@@ -185,21 +242,18 @@ def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: st
         blind=bool(st.session_state.get(session.BLIND)),
         others=_others(store, stored, reader),
     )
-    place = entries.index(entry)
-    coming = [one.field for one in (*entries[place + 1 : place + 3], *entries[max(0, place - 1) : place])]
-    data = review_data(stored, review_of(store, stored.id, reader), proposed, sight, coming=coming)
-    show_review(
-        data,
-        key=_VIEWER,
-        on_score=lambda: _keep_score(chosen_score(_VIEWER)),
-        on_settled=lambda: None,
-        on_go=lambda: _go(entries),
-    )
-    case = f"case {plain(stored.case)} · " if stored.case else ""
-    st.caption(
-        f"{case}{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "
-        f"{reviewing.STATES[entry.review.state]} · {reviewing.minutes(entry.review.seconds)} spent"
-    )
+    return review_data(stored, review_of(store, stored.id, reader), proposed, sight, coming=coming)
+
+
+def _ahead(store: Store, entries: list[QueueEntry], current: int, reader: str, model: Model) -> dict[str, Any]:
+    """What the viewer shows at once when the reader moves on, where the version has looked at it already."""
+    ways = {"next": reviewing.step(entries, current, 1), "previous": reviewing.step(entries, current, -1)}
+    if st.session_state[session.ORDER] != "novelty":  # there, finishing a field changes the order
+        ways["finish"] = ways["exclude"] = reviewing.next_open(entries, current) or current
+    by_id = {entry.field.id: entry.field for entry in entries}
+    known = {key: proposals(store, key, model.version) for key in {*ways.values()} - {current}}
+    fields = {str(key): _data(store, by_id[key], one, reader, model) for key, one in known.items() if one}
+    return {"ways": {way: str(key) for way, key in ways.items()}, "fields": fields}
 
 
 def _others(store: Store, stored: StoredField, reader: str) -> dict[str, reviewing.Review]:
@@ -213,15 +267,48 @@ def _keep_score(value: float | None) -> None:
         st.session_state[session.REVIEW_SCORE] = value
 
 
-def _show_queue(entries: list[QueueEntry]) -> None:
+def _show_queue(store: Store, entries: list[QueueEntry], version: str) -> None:
+    order = st.session_state[session.ORDER]
+    _offer_to_look(store, entries, version, order)
     st.dataframe(
-        reviewing.table(entries),
+        reviewing.table(entries, order),
         hide_index=True,
         column_config={
             "seconds": st.column_config.NumberColumn("time spent (s)", format="%.0f"),
-            "doubt": st.column_config.NumberColumn("doubt", format="%.2f", help="Candidates near the threshold"),
+            order: st.column_config.NumberColumn(
+                format="%d" if order == "disagreement" else "%.2f", help=reviewing.FIGURES.get(order)
+            ),
         },
     )
+
+
+def _offer_to_look(store: Store, entries: list[QueueEntry], version: str, order: str) -> None:
+    """Why an order does not mean much yet, and the button that mends it."""
+    others = [name for name in actions.list_versions() if name != version]
+    second = others[0] if others and order == "disagreement" else ""
+    if order == "novelty" and not any(entry.figure for entry in entries):
+        st.caption("No field is finished yet, so every one is equally new; the fields stand in the order they came.")
+    if order == "disagreement" and not others:
+        st.caption("There is one version only, so there is nothing to disagree with. Retrain makes a second one.")
+    wanted = reviewing.to_look_at(store, entries, version, second)
+    if not wanted:
+        return
+    waiting = Counter(name for _, name in wanted)
+    who = "the version" if len(waiting) == 1 else "both versions"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button(f"Let {who} look at all fields", icon=":material/manage_search:", key="look-at-all",
+                            help="Every field is stored as it is done: you may leave and go on later.")  # fmt: skip
+        by = ", ".join(f"{number} of {len(entries)} by {plain(name)}" for name, number in waiting.items())
+        late = "; until then they come last in this order" if order in ("doubt", "disagreement") else ""
+        st.caption(f"Fields not looked at yet: {by}{late}.")
+    if pressed:
+        slot = st.empty()
+        problems = reviewing.look_at(store, wanted, actions.load_model, cache.predictions(),
+                                     lambda share, name: _say(slot, share, f"Looking at {plain(name)}"))  # fmt: skip
+        for problem in problems:
+            st.warning(plain(problem))
+        if not problems:
+            st.rerun()
 
 
 def _field_settings(store: Store, stored: StoredField) -> None:

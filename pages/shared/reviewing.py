@@ -6,16 +6,32 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from db.engine import Store
-from db.fields import StoredField, add_field, list_fields, load_field
-from db.predictions import Proposals, doubts, proposals, save_prediction
+from db.errors import StoreFailed
+from db.fields import StoredField, add_field, finished, list_fields, load_field, looks, save_looks
+from db.predictions import Proposals, disagreements, doubts, looked, proposals, save_prediction
 from db.reviews import Event, Overview, Review, history, overviews, review_of
+from mitosis_core.appearance import look_of, novelty
+from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
 from pages.shared.actions import Analysis, PredictionCache, analyse
 
 __all__ = ["Review"]
 
 ANY_CASE = ""
-ORDERS = {"added": "In the order they came", "doubt": "Least sure first"}
+ORDERS = {
+    "added": "In the order they came",
+    "doubt": "Least sure first",
+    "disagreement": "Versions disagree most first",
+    "novelty": "Least like what was reviewed first",
+}
+FIGURES = {  # what each order but the first goes by
+    "doubt": "Candidates near the threshold: one at it counts 1, less with distance, nothing from 0.5 away on.",
+    "disagreement": "Detections of the version that proposes, or of the latest other version that looked at the field, "
+    "that the other of the two does not have within 7.5 µm.",
+    "novelty": "How unlike the nearest field that any reader has finished, in stain (mean and spread of haematoxylin "
+    "and eosin) and share of tissue: about 1 is as far as two fields drawn at random differ. It says nothing of cells.",
+}
+Share = Callable[[float, str], None]  # done 0..1, name of the field
 STATES = {
     "unseen": "not seen",
     "in_review": "in review",
@@ -27,12 +43,20 @@ SIGNS = {"unseen": "○", "in_review": "◐", "complete": "●", "complete_empty
 
 
 @dataclass(frozen=True)
+class Figure:
+    """How much a field would teach, by one of FIGURES. against: the other version of a disagreement."""
+
+    value: float
+    against: str = ""
+
+
+@dataclass(frozen=True)
 class QueueEntry:
-    """A field and where one reader's review of it stands. doubt: None while the version has not looked at it."""
+    """A field and where one reader's review of it stands. figure: what the order goes by; None while not known."""
 
     field: StoredField
     review: Overview
-    doubt: float | None
+    figure: Figure | None
 
     @property
     def is_open(self) -> bool:
@@ -53,19 +77,77 @@ def keep(store: Store, analyses: Iterable[Analysis], *, case: str, keep_names: b
             continue
         stored, was_there = add_field(store, one.field, case=case, keep_name=keep_names)
         save_prediction(store, stored.id, one.prediction)
+        save_looks(store, {stored.id: look_of(one.field)})
         kept.append(stored)
         known += was_there
     return kept, known
 
 
 def queue(store: Store, reader: str, version: str, *, case: str = ANY_CASE, order: str = "added") -> list[QueueEntry]:
-    """The fields of a case, or all, in one of ORDERS, with where this reader stands."""
-    seen, doubt = overviews(store, reader), doubts(store, version)
+    """The fields of a case, or all, in one of ORDERS, with where this reader stands; what is not known comes last."""
+    seen, known = overviews(store, reader), _figures(store, version, order)
     fields = list_fields(store, case or None)
-    entries = [QueueEntry(one, seen.get(one.id, Overview()), doubt.get(one.id)) for one in fields]
+    entries = [QueueEntry(one, seen.get(one.id, Overview()), known.get(one.id)) for one in fields]
+    return sorted(entries, key=lambda entry: -entry.figure.value if entry.figure else 1.0)  # no figure is below 0
+
+
+def _figures(store: Store, version: str, order: str) -> dict[int, Figure]:
     if order == "doubt":
-        entries.sort(key=lambda entry: -1.0 if entry.doubt is None else entry.doubt, reverse=True)
-    return entries
+        return {key: Figure(value) for key, value in doubts(store, version).items()}
+    if order == "disagreement":
+        return {key: Figure(one.detections, one.other) for key, one in disagreements(store, version).items()}
+    return _novelties(store) if order == "novelty" else {}
+
+
+def _novelties(store: Store) -> dict[int, Figure]:
+    known = {key: look for key, look in looks(store).items() if look}  # bare glass is like nothing
+    done = finished(store)
+    if not done & known.keys():
+        return {}
+    values = novelty(list(known.values()), [key in done for key in known])
+    return {key: Figure(float(value)) for key, value in zip(known, values, strict=True)}
+
+
+def describe(store: Store, progress: Share = lambda share, name: None) -> None:
+    """Describe the fields that were kept before fields were described; stored one by one."""
+    known = looks(store)
+    fields = [one for one in list_fields(store) if one.id not in known]
+    for number, one in enumerate(fields):
+        progress(number / len(fields), one.name)
+        try:
+            save_looks(store, {one.id: look_of(load_field(store, one))})
+        except StoreFailed:  # a damaged image: whoever opens the field is told
+            save_looks(store, {one.id: ()})
+
+
+def to_look_at(
+    store: Store, entries: Sequence[QueueEntry], version: str, second: str = ""
+) -> list[tuple[StoredField, str]]:
+    """Fields that a version has not looked at, and that no other version has when a second one is named."""
+    fields, seen = [entry.field for entry in entries], looked(store)
+    own = [(one, version) for one in fields if version not in seen.get(one.id, set())]
+    other = [(one, second) for one in fields if second and not seen.get(one.id, set()) - {version}]
+    return own + other
+
+
+def look_at(
+    store: Store, wanted: Sequence[tuple[StoredField, str]], load: Callable[[str], Model], known: PredictionCache,
+    progress: Share = lambda share, name: None,
+) -> list[str]:  # fmt: skip
+    """Let versions look at fields, each stored when it is done; returns a sentence for each that could not be."""
+    problems = []
+    for number, (field, version) in enumerate(wanted):
+
+        def part(share: float, before: int = number, name: str = field.name) -> None:
+            progress((before + share) / len(wanted), name)
+
+        part(0.0)
+        try:
+            _, problem = propose(store, field, load(version), known, part)
+        except ConcentricError as error:  # deleted, or its image damaged
+            problem = str(error)
+        problems += [f"{field.name}: {problem}"] if problem else []
+    return problems
 
 
 def step(entries: Sequence[QueueEntry], current: int, by: int) -> int:
@@ -74,11 +156,14 @@ def step(entries: Sequence[QueueEntry], current: int, by: int) -> int:
     return entries[place].field.id if 0 <= place < len(entries) else current
 
 
-def next_open(entries: Sequence[QueueEntry], current: int) -> int | None:
-    """The id of the next field still to review, from the current one on and then from the start; None when all are."""
+def next_open(entries: Sequence[QueueEntry], current: int, *, from_top: bool = False) -> int | None:
+    """The id of the next field still to review; None when all are.
+
+    From the current one on and then from the start; from_top: from the start at once, for an order that has changed.
+    """
     place = _place(entries, current)
-    later = [*entries[place + 1 :], *entries[:place]]
-    return next((entry.field.id for entry in later if entry.is_open), None)
+    others = [*entries[:place], *entries[place + 1 :]] if from_top else [*entries[place + 1 :], *entries[:place]]
+    return next((entry.field.id for entry in others if entry.is_open), None)
 
 
 def _place(entries: Sequence[QueueEntry], current: int) -> int:
@@ -126,21 +211,30 @@ def say(event: Event) -> str:
     return said + (" · not applied: changed in another window since" if event.superseded else "")
 
 
-def table(entries: Sequence[QueueEntry]) -> list[dict[str, str | int | float | None]]:
-    """One row per field for the overview."""
-    return [
-        {
-            "field": entry.field.name,
-            "case": entry.field.case,
-            "state": STATES[entry.review.state],
-            "mitoses": entry.review.mitoses,
-            "look-alikes": entry.review.lookalikes,
-            "unsure": entry.review.unsure,
-            "seconds": entry.review.seconds,
-            "doubt": entry.doubt,
-        }
-        for entry in entries
-    ]
+def table(entries: Sequence[QueueEntry], order: str = "added") -> list[dict[str, str | int | float | None]]:
+    """One row per field for the overview, with the figure that the order goes by."""
+    return [_row(entry) | _figure(entry, order) for entry in entries]
+
+
+def _row(entry: QueueEntry) -> dict[str, str | int | float | None]:
+    return {
+        "field": entry.field.name,
+        "case": entry.field.case,
+        "state": STATES[entry.review.state],
+        "mitoses": entry.review.mitoses,
+        "look-alikes": entry.review.lookalikes,
+        "unsure": entry.review.unsure,
+        "seconds": entry.review.seconds,
+    }
+
+
+def _figure(entry: QueueEntry, order: str) -> dict[str, str | int | float | None]:
+    if order not in FIGURES:
+        return {}
+    value = entry.figure.value if entry.figure else None
+    return {order: value} | (
+        {"compared with": entry.figure.against if entry.figure else ""} if order == "disagreement" else {}
+    )
 
 
 def minutes(seconds: float) -> str:

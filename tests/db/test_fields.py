@@ -16,12 +16,15 @@ from db.fields import (
     add_field,
     delete_field,
     find_field,
+    finished,
     get_field,
     image_path,
     list_cases,
     list_fields,
     load_field,
+    looks,
     rename,
+    save_looks,
     set_case,
     set_scale,
 )  # fmt: skip
@@ -129,3 +132,20 @@ def test_the_start_sweeps_what_a_crash_left_and_nothing_else(store: Store, field
     os.utime(old, (0, time.time() - 7200))
     open_store(store.folder)
     assert sorted(store.images.iterdir()) == sorted([image_path(store, field.digest), fresh])
+
+
+def test_looks_are_kept_and_go_with_their_field(store: Store, field: StoredField) -> None:
+    other = add_field(store, make_field(seed=1))[0]
+    assert looks(store) == {}
+    save_looks(store, {field.id: (0.5, 0.25), 99: (1.0,)})
+    save_looks(store, {other.id: ()})  # bare glass is known to be so
+    assert looks(store) == {field.id: (0.5, 0.25), other.id: ()}
+    delete_field(store, field.id)
+    assert looks(store) == {other.id: ()}
+
+
+def test_a_field_is_finished_when_any_reader_has_completed_it(store: Store, field: StoredField, op: MakeOp) -> None:
+    apply_ops(store, field.id, "Anna", [op("state", state="in_review")])
+    assert finished(store) == set()
+    apply_ops(store, field.id, "Bert", [op("state", state="complete")])
+    assert finished(store) == {field.id}

@@ -5,9 +5,21 @@ import pytest
 
 from db.engine import Store
 from db.errors import FieldGone
-from db.fields import StoredField, set_scale
-from db.predictions import Proposal, doubt, doubts, proposals, save_prediction, versions
+from db.fields import StoredField, add_field, set_scale
+from db.predictions import (
+    Disagreement,
+    Proposal,
+    detected,
+    disagreements,
+    doubt,
+    doubts,
+    looked,
+    proposals,
+    save_prediction,
+    versions,
+)  # fmt: skip
 from mitosis_core.types import Detections, Prediction
+from tests.db.conftest import make_field
 
 
 def prediction(version: str = "v1") -> Prediction:
@@ -49,3 +61,45 @@ def test_doubt_counts_what_lies_near_the_threshold(store: Store, field: StoredFi
     assert doubt([0.5, 0.75, 0.0, 1.0], 0.5) == 1.5
     save_prediction(store, field.id, prediction())
     assert doubts(store, "v1") == {field.id: 1.5}
+
+
+def seen(store: Store, field_id: int, version: str, places: list[tuple[float, float, float]], at: float = 0.5) -> None:
+    """A version found these: x, y in px (0.25 µm each), score."""
+    table = np.array(places).reshape(-1, 3)
+    found = Detections(table[:, :2], table[:, 2], np.full(len(table), 20.0))
+    save_prediction(store, field_id, Prediction(found, at, version, 1.0, 0.1))
+
+
+def test_versions_disagree_on_what_only_one_of_them_detects(store: Store, field: StoredField) -> None:
+    # Within 7.5 µm (30 px) it is the same cell; one detection is the partner of one; each version has its threshold.
+    seen(store, field.id, "a", [(10, 10, 0.9), (50, 50, 0.8), (90, 90, 0.4)])
+    assert disagreements(store, "a") == {}  # nobody to disagree with
+    seen(store, field.id, "b", [(10, 40, 0.9), (10, 20, 0.6), (90, 90, 0.8)], at=0.7)
+    assert disagreements(store, "a") == {field.id: Disagreement(2, "b")}  # (50, 50) and b's (90, 90)
+    assert disagreements(store, "b") == {field.id: Disagreement(2, "a")}
+    seen(store, field.id, "c", [])
+    assert disagreements(store, "a") == {field.id: Disagreement(2, "c")}  # the latest other version
+    assert disagreements(store, "c") == {field.id: Disagreement(2, "b")}
+
+
+def test_one_detection_is_the_partner_of_one(store: Store, field: StoredField) -> None:
+    seen(store, field.id, "a", [(10, 10, 0.9), (14, 10, 0.8)])
+    seen(store, field.id, "b", [(12, 10, 0.9)])
+    assert disagreements(store, "a") == {field.id: Disagreement(1, "b")}
+
+
+def test_disagreement_asks_both_versions_at_the_present_scale(store: Store, field: StoredField) -> None:
+    other = add_field(store, make_field(seed=1))[0]
+    seen(store, field.id, "a", [])
+    seen(store, field.id, "b", [])
+    seen(store, other.id, "b", [(1, 1, 0.9)])
+    assert disagreements(store, "a") == {field.id: Disagreement(0, "b")}
+    assert looked(store) == {field.id: {"a", "b"}, other.id: {"b"}}
+    set_scale(store, field.id, 0.5)
+    assert disagreements(store, "a") == {} and looked(store) == {other.id: {"b"}}
+
+
+def test_detections_of_all_fields_at_once(store: Store, field: StoredField) -> None:
+    seen(store, field.id, "a", [(1, 2, 0.9), (3, 4, 0.5), (5, 6, 0.49)])
+    found = detected(store, "a")
+    assert found[field.id].xy_px.tolist() == [[1, 2], [3, 4]] and detected(store, "b") == {}

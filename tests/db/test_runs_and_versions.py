@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from db import runs, versions
 from db.engine import Store, open_store
-from db.errors import RunGone, VersionGone
+from db.errors import FULL, RunGone, StoreFull, VersionGone
 from db.fields import StoredField, add_field
 from db.labels import reviewed_fields
 from db.parts import parts
@@ -182,3 +182,36 @@ def test_deleting_keeps_the_history_and_never_the_champion(store: Store) -> None
 def test_a_name_cannot_lead_out_of_the_folder(store: Store, name: str) -> None:
     with pytest.raises(VersionGone):
         versions.weights_path(store, name)
+
+
+def test_a_lost_run_that_had_not_begun_waits_again_when_it_speaks(store: Store) -> None:
+    run = queued(store)
+    runs.start(store, run.id)
+    runs.requeue(store, run.id)
+    with store.writing() as session:
+        session.execute(update(RunRow).values(heartbeat=datetime.now(UTC) - runs.LOST_AFTER - timedelta(seconds=1)))
+    assert runs.get_run(store, run.id).state == "lost"
+    runs.beat(store, run.id)
+    assert runs.get_run(store, run.id).state == "queued"
+
+
+def test_of_a_version_that_is_refused_nothing_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions.enter(store, "v1", b"weights", "{}", by="Anna")
+    with pytest.raises(UnusableModel, match="v1 already"):
+        versions.enter(store, "v1", b"others", "{}", by="Bert")
+    assert versions.weights_path(store, "v1").read_bytes() == b"weights"
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreFull(FULL)
+
+    monkeypatch.setattr(versions, "add_version", full)
+    with pytest.raises(StoreFull):
+        versions.enter(store, "v2", b"weights", "{}", by="Anna")
+    assert {file.name for file in (store.folder / "versions").iterdir()} == {"v1.safetensors", "v1.json"}
+
+
+def test_the_way_back_is_known(store: Store) -> None:
+    version(store, "v1")
+    assert versions.before_champion(store, SHIPPED) is None
+    versions.decide(store, "promote", "v1", by="Anna")
+    assert versions.before_champion(store, SHIPPED) == SHIPPED

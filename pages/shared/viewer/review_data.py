@@ -49,7 +49,7 @@ def review_data(
     *,
     coming: Sequence[StoredField] = (),
 ) -> dict[str, Any]:
-    """The data of the viewer (docs/viewer.md). coming: fields likely to be looked at next, fetched ahead."""
+    """The data of the viewer (docs/viewer.md). coming: fields whose pictures are fetched ahead."""
     hidden = sight.blind and review.state != "complete"
     others = {} if hidden or not sight.others else sight.others
     return {

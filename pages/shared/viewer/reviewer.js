@@ -70,6 +70,31 @@ class Reviewer extends Viewer {
 
   // ---- data
 
+  // After a step ahead of the page, what it said before it knew of the step waits for a moment.
+  update(component) {
+    this.triggers = Math.max(this.triggers, component.data.went ?? 0);
+    if (this.ahead && component.data.went < this.ahead.step) {
+      this.component = component;
+      this.ahead.late = component;
+      return;
+    }
+    this.stepAhead(null);
+    super.update(component);
+  }
+
+  stepAhead(data, step) {
+    clearTimeout(this.ahead?.timer);
+    this.ahead = null;
+    if (!data) return;
+    const wait = () => {
+      const { late } = this.ahead;
+      this.ahead = null;
+      if (late) super.update(late);
+    };
+    this.ahead = { step, late: null, timer: setTimeout(wait, LEAVING_MS) };
+    this.show(data);
+  }
+
   take(data) {
     this.use(outboxOf(data.user));
     this.panel.showClasses(data.classes);
@@ -262,10 +287,14 @@ class Reviewer extends Viewer {
     const { field } = this.editing;
     await this.outbox.quiet(); // the time spent follows when the field is left: nobody waits for it
     clearTimeout(this.settling);
-    this.component.setTriggerValue("go", { to, field, n: ++this.triggers });
+    const { ways, fields } = this.data.ahead ?? {};
+    const n = ++this.triggers;
+    this.component.setTriggerValue("go", { to, field, n });
+    if (fields?.[ways[to]]) this.stepAhead(fields[ways[to]], n);
   }
 
   remove() {
+    this.stepAhead(null);
     this.clock.remove();
     clearTimeout(this.settling);
     this.outbox.listener = null;

@@ -64,11 +64,14 @@ class Viewer {
   // ---- data
 
   update(component) {
-    const data = component.data;
+    this.component = component;
+    this.show(component.data);
+  }
+
+  show(data) {
     const before = this.data;
     const another = !before || before.field !== data.field;
     if (another && before) this.leave(before);
-    this.component = component;
     this.data = data;
     this.stage.show(data.image, data.um_per_px);
     this.take(data);

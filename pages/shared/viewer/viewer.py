@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,24 @@ def show_review(
     _component(key=key, data=data, on_score_change=on_score, on_settled_change=on_settled, on_go_change=on_go)
 
 
-def chosen_way(key: str) -> str:
-    """Where the reader wants to go, inside on_go: next, previous, finish, exclude, reopen; else an empty text."""
+@dataclass(frozen=True)
+class Way:
+    """Where a reader wants to go. to: next, previous, finish, exclude or reopen; left: the field; step: a counter."""
+
+    to: str
+    left: int
+    step: int
+
+
+def chosen_way(key: str) -> Way | None:
+    """The wish of the reader, inside on_go; None when there is none."""
     value = st.session_state.get(key, {}).get("go")
-    return str(value.get("to", "")) if isinstance(value, dict) else ""
+    return Way(str(value.get("to")), _count(value.get("field")), _count(value.get("n"))) if value else None
+
+
+def _count(value: object) -> int:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
 
 def chosen_score(key: str) -> float | None:

@@ -1,0 +1,181 @@
+"""The queue of the Review page: what would teach most comes first, and a button makes the orders mean something."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import insert
+
+from db.engine import Store, open_store
+from db.fields import StoredField, add_field, image_path, list_fields, looks, save_looks
+from db.predictions import looked, save_prediction
+from db.reviews import apply_ops, parse_op
+from db.schema import FieldRow, PredictionRow, ProposalRow
+from mitosis_core.types import Detections, Field, Prediction
+from pages.shared import actions, reviewing, session
+from pages.shared import store as store_module
+from pages.shared.actions import PredictionCache
+from tests.db.conftest import sent
+from tests.pages.fakes import FakeDetector, FakeModel
+from tests.pages.test_review_page import open_page
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Four fields: two alike, one a little paler, one very pale."""
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    one = store_module.the_store()
+    for number, strength in enumerate((1.0, 1.0, 0.8, 0.4)):
+        add_field(one, tissue(number, strength))
+    return one
+
+
+def tissue(seed: int, strength: float) -> Field:
+    dark = np.random.default_rng(seed).integers(60, 200, (100, 100, 3)) * strength
+    return Field((255 - dark).astype(np.uint8), 0.25, f"f{seed}.png")
+
+
+def found(store: Store, field: StoredField, version: str, detections: int) -> None:
+    xy = np.array([[40.0 * n, 10.0] for n in range(detections)]).reshape(-1, 2)
+    ones = np.ones(detections)
+    save_prediction(store, field.id, Prediction(Detections(xy, ones, ones), 0.5, version, 1.0, 0.1))
+
+
+def finish(store: Store, field: StoredField, reader: str = "Bert") -> None:
+    apply_ops(store, field.id, reader, [parse_op(sent(field.id, "state", state="complete"))])
+
+
+def names(entries: list[reviewing.QueueEntry]) -> list[str]:
+    return [entry.field.name for entry in entries]
+
+
+def test_the_fields_on_which_versions_disagree_come_first_and_the_unknown_last(store: Store) -> None:
+    fields = list_fields(store)
+    for field, old, new in zip(fields[1:], (1, 0, 2), (1, 2, 1), strict=True):
+        found(store, field, "old", old)
+        found(store, field, "new", new)
+    found(store, fields[0], "new", 2)  # only one version has looked
+    entries = reviewing.queue(store, "Anna", "new", order="disagreement")
+    assert names(entries) == ["f2.png", "f3.png", "f1.png", "f0.png"]
+    rows = reviewing.table(entries, "disagreement")
+    assert [row["disagreement"] for row in rows] == [2, 1, 0, None] and rows[0]["compared with"] == "old"
+
+
+def test_the_least_like_a_reviewed_field_come_first(store: Store) -> None:
+    assert all(entry.figure is None for entry in reviewing.queue(store, "Anna", "v", order="novelty"))
+    reviewing.describe(store)
+    first, _, _, pale = list_fields(store)
+    finish(store, first)
+    entries = reviewing.queue(store, "Anna", "v", order="novelty")
+    assert names(entries) == ["f3.png", "f2.png", "f1.png", "f0.png"]
+    assert entries[-1].figure == reviewing.Figure(0.0)
+    finish(store, pale)  # now the paler one is the least like any
+    assert names(reviewing.queue(store, "Anna", "v", order="novelty"))[0] == "f2.png"
+
+
+def test_the_next_field_is_the_next_one_down_or_the_first_of_a_changed_order(store: Store) -> None:
+    finish(store, list_fields(store)[0], "Anna")
+    entries = reviewing.queue(store, "Anna", "v")
+    assert reviewing.next_open(entries, 3) == 4 and reviewing.next_open(entries, 4) == 2
+    assert reviewing.next_open(entries, 3, from_top=True) == 2 == reviewing.next_open(entries, 1, from_top=True)
+    assert reviewing.next_open(entries, 2, from_top=True) == 3
+
+
+def test_fields_are_described_once_when_kept_or_when_asked_for(
+    store: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = actions.analyse([actions.open_sample()], FakeModel(), PredictionCache())  # type: ignore[arg-type]
+    (kept,), _ = reviewing.keep(store, answers, case="", keep_names=True)
+    assert set(looks(store)) == {kept.id}
+    image_path(store, list_fields(store)[0].digest).write_bytes(b"damaged")
+    seen: list[str] = []
+    reviewing.describe(store, lambda share, name: seen.append(name))
+    reviewing.describe(store, lambda share, name: seen.append(name))
+    assert seen == ["f0.png", "f1.png", "f2.png", "f3.png"] and looks(store)[1] == ()
+
+
+def test_who_has_to_look_so_that_an_order_is_known(store: Store) -> None:
+    fields = list_fields(store)
+    found(store, fields[0], "new", 1)
+    found(store, fields[1], "other", 1)
+    entries = reviewing.queue(store, "Anna", "new")
+    assert [one.id for one, _ in reviewing.to_look_at(store, entries, "new")] == [2, 3, 4]
+    asked = [(one.id, name) for one, name in reviewing.to_look_at(store, entries, "new", "old")]
+    assert asked == [(2, "new"), (3, "new"), (4, "new"), (1, "old"), (3, "old"), (4, "old")]
+
+
+def test_a_field_that_cannot_be_looked_at_does_not_stop_the_others(store: Store, detector: FakeDetector) -> None:
+    entries = reviewing.queue(store, "Anna", "fake-1")
+    image_path(store, entries[0].field.digest).write_bytes(b"damaged")
+    detector.breaks_on = "f1.png"
+    shares: list[float] = []
+    problems = reviewing.look_at(
+        store, reviewing.to_look_at(store, entries, "fake-1"), FakeModel, PredictionCache(),  # type: ignore[arg-type]
+        lambda share, name: shares.append(share),
+    )  # fmt: skip
+    assert [problem.split(":")[0] for problem in problems] == ["f0.png", "f1.png"]
+    assert set(looked(store)) == {3, 4}
+    assert shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1
+
+
+def test_the_page_orders_by_disagreement_once_the_versions_have_looked(
+    store: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "list_versions", lambda: ["fake-1", "fake-2"])
+    monkeypatch.setattr(actions, "load_model", FakeModel)
+    last = list_fields(store)[-1]
+    found(store, last, "old", 3)  # fake-1 will find one detection in every field, the same one as fake-2
+    page = open_page("Anna")
+    page.selectbox(session.ORDER).set_value("disagreement").run()
+    page.button("look-at-all").click().run()
+    assert not page.exception and not [one for one in page.button if one.key == "look-at-all"]
+    table = page.dataframe[0].value
+    assert table["field"].tolist()[0] == last.name and table["compared with"].tolist() == ["old", *["fake-2"] * 3]
+    assert table["disagreement"].tolist()[1:] == [0, 0, 0] and table["disagreement"][0] > 0
+    assert page.selectbox(session.FIELD_ID).options[0].split()[1] == last.name
+
+
+def test_the_page_says_what_novelty_waits_for(store: Store, detector: FakeDetector) -> None:
+    page = open_page("Anna")
+    page.selectbox(session.ORDER).set_value("novelty").run()
+    assert not page.exception and any("No field is finished yet" in one.value for one in page.caption)
+    assert len(looks(store)) == 4
+    finish(store, list_fields(store)[0])
+    table = page.run().dataframe[0].value
+    assert table["field"].tolist()[0] == "f3.png" and table["novelty"].tolist()[-1] == 0
+    page.selectbox(session.ORDER).set_value("added").run()
+    assert page.selectbox(session.FIELD_ID).value == 1
+    page.selectbox(session.ORDER).set_value("novelty").run()  # another order begins with its first field
+    assert page.selectbox(session.FIELD_ID).value == 4
+
+
+def test_five_hundred_fields_are_ordered_quickly(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    fields = [row_of(number) for number in range(500)]
+    with store.writing() as writing:
+        writing.execute(insert(FieldRow), fields)
+        predictions = [
+            {"id": 2 * n + v + 1, "field_id": n + 1, "version": f"v{v}", "um_per_px": 0.25, "threshold": 0.5,
+             "doubt": 0.0, "seconds": 1.0, "notes": "", "created_at": fields[0]["created_at"]}
+            for n in range(500) for v in range(2)
+        ]  # fmt: skip
+        writing.execute(insert(PredictionRow), predictions)
+        writing.execute(insert(ProposalRow), [
+            {"prediction_id": one["id"], "place": k, "x": 9.0 * k, "y": 5.0, "score": 1 - k / 60, "area_um2": 20.0}
+            for one in predictions for k in range(40)
+        ])  # fmt: skip
+    save_looks(store, {n + 1: (n / 500, 0.0) for n in range(500)})
+    finish(store, list_fields(store)[0])
+    for order in ("doubt", "disagreement", "novelty"):
+        began = time.perf_counter()
+        assert len(reviewing.queue(store, "Anna", "v0", order=order)) == 500
+        assert time.perf_counter() - began < 3  # generous: a busy machine
+
+
+def row_of(number: int) -> dict[str, object]:
+    return {"digest": f"{number:064d}", "name": f"f{number}", "case": "", "um_per_px": 0.25, "scale_source": "given",
+            "width_px": 100, "height_px": 100, "file_size": 1, "created_at": datetime.now(UTC)}  # fmt: skip
