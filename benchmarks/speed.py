@@ -25,9 +25,12 @@ import numpy as np
 from benchmarks import postprocess
 from benchmarks.record import cpu_name, write_result
 from mitosis_core import describe_device, load_model, predict, read_field
-from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, save_model
+from mitosis_core.matching import match
+from mitosis_core.methods import METHODS
+from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, list_versions, save_model
 from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.types import Detections, Field, Float32, UInt8
+from train.recipes import default_config
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = random_version(Path(folder)) if given.random else load_model(given.model)
         figures = measure(field, model, Path(folder), repeats=1 if given.quick else 5)
+        figures["methods"] = by_method(field, Path(folder), repeats=1 if given.quick else 5)
     after = postprocess.measure(repeats=3 if given.quick else 15)
     figures |= {key: after[key] for key in ("postprocess_ratio", "postprocess_ms")}
     write_result("speed-quick" if given.quick else "speed", figures)
@@ -74,6 +78,32 @@ def measure(field: Field, model: Model, folder: Path, repeats: int) -> dict[str,
         "repeats": repeats,
         "runs_on": describe_device("cpu"),
         "machine": machine(),
+    }
+
+
+def by_method(field: Field, folder: Path, repeats: int) -> dict[str, Any]:
+    """Seconds per field of one version of every method, in turns; a shipped one, or one that nobody trained."""
+    shipped = {load_model(name).card.method: load_model(name) for name in reversed(list_versions())}
+    models = {method: shipped.get(method) or random_version(folder, method) for method in METHODS}
+    for model in models.values():
+        predict(field, model, device="cpu")  # warms up, converts
+    seconds: dict[str, list[float]] = {method: [] for method in models}
+    for _ in range(repeats):
+        for method, model in models.items():
+            seconds[method].append(predict(field, model, device="cpu").seconds)
+    return {method: _cost(models[method], taken) for method, taken in seconds.items()}
+
+
+def _cost(model: Model, seconds: list[float]) -> dict[str, Any]:
+    net = model.net()
+    return {
+        "seconds": median(seconds),
+        "version": model.version,
+        "encoder": model.card.encoder,
+        "networks": model.card.members,
+        "um_per_px": model.card.um_per_px,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "megabytes": model.weights.stat().st_size / 1e6,
     }
 
 
@@ -128,7 +158,8 @@ def agreement(field: Field, model: Model) -> dict[str, Any]:
         "map_difference_max": float(np.abs(fast.values - exact.values).max()),
         "map_difference_mean": float(np.abs(fast.values - exact.values).mean()),
         "score_difference_max": _score_difference(a, b),
-        "same_detections": _same(a.above(card.raw_threshold), b.above(card.raw_threshold)),
+        "detections": len(b.above(card.raw_threshold)),
+        "detections_differing": _differing(a.above(card.raw_threshold), b.above(card.raw_threshold)),
     }
 
 
@@ -142,12 +173,10 @@ def _score_difference(a: Detections, b: Detections) -> float:
     return float(np.abs(a.score - b.score[nearest])[paired].max(initial=0.0))
 
 
-def _same(a: Detections, b: Detections) -> bool:
-    """As many, and each of one at a place of the other."""
-    if len(a) != len(b) or not len(a):
-        return len(a) == len(b)
-    far = np.linalg.norm(a.xy_px[:, None] - b.xy_px[None], axis=2)
-    return bool((far.min(axis=0) < _SAME_PX).all() and (far.min(axis=1) < _SAME_PX).all())
+def _differing(a: Detections, b: Detections) -> int:
+    """How many of either have no counterpart in the other."""
+    same = len(match(a.xy_px, b.xy_px, _SAME_PX).pairs)
+    return len(a) + len(b) - 2 * same
 
 
 def peak_rss_gb(field: Field, model: Model, folder: Path) -> float:
@@ -188,20 +217,18 @@ def machine() -> str:
     return f"{cpu_name()}, {torch.get_num_threads()} threads, {runtime}, torch {torch.__version__}"
 
 
-def random_version(folder: Path) -> Model:
+def random_version(folder: Path, method: str = "segmitos") -> Model:
     """A version nobody trained: as fast as a trained one, and of no other use."""
     import torch
 
     from mitosis_core.blobs import BlobSettings
-    from mitosis_core.methods import METHODS
-    from mitosis_core.methods.ensemble import Ensemble
+    from mitosis_core.methods.ensemble import together
 
     torch.manual_seed(0)
-    member = METHODS["segmitos"].build("thin_resnet50", False)
-    torch.nn.init.normal_(member.get_parameter("classify.weight"), std=0.1)
-    net = Ensemble([member])
-    card = ModelCard("random", "segmitos", "thin_resnet50", 0.333, net.stride, 1, 0.5, BlobSettings(), None, "", "")
-    return save_model(net, card, folder / "random.safetensors")
+    encoder, um_per_px = "thin_resnet50", default_config(method).um_per_px
+    net = together([METHODS[method].build(encoder, False)])
+    card = ModelCard("random", method, encoder, um_per_px, net.stride, 1, 0.5, BlobSettings(), None, "", "")
+    return save_model(net, card, folder / f"random-{method}.safetensors")
 
 
 def _sample() -> Field:

@@ -42,11 +42,16 @@ def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> Probabi
     """
     if calibration is None:
         return found
-    logits = logit(found.values)
+    moved = probability(logit(found.values) + np.float32(shift(found, calibration)))
+    return ProbabilityMap(moved, found.cell_px, found.um_per_px)
+
+
+def shift(found: ProbabilityMap, calibration: Calibration | None) -> float:
+    """By how much the logits of this field move."""
+    if calibration is None:
+        return 0.0
     area_mm2 = found.values.size * found.cell_area_um2 / 1e6
-    own = np.float32(np.quantile(logits, calibration.share))
-    shift = (calibration.reference - own) * area_mm2 / (area_mm2 + _WEIGHT_MM2)
-    return ProbabilityMap(probability(logits + np.float32(shift)), found.cell_px, found.um_per_px)
+    return float((calibration.reference - level(found, calibration.share)) * area_mm2 / (area_mm2 + _WEIGHT_MM2))
 
 
 def centre(values: Float32, raw_threshold: float) -> Float32:

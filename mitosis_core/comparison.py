@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.evaluation import Evaluation, ScoredField, evaluate
 from mitosis_core.matching import match
+from mitosis_core.types import Detections, Float32
 
 RADIUS_UM = 5.0
 _SAMPLES = 2000
+
+
+class Vouched(Protocol):
+    """What readers vouch for in a field: the part they reviewed, x0, y0, x1, y1 in pixels (None is all of it), less
+    the cells they were unsure of, Float32[N, 2]."""
+
+    @property
+    def um_per_px(self) -> float: ...
+    @property
+    def area_px(self) -> tuple[float, float, float, float] | None: ...
+    @property
+    def unsure_xy_px(self) -> Float32: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,18 @@ class Difference:
     low: float
     high: float
     over: str
+
+
+def vouched(labels: Vouched, found: Detections) -> Detections:
+    """Detections that can be judged: inside the reviewed area and not on a cell the readers were unsure of."""
+    keep = np.ones(len(found), bool)
+    if labels.area_px is not None:
+        left, top, right, bottom = labels.area_px
+        x, y = found.xy_px.T
+        keep &= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    for place in labels.unsure_xy_px:
+        keep &= np.hypot(*(found.xy_px - place).T) > RADIUS_UM / labels.um_per_px
+    return Detections(found.xy_px[keep], found.score[keep], found.area_um2[keep])
 
 
 def compare(

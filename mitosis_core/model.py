@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +17,15 @@ from mitosis_core.errors import UnusableModel
 from mitosis_core.weights import verify
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+
+    from mitosis_core.methods.method import DetectorNet
+    from mitosis_core.verifier import Verifier
 
 DEFAULT_VERSION = "segmitos-lite-2"
 _SHIPPED = Path(__file__).parent / "versions"
+_SECOND = "verifier."  # before the names of the weights of a second stage
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class ModelCard:
     scores: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     parent: str | None = None
+    variant: str = ""  # of the method; "" is the published one
+    verifier: dict[str, Any] | None = None  # of a second stage: its encoder, weight and lower bound
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -80,23 +89,45 @@ class Model:
         """The score from which a detection counts: 0.5 for every version, see calibration.centre."""
         return 0.5
 
-    def net(self) -> nn.Module:
+    def net(self) -> DetectorNet:
         """The network with its weights, on the CPU, ready to detect. Raises UnusableModel."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         from mitosis_core.methods import METHODS
-        from mitosis_core.methods.ensemble import Ensemble
+        from mitosis_core.methods.ensemble import together
 
         if self.card.method not in METHODS:
             raise UnusableModel(f"{self.version} was made by the method “{self.card.method}”, which is not known here.")
-        try:
+        with self._fitting():
             build = METHODS[self.card.method].build
-            net = Ensemble([build(self.card.encoder, False) for _ in range(self.card.members)])
-            net.load_state_dict({name: value.float() for name, value in load_file(self.weights).items()})
+            net = together([build(self.card.encoder, False, self.card.variant) for _ in range(self.card.members)])
+            net.load_state_dict({n: v for n, v in self._values().items() if not n.startswith(_SECOND)})
+        return net.eval()
+
+    def second_stage(self) -> Verifier | None:
+        """The verifier of the version, on the CPU, ready; None for a version of one stage. Raises UnusableModel."""
+        if self.card.verifier is None:
+            return None
+        from mitosis_core.encoders import build_encoder
+        from mitosis_core.verifier import Verifier
+
+        with self._fitting():
+            net = Verifier(build_encoder(self.card.verifier["encoder"], pretrained=False))
+            own = {n.removeprefix(_SECOND): v for n, v in self._values().items() if n.startswith(_SECOND)}
+            net.load_state_dict(own)
+        return net.eval()
+
+    def _values(self) -> dict[str, torch.Tensor]:
+        from safetensors.torch import load_file
+
+        return {name: value.float() for name, value in load_file(self.weights).items()}
+
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        from safetensors import SafetensorError
+
+        try:
+            yield
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise UnusableModel(f"The weights of {self.version} do not fit its model card ({error}).") from error
-        return net.eval()
 
 
 def list_versions() -> list[str]:
@@ -125,9 +156,10 @@ def load_model(version: str | Path | None = None) -> Model:
     return model
 
 
-def save_model(net: nn.Module, card: ModelCard, path: Path) -> Model:
+def save_model(net: nn.Module, card: ModelCard, path: Path, verifier: nn.Module | None = None) -> Model:
     """Write weights (float16, safetensors) and card beside each other; the card gets the sha256 of the weights.
 
+    verifier: the second stage, where card.verifier describes one.
     Both are written under other names and renamed, the weights first: a card never describes half a file.
     """
     import hashlib
@@ -137,7 +169,10 @@ def save_model(net: nn.Module, card: ModelCard, path: Path) -> Model:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".safetensors.part")
-    save_file({name: value.to(torch.float16).contiguous() for name, value in net.state_dict().items()}, part)
+    values = dict(net.state_dict())
+    if verifier is not None:
+        values |= {_SECOND + name: value for name, value in verifier.state_dict().items()}
+    save_file({name: value.to(torch.float16).contiguous() for name, value in values.items()}, part)
     card = dataclasses.replace(card, weights_sha256=hashlib.sha256(part.read_bytes()).hexdigest())
     card_part = path.with_suffix(".json.part")
     card_part.write_text(card.to_json(), encoding="utf-8")

@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from mitosis_core.blobs import find_blobs
-from mitosis_core.calibration import calibrate, centre
+from mitosis_core.blobs import BlobSettings, find_blobs
+from mitosis_core.calibration import Calibration, calibrate, centre, logit, probability, shift
 from mitosis_core.errors import MissingScale
 from mitosis_core.model import Model
-from mitosis_core.runtime import MULTIPLE_PX, Engine, describe_device, engine, pad, without_margin
-from mitosis_core.scale import check_um_per_px, resample
+from mitosis_core.runtime import MULTIPLE_PX, Engine, Seen, describe_device, engine, pad, second_stage, without_margin
+from mitosis_core.scale import check_um_per_px, resample, to_original_px
 from mitosis_core.stain import stain_profile, standardise, tissue_fraction
-from mitosis_core.tiling import cover
+from mitosis_core.tiling import Window, cover
 from mitosis_core.types import Detections, Field, Float32, Prediction, ProbabilityMap, UInt8
 
-__all__ = ["describe_device", "predict", "probability_map"]
+__all__ = ["Sighting", "candidates", "describe_device", "look", "predict", "probability_map"]
 
 Progress = Callable[[float], None]
+Bool = npt.NDArray[np.bool_]
 
 WHOLE_FIELD_PX = 6_000_000  # up to this many pixels a field goes through the network in one piece (about 1.5 GB)
 TILE_PX = 2048
@@ -45,19 +48,69 @@ def predict(field: Field, model: Model, *, device: str = "auto", progress: Progr
     if fraction < _LITTLE_TISSUE:
         empty, notes = Detections(), ("Hardly any tissue was found in this field.",)
         return _answer(field, model, empty, None, notes, started)
-    found_map = probability_map(field, engine(model, device), model.card.um_per_px, model.card.stride, report)
-    found_map = calibrate(found_map, model.card.calibration)
-    found = inside(find_blobs(found_map, model.card.blobs), field)
+    seen = look(field, engine(model, device), model.card.um_per_px, model.card.stride, report)
+    found, found_map = candidates(seen, field, model.card.blobs, model.card.calibration)
+    found = verified(found, field, model, device)
     raw = model.card.raw_threshold
-    candidates = Detections(found.xy_px, centre(found.score, raw), found.area_um2)
+    found = Detections(found.xy_px, centre(found.score, raw), found.area_um2)
     found_map = dataclasses.replace(found_map, values=centre(found_map.values, raw))
     report(1.0)
-    return _answer(field, model, candidates, found_map, (), started)
+    return _answer(field, model, found, found_map, (), started)
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """What the network of a version sees in a field, before any threshold.
+
+    boxes: the figures it names itself, in pixels of the field; None from a network that answers with a map alone.
+    """
+
+    map: ProbabilityMap
+    boxes: Detections | None = None
+
+
+def candidates(
+    seen: Sighting, field: Field, blobs: BlobSettings, calibration: Calibration | None
+) -> tuple[Detections, ProbabilityMap]:
+    """Every figure down to a low score, and the map, both calibrated."""
+    found_map = calibrate(seen.map, calibration)
+    if seen.boxes is None:
+        return inside(find_blobs(found_map, blobs), field), found_map
+    score = probability(logit(seen.boxes.score) + np.float32(shift(seen.map, calibration)))
+    moved = Detections(seen.boxes.xy_px, score, seen.boxes.area_um2).above(blobs.min_score)
+    return _apart(moved, blobs.peak_distance_um / seen.map.um_per_px), found_map
+
+
+def verified(found: Detections, field: Field, model: Model, device: str = "auto") -> Detections:
+    """The detections with the scores of both stages; as they are for a version of one stage."""
+    if model.card.verifier is None:
+        return found
+    from mitosis_core.verifier import fuse, second_look
+
+    settings = model.card.verifier
+    said = second_look(second_stage(model, device), field, found, settings["lower"])
+    return Detections(found.xy_px, fuse(found.score, said, settings["weight"]), found.area_um2)
+
+
+def _apart(found: Detections, distance_px: float) -> Detections:
+    """Without what lies so near to a surer one that it is the same figure (seen from two tiles, or in two parts)."""
+    from scipy.spatial import cKDTree
+
+    stays = np.ones(len(found), bool)
+    if len(found):
+        for better, worse in sorted(cKDTree(found.xy_px).query_pairs(distance_px)):
+            stays[worse] &= not stays[better]
+    return Detections(found.xy_px[stays], found.score[stays], found.area_um2[stays])
 
 
 def probability_map(
     field: Field, run: Engine, um_per_px: float, stride: int, report: Progress = lambda share: None
 ) -> ProbabilityMap:
+    """The map alone of what `look` sees."""
+    return look(field, run, um_per_px, stride, report).map
+
+
+def look(field: Field, run: Engine, um_per_px: float, stride: int, report: Progress = lambda share: None) -> Sighting:
     """The network's answer over the whole field, in one piece or tile by tile.
 
     um_per_px: scale the network sees; stride: pixels of that scale per cell of its answer.
@@ -67,24 +120,45 @@ def probability_map(
     shape = pixels.shape[:2]
     pixels = pad(standardise(pixels, stain_profile(field.pixels)))
     whole = pixels.shape[0] * pixels.shape[1] <= WHOLE_FIELD_PX
-    values = run(pixels) if whole else _tiled(pixels, run, stride, report)
-    return ProbabilityMap(without_margin(values, stride, shape), (stride * step_x, stride * step_y), field.um_per_px)
+    seen = run(pixels) if whole else _tiled(pixels, run, stride, report)
+    values = without_margin(seen.values, stride, shape)
+    found_map = ProbabilityMap(values, (stride * step_x, stride * step_y), field.um_per_px)
+    if seen.boxes is None:
+        return Sighting(found_map)
+    return Sighting(found_map, inside(_detections(seen.boxes, (step_x, step_y), field.um_per_px), field))
 
 
-def _tiled(pixels: UInt8, run: Engine, stride: int, report: Progress) -> Float32:
-    """Every cell of the map comes from the one tile that owns it."""
+def _detections(boxes: Float32, pixel_px: tuple[float, float], um_per_px: float) -> Detections:
+    """Boxes on the padded image -> detections in pixels of the field; the area is that of the ellipse inside."""
+    left, top, right, bottom, score = boxes.T
+    centre_px = np.stack([(left + right) / 2, (top + bottom) / 2], 1) - 0.5 - MULTIPLE_PX
+    area_px = np.pi / 4 * (right - left) * (bottom - top) * pixel_px[0] * pixel_px[1]
+    return Detections(to_original_px(centre_px.astype(np.float32), pixel_px), score, area_px * um_per_px**2)
+
+
+def _tiled(pixels: UInt8, run: Engine, stride: int, report: Progress) -> Seen:
+    """Every cell of the map, and every box by its middle, comes from the one tile that owns it."""
     values = np.empty((pixels.shape[0] // stride, pixels.shape[1] // stride), np.float32)
+    boxes: list[Float32] = []
     tiles = cover(pixels.shape[0], pixels.shape[1], TILE_PX, HALO_PX, MULTIPLE_PX)
     for done, tile in enumerate(tiles):
         answer = run(np.ascontiguousarray(pixels[tile.read.slices]))
-        values[tile.owned.at(stride).slices] = answer[tile.owned_in_read.at(stride).slices]
+        values[tile.owned.at(stride).slices] = answer.values[tile.owned_in_read.at(stride).slices]
+        if answer.boxes is not None:
+            moved = answer.boxes + np.array([tile.read.left, tile.read.top] * 2 + [0], np.float32)
+            boxes.append(moved[_owned(moved, tile.owned)])
         report(done / len(tiles))
-    return values
+    return Seen(values, np.concatenate(boxes) if boxes else None)
+
+
+def _owned(boxes: Float32, owned: Window) -> Bool:
+    x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    return np.asarray((x >= owned.left) & (x < owned.right) & (y >= owned.top) & (y < owned.bottom))
 
 
 def inside(found: Detections, field: Field) -> Detections:
     """Without what was found in the mirrored margin."""
-    keep = (found.xy_px[:, 0] < field.width_px) & (found.xy_px[:, 1] < field.height_px)
+    keep = (found.xy_px > -0.5).all(1) & (found.xy_px < [field.width_px, field.height_px]).all(1)
     return found if keep.all() else Detections(found.xy_px[keep], found.score[keep], found.area_um2[keep])
 
 

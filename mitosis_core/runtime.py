@@ -1,7 +1,8 @@
-"""Running a network over a field, as fast as this machine can. An engine maps pixels to probabilities.
+"""Running a network over a field, as fast as this machine can. An engine maps pixels to probabilities, or to boxes.
 
 On a CPU: OpenVINO (bfloat16 where the processor has it), else PyTorch. On a GPU: PyTorch, channels_last, half
-precision. Converted networks are kept in the cache directory under the sha256 of their weights.
+precision. Converted networks are kept in the cache directory under the sha256 of their weights. Networks that answer
+with boxes run in PyTorch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,8 +28,20 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from mitosis_core.verifier import Verifier
+
 MULTIPLE_PX = 32  # what the strides of every network here divide
-Engine = Callable[[UInt8], Float32]  # UInt8[H, W, 3], H and W multiples of MULTIPLE_PX -> Float32[H/s, W/s] in [0, 1]
+
+
+class Seen(NamedTuple):
+    """What an engine sees. values: Float32[H/s, W/s] in [0, 1]; boxes: Float32[N, 5] as x0, y0, x1, y1, score, in
+    pixels of what it was given, or None from a network that answers with a map alone."""
+
+    values: Float32
+    boxes: Float32 | None = None
+
+
+Engine = Callable[[UInt8], Seen]  # UInt8[H, W, 3], H and W multiples of MULTIPLE_PX
 
 _CONVERSION = 1  # raise it when the conversion below changes, so that old files are not used
 
@@ -88,26 +101,49 @@ def _engine(model: Model, device: str) -> Engine:
         import torch
 
         return torch_engine(model.net(), torch.device("cuda"))
-    if _has_openvino():
-        return _openvino_engine(model)
+    converted = cache_dir() / "openvino" / f"{model.card.weights_sha256[:32]}-{_CONVERSION}.xml"
+    if _has_openvino() and converted.exists():
+        return _openvino_engine(converted)
     import torch
 
-    return torch_engine(model.net(), torch.device("cpu"))
+    from mitosis_core.methods.method import BoxNet
+
+    net = model.net()
+    if not _has_openvino() or isinstance(net, BoxNet):
+        return torch_engine(net, torch.device("cpu"))
+    _convert(net, converted)
+    return _openvino_engine(converted)
+
+
+@lru_cache(maxsize=4)
+def second_stage(model: Model, device: str = "auto") -> Verifier:
+    """The verifier of a version of two stages, where it runs."""
+    import torch
+
+    net = model.second_stage()
+    assert net is not None, "asked for versions of two stages only"
+    return net.to(torch.device(resolve_device(device)), memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def torch_engine(net: nn.Module, device: torch.device, *, half: bool = True) -> Engine:
     """Eager PyTorch, channels_last; half: bfloat16 on the CPU, float16 on a GPU."""
     import torch
 
+    from mitosis_core.methods.method import BoxNet
+
     net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
 
-    def run(pixels: UInt8) -> Float32:
+    def run(pixels: UInt8) -> Seen:
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None]
         x = x.float().contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half):
+            if isinstance(net, BoxNet):
+                found = net.find(x)
+                boxes = torch.cat([found.boxes, found.score[:, None]], 1)
+                return Seen(found.heat.float().cpu().numpy(), boxes.float().cpu().numpy())
             logits = net(x).float()
-        return torch.sigmoid(logits[0, 1] - logits[0, 0]).cpu().numpy()
+        return Seen(torch.sigmoid(logits[0, 1] - logits[0, 0]).cpu().numpy())
 
     return run
 
@@ -116,21 +152,18 @@ def _has_openvino() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-def _openvino_engine(model: Model) -> Engine:
+def _openvino_engine(converted: Path) -> Engine:
     import openvino as ov
 
     core = ov.Core()
-    path = cache_dir() / "openvino" / f"{model.card.weights_sha256[:32]}-{_CONVERSION}.xml"
-    if not path.exists():
-        _convert(model.net(), path)
     settings = {"INFERENCE_PRECISION_HINT": _cpu_precision(core), "PERFORMANCE_HINT": "LATENCY"}
-    compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    compiled = core.compile_model(core.read_model(converted), "CPU", settings)
 
-    def run(pixels: UInt8) -> Float32:
+    def run(pixels: UInt8) -> Seen:
         # A request of its own per call: two browser sessions may detect at the same time.
         request = compiled.create_infer_request()
         request.infer([np.ascontiguousarray(pixels)[None]], share_inputs=True)
-        return np.array(request.get_output_tensor(0).data[0], np.float32)
+        return Seen(np.array(request.get_output_tensor(0).data[0], np.float32))
 
     return run
 

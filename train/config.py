@@ -17,6 +17,8 @@ class TrainConfig:
     """Settings of one run. Raises ValueError on a value outside its bounds."""
 
     method: str = option("segmitos", "which of the published systems")
+    variant: str = option("", "what of the method; empty is what its paper recommends, see docs/methods.md")
+    verifier: str = option("", "encoder of a second stage that looks again at every detection; empty is none")
     encoder: str = option("efficientnet_lite0", "backbone; see mitosis_core.encoders")
     labels: str = option("random", "label variant: circle12, circle15, fixed12, fixed15, random or mask")
     um_per_px: float = option(0.333, "scale at which the network sees tissue", 0.1, 2.0)

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mitosis_core.blobs import BlobSettings, find_blobs
-from mitosis_core.calibration import Calibration, calibrate, level, logit, probability
+from mitosis_core.blobs import BlobSettings
+from mitosis_core.calibration import Calibration, level, logit, probability
 from mitosis_core.evaluation import Curve, ScoredField, best_threshold, threshold_curve
+from mitosis_core.fusion import fuse
 from mitosis_core.methods import METHODS
-from mitosis_core.methods.method import SegmentationNet
-from mitosis_core.prediction import inside, probability_map
+from mitosis_core.methods.method import DetectorNet
+from mitosis_core.prediction import Sighting, candidates, look
 from mitosis_core.runtime import torch_engine
-from mitosis_core.types import ProbabilityMap
+from mitosis_core.types import Detections, ProbabilityMap
 from train.config import TrainConfig
 from train.examples import Example
 
@@ -50,18 +51,20 @@ class Choice:
     f1_by_slide: dict[str, float]
 
 
-def probability_maps(net: SegmentationNet, fields: Sequence[Example], config: TrainConfig) -> list[ProbabilityMap]:
+def sightings(net: DetectorNet, fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
     """The network's answer on each field."""
     run = torch_engine(net, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return [probability_map(e.field, run, config.um_per_px, net.stride) for e in fields]
+    return [look(e.field, run, config.um_per_px, net.stride) for e in fields]
 
 
-def scored_fields(maps: Sequence[ProbabilityMap], fields: Sequence[Example], blobs: BlobSettings) -> list[ScoredField]:
+def scored_fields(
+    seen: Sequence[Sighting], fields: Sequence[Example], blobs: BlobSettings, calibration: Calibration | None
+) -> list[ScoredField]:
     """Detections of each field beside its truth."""
     return [
-        ScoredField(e.field.name, e.slide, inside(find_blobs(m, blobs), e.field), e.mitoses_xy_px, e.um_per_px,
-                    e.field.area_mm2)
-        for m, e in zip(maps, fields, strict=True)
+        ScoredField(e.field.name, e.slide, candidates(one, e.field, blobs, calibration)[0], e.mitoses_xy_px,
+                    e.um_per_px, e.field.area_mm2)
+        for one, e in zip(seen, fields, strict=True)
     ]  # fmt: skip
 
 
@@ -77,14 +80,14 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     """
     fields = [example for held, _ in folds for example in held]
     steps = sorted(set.intersection(*(set(files) for _, members in folds for files in members)))
-    maps = {
-        step: [m for held, members in folds for m in _together([f[step] for f in members], held, config)]
+    seen = {
+        step: [one for held, members in folds for one in _together([f[step] for f in members], held, config)]
         for step in steps
     }
-    precision = {step: _average_precision(maps[step], fields) for step in steps}
+    precision = {step: _average_precision(seen[step], fields) for step in steps}
     step = max(steps, key=lambda s: precision[s])
-    calibration = _typical(maps[step])
-    scored = scored_fields(_calibrated(maps[step], calibration), fields, POSTPROCESSING)
+    calibration = _typical(seen[step])
+    scored = scored_fields(seen[step], fields, POSTPROCESSING, calibration)
     at = steady_threshold(scored)
     scores = threshold_curve(scored, RADIUS_UM).at(at)
     by_slide = {slide: curve.at(at).f1 for slide, curve in _by_slide(scored).items()}
@@ -93,13 +96,19 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     )
 
 
-def _typical(maps: Sequence[ProbabilityMap]) -> Calibration:
+def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> list[list[ScoredField]]:
+    """What the chosen snapshots find on the held-out fields of each fold, beside the truth."""
+    return [
+        scored_fields(
+            _together([f[choice.step] for f in members], held, config), held, choice.blobs, choice.calibration
+        )
+        for held, members in folds
+    ]
+
+
+def _typical(seen: Sequence[Sighting]) -> Calibration:
     """The calibration that leaves the middle one of these fields as it is."""
-    return Calibration(SHARE, round(float(np.median([level(m, SHARE) for m in maps])), 3))
-
-
-def _calibrated(maps: Sequence[ProbabilityMap], calibration: Calibration | None) -> list[ProbabilityMap]:
-    return [calibrate(m, calibration) for m in maps]
+    return Calibration(SHARE, round(float(np.median([level(one.map, SHARE) for one in seen])), 3))
 
 
 def steady_threshold(scored: Sequence[ScoredField]) -> float:
@@ -122,41 +131,54 @@ def _by_slide(scored: Sequence[ScoredField]) -> dict[str, Curve]:
     return {slide: threshold_curve([f for f in scored if f.slide == slide], RADIUS_UM) for slide in slides}
 
 
-def _average_precision(maps: Sequence[ProbabilityMap], fields: Sequence[Example]) -> float:
-    calibrated = _calibrated(maps, _typical(maps))
-    return threshold_curve(scored_fields(calibrated, fields, POSTPROCESSING), RADIUS_UM).average_precision or 0.0
+def _average_precision(seen: Sequence[Sighting], fields: Sequence[Example]) -> float:
+    scored = scored_fields(seen, fields, POSTPROCESSING, _typical(seen))
+    return threshold_curve(scored, RADIUS_UM).average_precision or 0.0
 
 
-def _together(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[ProbabilityMap]:
-    """The maps of several snapshots as one: the mean of their logits, as mitosis_core.methods.ensemble has it."""
-    by_member = [held_out_maps(file, fields, config) for file in files]
-    maps = []
-    for same_field in zip(*by_member, strict=True):
-        mean = np.mean([logit(m.values) for m in same_field], axis=0)
-        maps.append(dataclasses.replace(same_field[0], values=probability(mean)))
-    return maps
+def _together(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
+    """What several snapshots see as one, as mitosis_core.methods.ensemble has it: the mean of the logits of their maps,
+    their boxes fused."""
+    by_member = [held_out_sightings(file, fields, config) for file in files]
+    return [_fused(same_field) for same_field in zip(*by_member, strict=True)]
 
 
-def held_out_maps(snapshot: Path, fields: Sequence[Example], config: TrainConfig) -> list[ProbabilityMap]:
+def _fused(seen: Sequence[Sighting]) -> Sighting:
+    mean = np.mean([logit(one.map.values) for one in seen], axis=0)
+    found_map = dataclasses.replace(seen[0].map, values=probability(mean))
+    boxes = [one.boxes for one in seen if one.boxes is not None]
+    distance_px = POSTPROCESSING.peak_distance_um / found_map.um_per_px
+    return Sighting(found_map, fuse(boxes, distance_px) if boxes else None)
+
+
+def held_out_sightings(snapshot: Path, fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
     """The answers of one snapshot, each computed once and kept beside it."""
-    net: SegmentationNet | None = None
-    maps = []
+    net: DetectorNet | None = None
+    seen = []
     for example in fields:
         kept = snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}.npz")
         if not kept.exists():
             net = net or load_snapshot(snapshot, config)
-            made = probability_maps(net, [example], config)[0]
-            part = kept.with_suffix(f".part{os.getpid()}.npz")
-            np.savez_compressed(part, values=made.values.astype(np.float16), cell_px=made.cell_px)
-            part.replace(kept)
+            _keep(sightings(net, [example], config)[0], kept)
         with np.load(kept) as parts:
             cell_px = (float(parts["cell_px"][0]), float(parts["cell_px"][1]))
-            maps.append(ProbabilityMap(parts["values"].astype(np.float32), cell_px, example.um_per_px))
-    return maps
+            found_map = ProbabilityMap(parts["values"].astype(np.float32), cell_px, example.um_per_px)
+            boxes = Detections(parts["xy_px"], parts["score"], parts["area_um2"]) if "score" in parts else None
+        seen.append(Sighting(found_map, boxes))
+    return seen
 
 
-def load_snapshot(snapshot: Path, config: TrainConfig) -> SegmentationNet:
+def _keep(seen: Sighting, path: Path) -> None:
+    parts = {"values": seen.map.values.astype(np.float16), "cell_px": np.array(seen.map.cell_px)}
+    if seen.boxes is not None:
+        parts |= {"xy_px": seen.boxes.xy_px, "score": seen.boxes.score, "area_um2": seen.boxes.area_um2}
+    part = path.with_suffix(f".part{os.getpid()}.npz")
+    np.savez_compressed(part, **parts)  # type: ignore[arg-type]
+    part.replace(path)
+
+
+def load_snapshot(snapshot: Path, config: TrainConfig) -> DetectorNet:
     """The network whose weights train/fit.py left in `snapshot`."""
-    net = METHODS[config.method].build(config.encoder, False)
+    net = METHODS[config.method].build(config.encoder, False, config.variant)
     net.load_state_dict(torch.load(snapshot, weights_only=True))
     return net.eval()

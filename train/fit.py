@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ import torch
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.methods import METHODS
-from mitosis_core.methods.ensemble import Ensemble
-from mitosis_core.methods.method import SegmentationNet
+from mitosis_core.methods.ensemble import together
+from mitosis_core.methods.method import DetectorNet
 from mitosis_core.model import Model, ModelCard, save_model
+from train.cascade import SecondStage, second_stage
 from train.config import TrainConfig
 from train.evaluation import RADIUS_UM, Choice, choose, load_snapshot
 from train.examples import Example, digest
@@ -43,7 +45,8 @@ class Job:
     @cached_property
     def folder(self) -> Path:
         """Where its snapshots are; the same training data and settings are never trained twice."""
-        identity = json.dumps([digest(list(self.train)), dataclasses.asdict(self.config)])
+        settings = {name: value for name, value in dataclasses.asdict(self.config).items() if value != ""}
+        identity = json.dumps([digest(list(self.train)), settings])
         return self.work / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -81,9 +84,15 @@ def fit(
     """
     folds, final = plan(fields, patches, config, work)
     train_all([job for members in (*folds, final) for job in members], jobs, report)
-    choice = choose([(members[0].held_out, [snapshots(job) for job in members]) for members in folds], config)
-    net = Ensemble([load_snapshot(snapshots(job)[choice.step], config) for job in final])
-    return save_model(net, _card(out.stem, fields, patches, config, choice, facts or {}), out)
+    by_fold = [(members[0].held_out, [snapshots(job) for job in members]) for members in folds]
+    choice = choose(by_fold, config)
+    net = together([load_snapshot(snapshots(job)[choice.step], config) for job in final])
+    second = None
+    if config.verifier:
+        second = second_stage(by_fold, choice, config, work)
+        choice = second.choice
+    return save_model(net, _card(out.stem, fields, patches, config, choice, second, facts or {}), out,
+                      second.net if second else None)  # fmt: skip
 
 
 def plan(
@@ -100,7 +109,8 @@ def _jobs(
     """One job per member: the same data, another seed."""
     train = (*(e for e in fields if e.slide not in held), *(p for p in patches if p.slide not in held))
     held_out = tuple(e for e in fields if e.slide in held)
-    configs = [dataclasses.replace(config, members=1, seed=config.seed + i) for i in range(config.members)]
+    alone = dataclasses.replace(config, members=1, verifier="")  # whose snapshots serve with a second stage or without
+    configs = [dataclasses.replace(alone, seed=config.seed + i) for i in range(config.members)]
     return [Job(f"{title}, member {i + 1}", train, held_out, c, work) for i, c in enumerate(configs)]
 
 
@@ -118,10 +128,11 @@ def train_all(todo: Sequence[Job], jobs: int, report: Report) -> None:
 
 def train_one(job: Job, report: Report | None = None) -> None:
     """Train one network, leaving a snapshot of its running average at every `validate_every` steps."""
+    started = time.perf_counter()
     torch.manual_seed(job.config.seed)
-    net = METHODS[job.config.method].build(job.config.encoder, True)
+    net = METHODS[job.config.method].build(job.config.encoder, True, job.config.variant)
 
-    def keep(average: SegmentationNet, step: int) -> float | None:
+    def keep(average: DetectorNet, step: int) -> float | None:
         _write(average, job.folder / f"{step:07d}.pt")
         return None
 
@@ -132,9 +143,10 @@ def train_one(job: Job, report: Report | None = None) -> None:
             print(f"{job.title}: step {step.step} of {job.config.steps}, loss {step.loss:.4f}", flush=True)
 
     fit_net(net, job.train, job.config, checkpoint=job.folder / "checkpoint.pt", at_validation=keep, report=tell)
+    (job.folder / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")  # for the benchmarks
 
 
-def _write(net: SegmentationNet, path: Path) -> None:
+def _write(net: DetectorNet, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(net.state_dict(), part)
@@ -152,7 +164,7 @@ def snapshots(job: Job) -> dict[int, Path]:
 
 def _card(
     version: str, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, choice: Choice,
-    facts: dict[str, Any],
+    second: SecondStage | None, facts: dict[str, Any],
 ) -> ModelCard:  # fmt: skip
     data = {
         "sha256": digest([*fields, *patches]),
@@ -165,7 +177,7 @@ def _card(
     validation = {"f1": choice.f1, "precision": choice.precision, "recall": choice.recall,
                   "f1_by_slide": choice.f1_by_slide, "radius_um": RADIUS_UM,
                   "note": "threshold and settings were chosen on these held-out slides, so this flatters"}  # fmt: skip
-    net = METHODS[config.method].build(config.encoder, False)
+    net = METHODS[config.method].build(config.encoder, False, config.variant)
     return ModelCard(
         version=version,
         method=config.method,
@@ -184,4 +196,6 @@ def _card(
         scores={"validation": validation},
         licence=facts.get("licence", ""),
         parent=facts.get("parent"),
+        variant=config.variant,
+        verifier=second.settings if second else None,
     )

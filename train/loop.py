@@ -12,19 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from mitosis_core.blobs import BlobSettings, find_blobs
 from mitosis_core.matching import match
-from mitosis_core.methods.method import SegmentationNet
-from mitosis_core.runtime import pad, torch_engine, without_margin
-from mitosis_core.types import ProbabilityMap
+from mitosis_core.methods.method import DetectorNet
+from mitosis_core.runtime import MULTIPLE_PX, pad, torch_engine, without_margin
+from mitosis_core.types import Detections, ProbabilityMap
 from train.config import TrainConfig
 from train.examples import Example
-from train.losses import concentric_loss
-from train.patches import Crops, Tissue, prepare
-
-Batch = tuple[torch.Tensor, torch.Tensor]  # UInt8[B, 3, crop, crop] and labels UInt8[B, crop/s, crop/s]
+from train.patches import Crop, Crops, Tissue, prepare
+from train.recipes import RECIPES
 
 _WARMUP = 100
 _MINED_SCORE = 0.2  # a false detection on a training field is worth learning from above this
@@ -41,29 +38,33 @@ class Step:
 
 
 def fit_net(
-    net: SegmentationNet,
+    net: DetectorNet,
     examples: Sequence[Example],
     config: TrainConfig,
     *,
     checkpoint: Path | None = None,
-    at_validation: Callable[[SegmentationNet, int], float | None] = lambda average, step: None,
+    at_validation: Callable[[DetectorNet, int], float | None] = lambda average, step: None,
     report: Callable[[Step], None] = lambda step: None,
     device: torch.device | None = None,
-) -> SegmentationNet:
+    tissues: list[Tissue] | None = None,
+    still: bool = False,
+) -> DetectorNet:
     """Train `net` on the examples and return the running average of its weights.
 
     checkpoint: file that is written at every validation and resumed from when it exists.
     at_validation: called with the average and the step, every `validate_every` steps and at the end; may return
-    a score to report. Raises ValueError when the loss is not a number.
+    a score to report. tissues: the examples, where they were prepared already. still: frozen parts keep their
+    statistics of the tissue too. Raises ValueError when the loss is not a number.
     """
     device = device or torch.device("cpu")
     torch.manual_seed(config.seed)
     net = net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     for part in net.parts()[: config.frozen_stages]:
         part.requires_grad_(False)
+        part.train(not still)
     average = copy.deepcopy(net).eval()
     optimiser = _optimiser(net, config)
-    tissues = prepare(examples, config.um_per_px)
+    tissues = prepare(examples, config.um_per_px) if tissues is None else tissues
     start = _load(checkpoint, net, average, optimiser, tissues) if checkpoint and checkpoint.exists() else 0
     batches = _batches(tissues, config, net.stride, start)
     for step in range(start + 1, config.steps + 1):
@@ -91,32 +92,27 @@ def _optimiser(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
-def _batches(
-    tissues: list[Tissue], config: TrainConfig, stride: int, step: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(tissues: list[Tissue], config: TrainConfig, stride: int, step: int) -> Iterator[list[Crop]]:
     """The batches from `step` on."""
-    left = (config.steps - step) * config.batch
-    crops = Crops(tissues, config, stride, left, offset=step * config.batch)
-    return iter(DataLoader(crops, config.batch))
+    left = config.steps - step
+    crops = Crops(tissues, config, stride, left * config.batch, offset=step * config.batch)
+    return ([crops.crop(batch * config.batch + i) for i in range(config.batch)] for batch in range(left))
 
 
 def _step(
-    net: nn.Module,
-    batch: Batch,
-    optimiser: torch.optim.Optimizer,
-    config: TrainConfig,
-    step: int,
+    net: DetectorNet, batch: list[Crop], optimiser: torch.optim.Optimizer, config: TrainConfig, step: int,
     device: torch.device,
-) -> float:
+) -> float:  # fmt: skip
     """One optimiser step at the learning rate of one cosine cycle; returns the loss."""
-    phase = min(1.0, step / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    phase = min(1.0, step / min(_WARMUP, config.steps / 5)) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * max(phase, 0.01)
-    images, labels = batch[0].to(device), batch[1].to(device)
-    images = images.float().contiguous(memory_format=torch.channels_last)
+    images = torch.stack([crop.image for crop in batch]).to(device).float()
+    labels = torch.stack([crop.labels for crop in batch]).to(device)
+    boxes = [crop.boxes.to(device) for crop in batch]
     with torch.autocast(device.type, torch.bfloat16):
-        logits = net(images)
-    loss = concentric_loss(logits, labels, config.mitosis_weight)
+        loss = RECIPES[config.method].loss(net, images.contiguous(memory_format=torch.channels_last), labels, boxes,
+                                           config)  # fmt: skip
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -133,14 +129,21 @@ def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
             kept.copy_(new)
 
 
-def mine(net: SegmentationNet, tissues: Sequence[Tissue], config: TrainConfig, device: torch.device) -> None:
+def mine(net: DetectorNet, tissues: Sequence[Tissue], config: TrainConfig, device: torch.device) -> None:
     """Find the network's false detections on the fields it learns from; they become hard negatives."""
     engine = torch_engine(copy.deepcopy(net), device)
     settings = BlobSettings(finder="peaks", binarize="fixed", threshold=_MINED_SCORE, min_area_um2=0.0, score="peak")
     stride = float(net.stride)
     for tissue in (t for t in tissues if t.whole_field):
-        values = without_margin(engine(pad(tissue.pixels)), net.stride, tissue.pixels.shape[:2])
-        found = find_blobs(ProbabilityMap(values, (stride, stride), config.um_per_px), settings)
+        seen = engine(pad(tissue.pixels))
+        if seen.boxes is None:
+            values = without_margin(seen.values, net.stride, tissue.pixels.shape[:2])
+            found = find_blobs(ProbabilityMap(values, (stride, stride), config.um_per_px), settings)
+        else:
+            middle = (seen.boxes[:, :2] + seen.boxes[:, 2:4]) / 2 - 0.5 - MULTIPLE_PX
+            found = Detections(middle.astype(np.float32), seen.boxes[:, 4], np.zeros(len(middle), np.float32)).above(
+                _MINED_SCORE
+            )
         extra = match(found.xy_px, tissue.mitoses_xy_px, _MATCH_UM / config.um_per_px, found.score).extra
         tissue.hard_xy_px = np.clip(found.xy_px[extra], 0, np.array(tissue.pixels.shape[1::-1]) - 1).astype(np.float32)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ from train.config import TrainConfig
 from train.examples import Example
 from train.labels import IGNORED, VARIANTS, concentric_labels, mask_labels
 
+BOX_UM = (
+    7.5  # side of the box round a centroid of which no mask is known: DeepMitosis' 30 px at 0.25 µm/px (section 3.1)
+)
 _PASTED_UM = 7.0  # radius of the piece of a patch that is set into a field: a cell and a little round it
 
 
@@ -26,6 +30,7 @@ _PASTED_UM = 7.0  # radius of the piece of a patch that is set into a field: a c
 class Tissue:
     """An example at the scale of the network; hard_xy_px, its false detections so far, is filled by mining.
 
+    mask: instance mask, value k = k-th mitosis, or None.
     ignored: UInt8[H, W], nonzero where nobody has looked or was sure; None is nowhere.
     """
 
@@ -66,11 +71,20 @@ def prepare(examples: Sequence[Example], um_per_px: float) -> list[Tissue]:
     ]
 
 
+class Crop(NamedTuple):
+    """image: UInt8[3, crop, crop]; labels: UInt8[crop / stride, crop / stride]; boxes: Float32[N, 4] as x0, y0, x1, y1
+    in pixels of the crop, one round each mitosis whose centroid lies in it."""
+
+    image: torch.Tensor
+    labels: torch.Tensor
+    boxes: torch.Tensor
+
+
 class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Endless, seeded crops. Item i depends on (seed, i) alone, so a resumed run sees what it would have seen.
 
-    An item is (UInt8[3, crop, crop], UInt8[crop / stride, crop / stride]). Four kinds are drawn in the shares
-    of the config: a mitosis of a field, a patch, a hard negative (look-alike or mined), any place.
+    An item is image and labels of a `Crop`. Four kinds are drawn in the shares of the config: a mitosis of a field,
+    a patch, a hard negative (look-alike or mined), any place.
     """
 
     def __init__(
@@ -99,6 +113,11 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        one = self.crop(index)
+        return one.image, one.labels
+
+    def crop(self, index: int) -> Crop:
+        """The index-th crop with the boxes of its mitoses."""
         rng = np.random.default_rng((self.config.seed, index + self.offset))
         kind = str(rng.choice(self.kinds, p=self.shares))
         tissue, xy = self._draw("anywhere" if kind == "patch" else kind, rng)
@@ -112,7 +131,8 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             tv_tensors.Mask(torch.from_numpy(mask)[None]),
             tv_tensors.KeyPoints(torch.from_numpy(points), canvas_size=(side, side)),
         )
-        return turned.as_subclass(torch.Tensor), torch.from_numpy(self._labels(mask, points, tissue, rng))
+        labels = torch.from_numpy(self._labels(mask, points, tissue, rng))
+        return Crop(turned.as_subclass(torch.Tensor), labels, self._boxes(mask, points))
 
     def _draw(self, kind: str, rng: np.random.Generator) -> tuple[Tissue, Float32 | None]:
         return self.places[kind][int(rng.integers(len(self.places[kind])))]
@@ -151,8 +171,8 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def _window(self, tissue: Tissue, centre: tuple[int, int]) -> tuple[UInt8, UInt8, Float32]:
         """A square round `centre`, wide enough to be turned and shrunk: image, mask and centroids.
 
-        Beyond the image it is mirrored; there, and where it is to be ignored, the mask is 255, else 1 on a given
-        instance mask and 0.
+        Beyond the image it is mirrored; there, and where it is to be ignored, the mask is 255, else the instance mask
+        (0 without one).
         """
         side = int(self.config.crop_px * 1.5) // 2 * 2
         left, top = centre[0] - side // 2, centre[1] - side // 2
@@ -162,7 +182,7 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         mask = np.full((side, side), IGNORED, np.uint8)
         beyond = (put[0].start, side - put[0].stop, put[1].start, side - put[1].stop)
         image = cv2.copyMakeBorder(tissue.pixels[inside], *beyond, cv2.BORDER_REFLECT_101)
-        mask[put] = 0 if tissue.mask is None else mask_labels(tissue.mask[inside])
+        mask[put] = 0 if tissue.mask is None else tissue.mask[inside]
         if tissue.ignored is not None:
             mask[put][tissue.ignored[inside] > 0] = IGNORED
         # torchvision turns key points about a corner but mirrors them about a centre: half a pixel, far below a cell.
@@ -173,12 +193,29 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         stride, config = self.stride, self.config
         cells = mask[0, stride // 2 :: stride, stride // 2 :: stride].numpy()
         if config.labels == "mask" and tissue.mask is not None:
-            return np.ascontiguousarray(cells)
+            return np.where(cells == IGNORED, cells, mask_labels(cells))
         variant = VARIANTS["random" if config.labels == "mask" else config.labels]
         xy = ((points.numpy() + 0.5) / stride - 0.5).astype(np.float32)
         cell_um = stride * config.um_per_px
         radii = [(inner / cell_um, outer / cell_um) for inner, outer in (variant.draw(rng) for _ in xy)]
         return concentric_labels(cells.shape, xy, radii, reviewed=(cells != IGNORED).astype(np.uint8))
+
+    def _boxes(self, mask: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """The box of the mask that lies on a centroid, or a square round it. Pixel i reaches from i to i + 1."""
+        side, boxes = self.config.crop_px, []
+        half = BOX_UM / self.config.um_per_px / 2
+        for x, y in points.tolist():
+            column, row = round(x), round(y)
+            if not (0 <= column < side and 0 <= row < side):
+                continue
+            number = int(mask[0, row, column])
+            if number in (0, IGNORED):
+                boxes.append([x + 0.5 - half, y + 0.5 - half, x + 0.5 + half, y + 0.5 + half])
+            else:
+                rows, columns = torch.nonzero(mask[0] == number, as_tuple=True)
+                ends = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+                boxes.append([float(end) for end in ends])
+        return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
 
 
 def _statistics(tissues: Sequence[Tissue]) -> torch.Tensor:

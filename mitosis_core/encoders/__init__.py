@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from mitosis_core.encoders.efficientnet_lite import EfficientNetLite0, load_package
 from mitosis_core.encoders.encoder_net import EncoderNet
+from mitosis_core.encoders.resnet import ResNet, load_torchvision
 from mitosis_core.encoders.thin_resnet import ThinResNet50, load_onnx
 from mitosis_core.weights import find_weights
 
@@ -30,9 +32,16 @@ def _pretrain_efficientnet_lite0(net: EncoderNet) -> None:
     load_package(net, find_weights("efficientnet_lite0"))
 
 
+def _pretrain_resnet(name: str, net: EncoderNet) -> None:
+    assert isinstance(net, ResNet)
+    load_torchvision(net, find_weights(name))
+
+
 ENCODERS: dict[str, Encoder] = {
     "thin_resnet50": Encoder("Thin ResNet-50", ThinResNet50, _pretrain_thin_resnet50),
     "efficientnet_lite0": Encoder("EfficientNet-Lite0", EfficientNetLite0, _pretrain_efficientnet_lite0),
+    "resnet18": Encoder("ResNet-18", partial(ResNet, 18), partial(_pretrain_resnet, "resnet18")),
+    "resnet50": Encoder("ResNet-50", partial(ResNet, 50), partial(_pretrain_resnet, "resnet50")),
 }
 
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torchvision.ops import box_iou, nms
 
-from mitosis_core.methods.method import SegmentationNet
+from mitosis_core.methods.method import BoxNet, DetectorNet, Found, SegmentationNet
+
+_SAME = 0.3  # boxes that overlap by more (intersection over union) are of one figure
 
 
 class Ensemble(SegmentationNet):
@@ -20,3 +23,36 @@ class Ensemble(SegmentationNet):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.stack([member(x) for member in self.members]).mean(0)
+
+
+class BoxEnsemble(BoxNet):
+    """Each figure once: its best box, its score the mean over the members, 0 where one does not see it."""
+
+    def __init__(self, members: Sequence[BoxNet]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.stride = members[0].stride
+
+    def find(self, x: torch.Tensor) -> Found:
+        said = [member.find(x) for member in self.members]  # type: ignore[operator]
+        heat = torch.stack([one.heat for one in said]).mean(0)
+        if len(said) == 1:
+            return Found(said[0].boxes, said[0].score, heat)
+        boxes, score = torch.cat([one.boxes for one in said]), torch.cat([one.score for one in said])
+        kept = boxes[nms(boxes, score, _SAME)]
+        return Found(kept, torch.stack([_best(kept, one) for one in said]).mean(0), heat)
+
+
+def _best(boxes: torch.Tensor, said: Found) -> torch.Tensor:
+    """[N]: the score one member gives to each of N boxes."""
+    if not len(said.boxes) or not len(boxes):
+        return boxes.new_zeros(len(boxes))
+    same: torch.Tensor = box_iou(boxes, said.boxes) > _SAME
+    return (same * said.score).amax(1)
+
+
+def together(members: Sequence[DetectorNet]) -> Ensemble | BoxEnsemble:
+    """One network out of members of one kind."""
+    if all(isinstance(member, BoxNet) for member in members):
+        return BoxEnsemble([member for member in members if isinstance(member, BoxNet)])
+    return Ensemble([member for member in members if isinstance(member, SegmentationNet)])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import nn
 
 
-class SegmentationNet(nn.Module):
-    """forward: [B, 3, H, W] RGB in 0..255 -> [B, 2, H / stride, W / stride] logits (background, mitosis)."""
+class DetectorNet(nn.Module):
+    """A network that looks at tissue: RGB in 0..255 goes in; `stride` pixels per cell of its map."""
 
     stride: int
 
@@ -18,11 +19,44 @@ class SegmentationNet(nn.Module):
         raise NotImplementedError
 
 
+class SegmentationNet(DetectorNet):
+    """forward: [B, 3, H, W] RGB in 0..255 -> [B, 2, H / stride, W / stride] logits (background, mitosis)."""
+
+
+class Found(NamedTuple):
+    """What a BoxNet sees in one image. boxes: [N, 4] as x0, y0, x1, y1 in pixels of the image; score: [N] in [0, 1].
+
+    heat: [H / stride, W / stride] in [0, 1], how sure it is of mitosis in each cell.
+    """
+
+    boxes: torch.Tensor
+    score: torch.Tensor
+    heat: torch.Tensor
+
+
+class BoxNet(DetectorNet):
+    """A network that answers with boxes round single figures."""
+
+    def find(self, x: torch.Tensor) -> Found:
+        """[1, 3, H, W] RGB in 0..255, H and W multiples of 32 -> boxes down to a low score, no two of one figure."""
+        raise NotImplementedError
+
+
+class Build(Protocol):
+    """Gives the network of an encoder and a variant ("" is the published one), pretrained where that is asked for.
+
+    Raises KeyError for an encoder, UnusableModel for a variant it does not know or weights that cannot be had.
+    """
+
+    def __call__(self, encoder: str, pretrained: bool, variant: str = "") -> DetectorNet: ...
+
+
 @dataclass(frozen=True)
 class Method:
-    """build(encoder name, pretrained) gives the network; it raises KeyError for an encoder it does not know."""
+    """One published system. variants: what its paper compares, the published choice first."""
 
     key: str
     title: str
     paper: str
-    build: Callable[[str, bool], SegmentationNet]
+    build: Build
+    variants: tuple[str, ...] = ("",)

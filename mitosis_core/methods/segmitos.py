@@ -14,6 +14,7 @@ from torch import nn
 
 from mitosis_core.encoders import build_encoder
 from mitosis_core.encoders.encoder_net import EncoderNet
+from mitosis_core.errors import UnusableModel
 from mitosis_core.methods.fcn_vgg16 import FCNVGG16, load_imagenet
 from mitosis_core.methods.method import Method, SegmentationNet
 from mitosis_core.weights import find_weights
@@ -49,8 +50,10 @@ class LiteFCN(SegmentationNet):
         return cast(torch.Tensor, self.classify(y))
 
 
-def build(encoder: str, pretrained: bool) -> SegmentationNet:
+def build(encoder: str, pretrained: bool, variant: str = "") -> SegmentationNet:
     """The network of an encoder; "vgg16-32s", "vgg16-16s" and "vgg16-8s" are the published ones."""
+    if variant:
+        raise UnusableModel(f"SegMitos has no variant “{variant}”; its networks differ by their encoder.")
     if encoder not in PUBLISHED:
         return LiteFCN(build_encoder(encoder, pretrained=pretrained))
     net = FCNVGG16(PUBLISHED[encoder])

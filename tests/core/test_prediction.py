@@ -11,15 +11,15 @@ import mitosis_core.prediction as prediction
 from mitosis_core.errors import ConcentricError, MissingScale
 from mitosis_core.model import Model
 from mitosis_core.prediction import predict, probability_map
-from mitosis_core.runtime import MULTIPLE_PX, engine, pad, resolve_device, torch_engine, without_margin
+from mitosis_core.runtime import MULTIPLE_PX, Seen, engine, pad, resolve_device, torch_engine, without_margin
 from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.types import Field, UInt8
 
 
-def darkness(pixels: UInt8) -> np.ndarray:
+def darkness(pixels: UInt8) -> Seen:
     """A stand-in for an engine: how blue-dark each 4 x 4 cell is."""
     cells = cv2.resize(pixels, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    return (1 - cells.mean(axis=2) / 255).astype(np.float32)
+    return Seen((1 - cells.mean(axis=2) / 255).astype(np.float32))
 
 
 def test_tiled_equals_whole(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_tiled_equals_whole(random_version: Model, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(prediction, "TILE_PX", 768)
     calls = []
 
-    def counted(pixels: UInt8) -> np.ndarray:
+    def counted(pixels: UInt8) -> Seen:
         calls.append(pixels.shape)
         return run(pixels)
 
@@ -63,7 +63,7 @@ def test_the_margin_is_mirrored_and_taken_off_again() -> None:
     inner = np.s_[MULTIPLE_PX : MULTIPLE_PX + 70, MULTIPLE_PX : MULTIPLE_PX + 100]
     assert (padded[inner] == pixels).all()
     assert (padded[MULTIPLE_PX - 1, MULTIPLE_PX : MULTIPLE_PX + 100] == pixels[1]).all()
-    assert without_margin(darkness(padded), 4, (70, 100)).shape == (18, 25)
+    assert without_margin(darkness(padded).values, 4, (70, 100)).shape == (18, 25)
 
 
 def test_without_a_scale_there_is_no_answer(random_version: Model) -> None:

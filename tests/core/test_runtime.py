@@ -31,7 +31,7 @@ def test_a_conversion_is_kept_under_the_digest_of_the_weights(
 ) -> None:
     pytest.importorskip("openvino")
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
-    answer = runtime.engine(random_version, "cpu")(pixels)
+    answer = runtime.engine(random_version, "cpu")(pixels).values
     assert answer.shape == (16, 24) and answer.dtype == np.float32 and 0 <= answer.min() <= answer.max() <= 1
     digest = random_version.card.weights_sha256[:32]
     assert [path.suffix for path in _converted()] == [".bin", ".xml"]
@@ -39,12 +39,12 @@ def test_a_conversion_is_kept_under_the_digest_of_the_weights(
 
     runtime._engine.cache_clear()
     monkeypatch.setattr(runtime, "_convert", lambda net, path: pytest.fail("converted again"))
-    assert np.array_equal(runtime.engine(random_version, "cpu")(pixels), answer)
+    assert np.array_equal(runtime.engine(random_version, "cpu")(pixels).values, answer)
 
 
 def test_without_openvino_pytorch_answers(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "_has_openvino", lambda: False)
     assert runtime.describe_device("cpu") == "CPU (PyTorch)"
     pixels = np.full((64, 64, 3), 120, np.uint8)
-    assert runtime.engine(random_version, "cpu")(pixels).shape == (16, 16)
+    assert runtime.engine(random_version, "cpu")(pixels).values.shape == (16, 16)
     assert not (cache_dir() / "openvino").exists()

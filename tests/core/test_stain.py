@@ -11,6 +11,7 @@ from mitosis_core.stain import (
     REFERENCE,
     STAINS,
     from_stains,
+    macenko,
     stain_profile,
     standardise,
     tissue_fraction,
@@ -60,3 +61,31 @@ def test_a_profile_is_mean_and_spread_over_the_tissue_of_all_images() -> None:
         assert profile is not None
         assert profile.mean == pytest.approx((dark + pale) / 2, abs=1e-4)
         assert profile.spread == pytest.approx(abs(dark - pale) / 2, abs=1e-4)
+
+
+def test_macenko_brings_two_stainings_of_one_tissue_together() -> None:
+    plain = draw_sample_field(seed=4, size_px=256, mitoses=1, lookalikes=1).field.pixels
+    stains = to_stains(torch.from_numpy(plain.copy()).permute(2, 0, 1)) * torch.tensor([0.7, 1.3, 1.0]).view(3, 1, 1)
+    other = from_stains(stains).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    before = np.abs(plain.astype(float) - other).mean()
+    after = np.abs(macenko(plain).astype(float) - macenko(other)).mean()
+    assert before > 5 and after < before / 4
+
+
+def test_macenko_puts_the_stains_where_it_says() -> None:
+    """Tissue of two pure stains in any amounts: each becomes the published one, its 99 % the published density."""
+    rng = np.random.default_rng(0)
+    amounts = np.zeros((128, 128, 2))
+    amounts[:, :64, 0], amounts[:, 64:, 1] = rng.uniform(0.5, 1.5, (2, 128, 64))
+    pixels = np.rint(255 * np.exp(-amounts @ STAINS[:2])).astype(np.uint8)
+    density = -np.log(np.maximum(macenko(pixels), 1) / 255.0)
+    for part, stain, strongest in ((density[:, :64], (0.5626, 0.7201, 0.4062), 1.9705),
+                                   (density[:, 64:], (0.2159, 0.8012, 0.5581), 1.0308)):  # fmt: skip
+        mean = part.mean((0, 1))
+        assert mean / np.linalg.norm(mean) == pytest.approx(stain, abs=0.03)
+        assert np.percentile(np.linalg.norm(part, axis=-1), 98) == pytest.approx(strongest, rel=0.05)
+
+
+def test_macenko_leaves_glass_alone() -> None:
+    glass = np.full((200, 200, 3), 245, np.uint8)
+    assert macenko(glass) is glass

@@ -1,5 +1,7 @@
 """Small drawn fields from two slides, and settings that train in seconds."""
 
+import dataclasses
+
 import pytest
 
 from mitosis_core.sample_field import draw_sample_field
@@ -29,3 +31,12 @@ def quick() -> TrainConfig:
         share_patch=0.0,
         members=1,
     )
+
+
+@pytest.fixture
+def pretrained_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The laws here do not depend on the weights a training starts from."""
+    import mitosis_core.encoders as encoders
+
+    plain = {k: dataclasses.replace(e, pretrain=lambda net: None) for k, e in encoders.ENCODERS.items()}
+    monkeypatch.setattr(encoders, "ENCODERS", plain)

@@ -35,15 +35,6 @@ def test_the_digest_knows_pixels_labels_and_scale_but_no_order(drawn: list[Examp
     assert digest([moved, *drawn[1:]]) != digest(drawn)
 
 
-@pytest.fixture
-def pretrained_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The laws here do not depend on the weights a training starts from."""
-    import mitosis_core.encoders as encoders
-
-    plain = {k: dataclasses.replace(e, pretrain=lambda net: None) for k, e in encoders.ENCODERS.items()}
-    monkeypatch.setattr(encoders, "ENCODERS", plain)
-
-
 @pytest.mark.usefixtures("pretrained_is_random")
 def test_fit_writes_a_version_that_detects(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
     # Long enough that something is found in every fold: a threshold cannot be chosen on nothing.

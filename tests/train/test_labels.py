@@ -1,10 +1,21 @@
 """Laws of the concentric label: three values, disc inside ring, a disc wins, nothing known where nobody looked."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.labels import BACKGROUND, IGNORED, MITOSIS, VARIANTS, concentric_labels, mask_labels
+from mitosis_core.errors import UnusableData
+from train.labels import (
+    BACKGROUND,
+    IGNORED,
+    MITOSIS,
+    VARIANTS,
+    boxes_of_masks,
+    concentric_labels,
+    concentric_labels_from_boxes,
+    mask_labels,
+)
 
 points = st.lists(st.tuples(st.floats(-5, 69), st.floats(-5, 69)), max_size=6)
 
@@ -68,3 +79,52 @@ def test_circle_has_no_ring() -> None:
 
 def test_masks_become_labels() -> None:
     assert (mask_labels(np.array([[0, 1], [7, 0]], np.uint8)) == [[0, 1], [1, 0]]).all()
+
+
+def test_the_ellipses_of_a_box_by_hand() -> None:
+    """A box 7 wide and 3 high; the disc has half-axes 0.5 of it (1.75, 0.75), the ring 1 (3.5, 1.5)."""
+    labels = concentric_labels_from_boxes((5, 9), np.array([[1, 1, 8, 4]], np.float32), inner=0.5, outer=1.0)
+    expected = np.array(
+        [
+            [0, 0, 0, 0, 0, 0, 0, 0, 0],
+            [0, 0, 255, 255, 255, 255, 255, 0, 0],
+            [0, 255, 255, 1, 1, 1, 255, 255, 0],
+            [0, 0, 255, 255, 255, 255, 255, 0, 0],
+            [0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ]
+    )
+    assert (labels == expected).all()
+
+
+def test_disc_and_ring_of_a_box_have_half_and_twice_the_area_of_its_ellipse() -> None:
+    labels = concentric_labels_from_boxes((300, 400), np.array([[100, 100, 300, 200]], np.float32))
+    ellipse = np.pi * 100 * 50
+    assert (labels == MITOSIS).sum() == pytest.approx(ellipse / 2, rel=0.01)
+    assert (labels != BACKGROUND).sum() == pytest.approx(2 * ellipse, rel=0.01)
+    assert (labels[100:200, 100:300] != BACKGROUND).all()  # the whole box, to its corners
+    assert (labels == labels[:, ::-1]).all() and (labels == labels[::-1]).all()
+
+
+def test_a_square_box_is_a_circle_and_discs_win() -> None:
+    boxes = np.array([[5, 5, 16, 16], [14, 5, 25, 16]], np.float32)
+    xy, half = np.array([[10, 10], [19, 10]], np.float32), 5.5
+    circles = concentric_labels((20, 30), xy, [(half * 0.5, half * 1.5)] * 2)
+    assert (concentric_labels_from_boxes((20, 30), boxes, inner=0.5, outer=1.5) == circles).all()
+    nothing = concentric_labels_from_boxes((4, 4), boxes, reviewed=np.zeros((4, 4), np.uint8))
+    assert (nothing == IGNORED).all()
+    assert not concentric_labels_from_boxes((4, 4), np.zeros((0, 4), np.float32)).any()
+
+
+def test_masks_become_boxes() -> None:
+    mask = np.array([[0, 7, 7, 0], [0, 7, 0, 0], [2, 0, 0, 0]], np.uint8)
+    assert boxes_of_masks(mask).tolist() == [[0, 2, 1, 3], [1, 0, 3, 2]]
+    assert boxes_of_masks(np.zeros((3, 3), np.uint8)).shape == (0, 4)
+    assert concentric_labels_from_boxes(mask.shape, boxes_of_masks(mask))[2, 0] == MITOSIS
+
+
+@pytest.mark.parametrize("box", [[3, 3, 3, 9], [3, 9, 8, 9], [8, 3, 3, 9], [0, 0, np.nan, 4]])
+def test_a_box_without_area_is_refused(box: list[float]) -> None:
+    with pytest.raises(UnusableData, match="has no height or no width"):
+        concentric_labels_from_boxes((20, 20), np.array([box], np.float32))
+    with pytest.raises(ValueError, match="not be smaller"):
+        concentric_labels_from_boxes((20, 20), np.zeros((0, 4), np.float32), inner=2.0, outer=1.0)

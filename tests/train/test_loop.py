@@ -9,7 +9,7 @@ import torch
 
 from mitosis_core.methods import METHODS
 from train.config import TrainConfig
-from train.evaluation import probability_maps
+from train.evaluation import sightings
 from train.examples import Example
 from train.loop import Step, fit_net
 from train.patches import Crops, prepare
@@ -73,5 +73,5 @@ def test_it_learns_what_it_is_shown(drawn: list[Example], quick: TrainConfig) ->
     losses: list[float] = []
     net = fit_net(fresh(config), drawn[:1], config, report=lambda s: losses.append(s.loss))
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
-    probability = probability_maps(net, drawn[:1], config)[0]
+    probability = sightings(net, drawn[:1], config)[0].map
     assert probability.values.shape == (32, 32) and 0 <= probability.values.min() <= probability.values.max() <= 1

@@ -1,0 +1,84 @@
+"""A second stage on any detector (DeepMitosis, section 3.2): what it learns from, and the settings of the two together.
+
+Everything is taken from slides held out: the verifier learns from detections on fields the detector has not seen, whose
+mistakes are those it will make; weight and threshold come from fields neither has seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mitosis_core.encoders import build_encoder
+from mitosis_core.evaluation import ScoredField, threshold_curve
+from mitosis_core.types import Float32
+from mitosis_core.verifier import LOWER, Verifier, second_look
+from train.config import TrainConfig
+from train.evaluation import RADIUS_UM, Choice, Fold, detections, steady_threshold
+from train.examples import Example, digest
+from train.verifier import VerifierConfig, best_weight, fit_verifier, fused_fields
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """A verifier, how it is weighed (for the card), and the choice of the first stage with the new threshold."""
+
+    net: Verifier
+    settings: dict[str, Any]
+    choice: Choice
+
+
+def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, work: Path) -> SecondStage:
+    """Train a verifier on the detections of every fold; weigh it on folds held out in turn.
+
+    work: folder where verifiers are kept; a second call takes them up. Raises UnusableData when the detections are
+    all right or all wrong.
+    """
+    fields = [list(held) for held, _ in folds]
+    found = detections(folds, choice, config)
+    verified: list[Float32] = []
+    for out in range(len(folds)):
+        others = [i for i in range(len(folds)) if i != out]
+        net = _verifier([e for i in others for e in fields[i]], [f for i in others for f in found[i]], config, work)
+        verified += [second_look(net, e.field, f.detections) for e, f in zip(fields[out], found[out], strict=True)]
+    scored = [f for fold in found for f in fold]
+    weight = best_weight(scored, verified)
+    fused = fused_fields(scored, verified, weight)
+    net = _verifier([e for fold in fields for e in fold], scored, config, work)
+    settings = {"encoder": config.verifier, "weight": round(weight, 3), "lower": LOWER}
+    return SecondStage(net, settings, _chosen(choice, fused))
+
+
+def _chosen(choice: Choice, fused: Sequence[ScoredField]) -> Choice:
+    """The threshold on the scores of both stages, and how good they are there."""
+    at = steady_threshold(fused)
+    scores = threshold_curve(fused, RADIUS_UM).at(at)
+    by_slide = {
+        slide: threshold_curve([f for f in fused if f.slide == slide], RADIUS_UM).at(at).f1
+        for slide in sorted({f.slide for f in fused})
+    }
+    return dataclasses.replace(choice, threshold=at, f1=scores.f1, precision=scores.precision, recall=scores.recall,
+                               f1_by_slide=by_slide)  # fmt: skip
+
+
+def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config: TrainConfig, work: Path) -> Verifier:
+    """Trained once for these fields and detections, and kept."""
+    settings = VerifierConfig(steps=min(VerifierConfig.steps, config.steps), seed=config.seed)
+    scores = [[f.detections.xy_px.tolist(), f.detections.score.tolist()] for f in found]
+    identity = json.dumps([digest(list(examples)), scores, config.verifier, dataclasses.asdict(settings)])
+    kept = work / "verifiers" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.pt"
+    if not kept.exists():
+        net, _ = fit_verifier(examples, [f.detections for f in found], config.verifier, settings)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(net.state_dict(), kept.with_suffix(".part"))
+        kept.with_suffix(".part").replace(kept)
+    net = Verifier(build_encoder(config.verifier, pretrained=False))
+    net.load_state_dict(torch.load(kept, weights_only=True))
+    return net.eval()
