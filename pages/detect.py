@@ -32,8 +32,9 @@ def main() -> None:
             files = _opened_files()
             # Asked for in the open while something waits for it, changed here later.
             scale = st.container()
-            model = _settings()
+            version = _settings()
     files = _with_scale(files, scale)
+    model = _load(version)
     if model is None:
         return
     files = _analyse(files, model)
@@ -62,8 +63,8 @@ def _uploader() -> None:
     )
 
 
-def _settings() -> Model | None:
-    """The version and the microscope field; None when the version cannot be used."""
+def _settings() -> str:
+    """The microscope field and the version, by name."""
     diameters = counting.COMMON_FIELD_DIAMETERS_MM
     st.selectbox(
         "Diameter of your high-power field (mm)",
@@ -77,10 +78,18 @@ def _settings() -> Model | None:
         "Version of the detector", actions.list_versions(), key=session.VERSION, on_change=session.forget_score
     )
     st.caption(f"Runs on: {plain(cache.device_name())}")
+    return version
+
+
+def _load(version: str) -> Model | None:
+    """None, and a sentence in the open, when the version cannot be used."""
     try:
         return actions.load_model(version)
     except ConcentricError as error:
-        st.error(plain(str(error)))
+        st.error(
+            f"{plain(str(error))} Please choose another version under **Fields and settings**, or roll back to the "
+            "one before on the Models page."
+        )
         return None
 
 

@@ -31,32 +31,36 @@ def _show(store: Store, by: str) -> None:
     score = {"F1 on held-out fields": st.column_config.NumberColumn(format="%.3f")}
     st.dataframe(rows, hide_index=True, column_config=score)
     left, right = st.columns([3, 2], gap="large")
-    with left:
-        name = st.selectbox("Version", [row["version"] for row in rows if not row["state"]])
-        _show_version(store, name, by)
-    with right:
+    with right:  # first, so that the way back is there whatever is wrong with a version
         _show_decisions(store, by)
         _take_in(store, by)
+    with left:
+        name = st.selectbox("Version", [row["version"] for row in rows if row["state"] != "deleted"])
+        _show_version(store, name, by)
 
 
 def _show_version(store: Store, name: str, by: str) -> None:
-    stored = name in [one.name for one in versions.list_stored(store)]
+    stored, damage = name in [one.name for one in versions.list_stored(store)], training.damage(store, name)
+    if damage:
+        st.error(plain(damage))
     if stored:
         show_comparison(store, name, by)
     with st.container(horizontal=True):
-        st.download_button("Download", training.pack(store, name), f"{name}.zip", "application/zip",
-                           icon=":material/download:", on_click="ignore")  # fmt: skip
+        if not damage:
+            st.download_button("Download", training.pack(store, name), f"{name}.zip", "application/zip",
+                               icon=":material/download:", on_click="ignore")  # fmt: skip
         if stored and st.button("Delete this version", icon=":material/delete:"):
             versions.delete_version(store, name, by=by)
             st.rerun()
-    with st.expander("Model card"):
-        st.json(json.loads(training.card_of(store, name).to_json()))
+    if not damage:
+        with st.expander("Model card"):
+            st.json(json.loads(training.card_of(store, name).to_json()))
 
 
 def _show_decisions(store: Store, by: str) -> None:
-    said = versions.decisions(store)
+    said, before = versions.decisions(store), versions.before_champion(store, DEFAULT_VERSION)
     st.markdown(f"**Active: {plain(training.active(store))}**")
-    if said and st.button("Roll back to the champion before", icon=":material/undo:"):
+    if before and st.button(f"Roll back to {plain(before)}", icon=":material/undo:", key="roll-back"):
         versions.roll_back(store, DEFAULT_VERSION, by=by)
         st.session_state.pop(session.VERSION, None)
         st.rerun()
@@ -73,8 +77,10 @@ def _take_in(store: Store, by: str) -> None:
     with st.form("take in", clear_on_submit=True):
         file = st.file_uploader("Take in a version (the zip that Download makes)", ["zip"])
         if st.form_submit_button("Take in") and file:
-            name = training.unpack(store, file.getvalue(), by=by)
-            st.success(f"Took in {plain(name)}.")
+            try:
+                st.success(f"Took in {plain(training.unpack(store, file.getvalue(), by=by))}.")
+            except ConcentricError as error:
+                st.error(plain(str(error)))
 
 
 main()

@@ -13,31 +13,35 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from db import runs, versions
 from db.engine import Store, open_store
+from db.errors import as_sentences
 from db.fields import load_field
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.parts import case_of, parts
 from db.runs import Run
-from mitosis_core.comparison import compare
+from mitosis_core.comparison import vouched as vouched  # noqa: PLC0414  (others take it from here)
 from mitosis_core.errors import ConcentricError, UnusableData
-from mitosis_core.evaluation import ScoredField
-from mitosis_core.model import DEFAULT_VERSION, Model
-from mitosis_core.prediction import predict
-from train.examples import Example
+from mitosis_core.model import DEFAULT_VERSION, list_versions
+from train.corrected import CorrectedField
+from train.heads import members
 from train.plan import Part, Plan
-from train.retrain import Cancelled, CorrectedField, Progress, retrain
+from train.proof import prove
+from train.retrain import Progress, retrain
 from train.retrain_config import RetrainConfig
+from train.task import Cancelled
 
 log = logging.getLogger("concentric.train")
 
 _BEAT_S = 2.0
+_LONGEST_STEM = 60  # of a version's name, so that the run's number fits behind it
 
 
 def training_set(store: Store, run: Run) -> tuple[list[CorrectedField], list[CorrectedField]]:
@@ -97,32 +101,64 @@ def run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str,
 def work(store: Store, run_id: int) -> str:
     """Do a run from its turn to its end; returns the state it ended in. Whatever goes wrong is written into the run."""
     with _alive(store, run_id) as life, _turn(store, life):
-        if life.cancelled:
+        run = runs.get_run(store, run_id)
+        if not run.is_open and run.state != "lost":  # another process did it while this one waited
+            return run.state
+        if life.cancelled or run.cancel_asked:
             runs.end(store, run_id, "cancelled")
             return "cancelled"
         runs.start(store, run_id)
         try:
-            name = _train(store, runs.get_run(store, run_id), life)
+            with as_sentences():
+                name = _train(store, run, life)
         except Cancelled:
             runs.end(store, run_id, "cancelled")
         except (ConcentricError, ValueError) as error:
             runs.end(store, run_id, "failed", message=str(error))
         except Exception as error:
             log.exception("run %d failed", run_id)
-            runs.end(
-                store, run_id, "failed", message=f"Something unexpected happened ({type(error).__name__}: {error})."
-            )
+            said = f"Something unexpected happened ({type(error).__name__}: {error})."
+            runs.end(store, run_id, "failed", message=said)
         else:
             runs.end(store, run_id, "done", version=name)
     return runs.get_run(store, run_id).state
 
 
 def _train(store: Store, run: Run, life: _Life) -> str:
-    base, config = versions.load_version(store, run.base_version), RetrainConfig(**run.settings)
+    """The name of the version that the run made. Files lie in the run's folder until the version enters the store."""
+    taken = versions.list_stored(store, deleted=True)
+    made = [one.name for one in taken if one.run_id == run.id]
+    if made:  # the run was cut after its version had entered the store
+        return made[0]
+    base = versions.load_version(store, run.base_version)
     learn, held_out = training_set(store, run)
-    name = re.sub(r"-r\d+$", "", base.version) + f"-r{run.id}"
-    out = versions.weights_path(store, name)
     folder = run_folder(store, run.id)
+    name = _free_name(base.version, run.id, [*(one.name for one in taken), *list_versions()])
+    out = folder / f"{name}.safetensors"
+    try:
+        model = retrain(
+            base, learn, RetrainConfig(**run.settings), out, progress=_reporter(run, life),
+            checkpoint=folder / "checkpoint.pt", cancelled=lambda: life.cancelled,
+        )  # fmt: skip
+        life.news = {**(life.news or run.progress), "stage": "comparing"}
+        comparison = prove(base, model, held_out, lambda: life.cancelled) if held_out else {}
+        versions.enter(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
+                       run_id=run.id, comparison=comparison)  # fmt: skip
+    finally:
+        for file in (out, out.with_suffix(".json")):
+            file.unlink(missing_ok=True)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return name
+
+
+def _free_name(base: str, run_id: int, taken: Sequence[str]) -> str:
+    """Of the version of a run; one that was taken in from elsewhere may have its name already."""
+    stem = re.sub(r"-r\d+(-\d+)?$", "", base)[:_LONGEST_STEM] + f"-r{run_id}"
+    return next(name for name in chain([stem], (f"{stem}-{n}" for n in count(2))) if name not in taken)
+
+
+def _reporter(run: Run, life: _Life) -> Callable[[Progress], None]:
+    """What the training says becomes news, with the curve since the beginning."""
     curve: list[dict[str, Any]] = list(run.progress.get("curve", []))
 
     def progress(state: Progress) -> None:
@@ -130,54 +166,7 @@ def _train(store: Store, run: Run, life: _Life) -> str:
             curve.append({"step": state.step, "loss": state.loss, "f1": state.f1})
         life.news = {**asdict(state), "curve": curve[-2000:], "stage": "training"}
 
-    model = retrain(base, learn, config, out, progress=progress, checkpoint=folder / "checkpoint.pt",
-                    cancelled=lambda: life.cancelled)  # fmt: skip
-    life.news = {**(life.news or {}), "stage": "comparing"}
-    comparison = prove(base, model, held_out, lambda: life.cancelled) if held_out else {}
-    versions.add_version(store, name, model.card.weights_sha256, by=run.by, parent=base.version, run_id=run.id,
-                         comparison=comparison)  # fmt: skip
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-    return name
-
-
-def prove(
-    champion: Model, challenger: Model, held_out: Sequence[CorrectedField], cancelled: Callable[[], bool]
-) -> Mapping[str, Any]:
-    """Both versions on fields that neither has learnt from."""
-    sides = [[_scored(field, model, cancelled) for field in held_out] for model in (champion, challenger)]
-    return compare(sides[0], sides[1], (champion.threshold, challenger.threshold))
-
-
-def _scored(example: CorrectedField, model: Model, cancelled: Callable[[], bool]) -> ScoredField:
-    if cancelled():
-        raise Cancelled("The run was cancelled.")
-    found = vouched(example, predict(example.field, model).candidates)
-    return ScoredField(example.field.digest, example.slide, found, example.mitoses_xy_px, example.um_per_px,
-                       _area_mm2(example))  # fmt: skip
-
-
-def vouched(example: CorrectedField, found: Any) -> Any:
-    """Detections that can be judged: inside the reviewed area and not on a cell the readers were unsure of."""
-    import numpy as np
-
-    from mitosis_core.types import Detections
-
-    keep = np.ones(len(found), bool)
-    if example.area_px is not None:
-        left, top, right, bottom = example.area_px
-        x, y = found.xy_px.T
-        keep &= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
-    for place in example.unsure_xy_px:
-        keep &= np.hypot(*(found.xy_px - place).T) > 5.0 / example.um_per_px
-    return Detections(found.xy_px[keep], found.score[keep], found.area_um2[keep])
-
-
-def _area_mm2(example: Example) -> float | None:
-    area = getattr(example, "area_px", None)
-    if area is None:
-        return example.field.area_mm2
-    left, top, right, bottom = area
-    return float((right - left) * (bottom - top) * example.um_per_px**2 / 1e6)
+    return progress
 
 
 def run_folder(store: Store, run_id: int) -> Path:
@@ -201,21 +190,24 @@ def _alive(store: Store, run_id: int) -> Iterator[_Life]:
     life, over = _Life(), threading.Event()
 
     def beat() -> None:
+        try:
+            life.cancelled = runs.beat(store, run_id, life.news)
+        except Exception:  # a store that is locked, or a disk that is full, may do better in two seconds
+            log.warning("run %d could not give a sign of life", run_id, exc_info=True)
+
+    def live() -> None:
         while not over.is_set():
-            try:
-                life.cancelled = runs.beat(store, run_id, life.news)
-            except ConcentricError:
-                log.warning("run %d could not give a sign of life", run_id, exc_info=True)
+            beat()
             over.wait(_BEAT_S)
 
-    thread = threading.Thread(target=beat, daemon=True)
+    thread = threading.Thread(target=live, daemon=True)
     thread.start()
     try:
         yield life
     finally:
         over.set()
         thread.join()
-        runs.beat(store, run_id, life.news)  # the last words
+        beat()  # the last words
 
 
 @contextmanager
@@ -244,11 +236,12 @@ def plan(store: Store, source: str = CONSENSUS) -> Plan:
 
 
 def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:
-    """A new run over everything reviewed so far. Raises UnusableData when that is too little."""
+    """A new run over everything reviewed so far. Raises UnusableData when that is too little, UnusableModel when the
+    version is damaged or of a kind that cannot be taught further."""
     planned = plan(store, source)
     if planned.objection:
         raise UnusableData(planned.objection)
-    versions.load_version(store, base_version)
+    members(versions.load_version(store, base_version).net())
     return runs.queue_run(
         store, by=by, base_version=base_version, source=source, last_event=last_event(store), settings=asdict(config),
         split=planned.split, code=code_version(),

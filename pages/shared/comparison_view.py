@@ -10,6 +10,8 @@ import streamlit as st
 from db import versions
 from db.engine import Store
 from db.fields import find_field, load_field
+from mitosis_core.errors import ConcentricError
+from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import charts, session
 from pages.shared.shell import plain
 
@@ -96,9 +98,17 @@ def _decide(store: Store, challenger: str, by: str) -> None:
         )
     note = st.text_input("Note", key=f"note-{challenger}", placeholder="Why (optional)")
     with st.container(horizontal=True):
-        for label, kind, style in (("Promote", "promote", "primary"), ("Reject", "reject", "secondary")):
-            if st.button(label, type=style, key=f"{kind}-{challenger}"):  # type: ignore[arg-type]
-                versions.load_version(store, challenger)  # damaged weights must not become the champion
-                versions.decide(store, kind, challenger, by=by, note=note)
-                st.session_state.pop(session.VERSION, None)  # the other pages take up the champion
-                st.rerun()
+        promoted = st.button("Promote", type="primary", key=f"promote-{challenger}",
+                             disabled=challenger == versions.champion(store, DEFAULT_VERSION))  # fmt: skip
+        rejected = st.button("Reject", key=f"reject-{challenger}")
+    if not (promoted or rejected):
+        return
+    try:
+        if promoted:
+            versions.load_version(store, challenger)  # damaged weights must not become the champion
+        versions.decide(store, "promote" if promoted else "reject", challenger, by=by, note=note)
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+        return
+    st.session_state.pop(session.VERSION, None)  # the other pages take up the champion
+    st.rerun()

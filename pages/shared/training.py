@@ -6,9 +6,11 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from db import runs, versions
@@ -16,12 +18,14 @@ from db.engine import Store
 from db.labels import reviewed_fields
 from db.runs import Run
 from db.versions import StoredVersion
-from mitosis_core.errors import UnusableModel
+from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
+from mitosis_core.scale import check_um_per_px
 from train.plan import Plan
 
 _ROOT = Path(__file__).parents[2]
-_MOST_BYTES = 200_000_000
+_MOST_BYTES, _MOST_CARD_BYTES, _MOST_MEMBERS = 200_000_000, 5_000_000, 20  # of a version that is taken in
+_taking_in = Lock()  # two uploads of one name: the second is refused
 
 
 def active(store: Store) -> str:
@@ -37,7 +41,7 @@ def plan(store: Store, source: str) -> Plan:
 
 def estimate_s(store: Store, planned: Plan, settings: dict[str, Any]) -> float:
     """Seconds that a run would take on this machine; a moment is measured."""
-    from train.retrain import estimate_seconds
+    from train.pace import estimate_seconds
     from train.retrain_config import RetrainConfig
 
     model = versions.load_version(store, active(store))
@@ -87,6 +91,15 @@ def card_of(store: Store, name: str) -> ModelCard:
     return versions.load_version(store, name).card
 
 
+def damage(store: Store, name: str) -> str:
+    """Why a version cannot be used, in a sentence; empty when it can."""
+    try:
+        versions.load_version(store, name)
+    except ConcentricError as error:
+        return str(error)
+    return ""
+
+
 def overview(store: Store) -> list[dict[str, Any]]:
     """One row per version, the champion first: where it comes from, what it learnt, how it scored."""
     champion = active(store)
@@ -99,7 +112,8 @@ def overview(store: Store) -> list[dict[str, Any]]:
 
 def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any]:
     gone = stored is not None and stored.deleted_at is not None
-    card = None if gone else card_of(store, name)
+    damaged = not gone and bool(damage(store, name))
+    card = None if gone or damaged else card_of(store, name)
     scores = (stored.comparison if stored else {}).get("challenger", {})
     return {
         "active": "",
@@ -114,7 +128,7 @@ def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any
             f"{stored.created_at:%Y-%m-%d %H:%M}" if stored else card.created_at[:16].replace("T", " ") if card else ""
         ),
         "by": stored.by if stored else "shipped",
-        "state": "deleted" if gone else "",
+        "state": "deleted" if gone else "damaged" if damaged else "",
     }
 
 
@@ -130,35 +144,52 @@ def pack(store: Store, name: str) -> bytes:
 
 def unpack(store: Store, data: bytes, *, by: str) -> str:
     """Take in a version that `pack` made; returns its name. Raises UnusableModel for anything else, pickles too."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = sorted(archive.namelist())
-            if [Path(name).suffix for name in names] != [".json", ".safetensors"] or Path(names[0]).stem != Path(
-                names[1]
-            ).stem:
-                raise UnusableModel("A version is a zip with one .safetensors file and its .json card, nothing else.")
-            if sum(archive.getinfo(name).file_size for name in names) > _MOST_BYTES:
-                raise UnusableModel("This version is larger than 200 MB, which none of ours is.")
-            card_text, weights = archive.read(names[0]).decode("utf-8"), archive.read(names[1])
-    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise UnusableModel("A version is a zip with one .safetensors file and its .json card.") from error
-    return _enter(store, Path(names[1]).stem, weights, card_text, by)
-
-
-def _enter(store: Store, name: str, weights: bytes, card_text: str, by: str) -> str:
-    known = {*list_versions(), *(one.name for one in versions.list_stored(store, deleted=True))}
-    if name in known:
-        raise UnusableModel(f"There is a version {name} already.")
-    card = replace(ModelCard.from_json(card_text), version=name)
-    path = versions.put_files(store, name, weights, card.to_json())
-    try:
-        load_model.cache_clear()
-        model = load_model(path)  # the sha256 of the card
-        model.net()  # the weights fit the method
-        versions.add_version(store, name, model.card.weights_sha256, by=by, parent=card.parent)
-    except Exception:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
-        raise
+    name, weights, card_text = _contents(data)
+    with _taking_in:
+        if name in list_versions():
+            raise UnusableModel(f"There is a version {name} already.")
+        card = _checked(name, weights, card_text)
+        versions.enter(store, name, weights, card.to_json(), by=by, parent=card.parent)
     versions.decide(store, "upload", name, by=by)
     return name
+
+
+def _contents(data: bytes) -> tuple[str, bytes, str]:
+    """Name, weights and card in a zip. Nothing is written, and nothing larger than it may be is unpacked."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = sorted(archive.infolist(), key=lambda file: file.filename)
+            name = Path(files[-1].filename).stem if files else ""
+            if [file.filename for file in files] != [f"{name}.json", f"{name}.safetensors"]:
+                raise UnusableModel("A version is a zip with one .safetensors file and its .json card, nothing else.")
+            if files[0].file_size > _MOST_CARD_BYTES or files[1].file_size > _MOST_BYTES:
+                raise UnusableModel("This version is larger than 200 MB, which none of ours is.")
+            return name, archive.read(files[1]), archive.read(files[0]).decode("utf-8")
+    except UnusableModel:
+        raise
+    except Exception as error:  # a damaged zip fails in many ways, none of them ours
+        raise UnusableModel("A version is a zip with one .safetensors file and its .json card.") from error
+
+
+def _checked(name: str, weights: bytes, card_text: str) -> ModelCard:
+    """The card, when the weights are those it names and fit what it says. Raises UnusableModel."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.safetensors"
+        try:
+            card = replace(ModelCard.from_json(card_text), version=name)
+            _check_numbers(card)
+            path.write_bytes(weights)
+            path.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")
+            load_model(path).net()  # the sha256 is checked, and every weight has its place
+        except ConcentricError as error:
+            raise UnusableModel(str(error)) from error
+        except Exception as error:  # a card may hold anything in any place
+            raise UnusableModel("The model card cannot be understood, or does not fit the weights.") from error
+    return card
+
+
+def _check_numbers(card: ModelCard) -> None:
+    """Before anything is built: a card must not make the program allocate without end, nor detect at no scale."""
+    check_um_per_px(card.um_per_px)
+    if not (isinstance(card.members, int) and 1 <= card.members <= _MOST_MEMBERS and 0 < card.raw_threshold < 1):
+        raise UnusableModel("The model card has numbers that cannot be: members or threshold.")

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
+import fcntl
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from db import runs, versions
 from db.engine import Store, open_store
-from db.fields import StoredField, add_field, set_case
-from db.reviews import apply_ops, parse_op
+from db.errors import BUSY, StoreBusy
+from db.fields import add_field, set_case
+from db.runs import Run
+from db.schema import RunRow
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, load_model
-from mitosis_core.sample_field import SampleField, draw_sample_field
+from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.types import Detections
+from pages.shared import training
+from tests.train.finished import finished_fields, review
 from train import job
 from train.__main__ import main
 from train.retrain_config import RetrainConfig
@@ -35,38 +46,39 @@ LONG = dataclasses.replace(QUICK, steps=4000, validate_every=2, patience=1000)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Four drawn fields of two cases, each finished by one reader; the second case is held out."""
-    one = open_store(tmp_path / "data")
-    for number in range(4):
-        sample = draw_sample_field(seed=number, size_px=320, mitoses=3, lookalikes=2)
-        stored, _ = add_field(one, sample.field, case=f"case {number % 2}")
-        review(one, stored, sample)
-    return one
+    return finished_fields(tmp_path / "data")
 
 
-def review(store: Store, stored: StoredField, sample: SampleField) -> None:
-    places = [("mitosis", xy) for xy in sample.mitoses_xy_px] + [("lookalike", xy) for xy in sample.lookalikes_xy_px]
-    common = {"client": "c", "t": 0, "field": str(stored.id), "base": 0}
-    ops = [
-        {
-            "op_id": uuid.uuid4().hex,
-            "seq": n,
-            "kind": "add",
-            "id": f"m{n}",
-            "x": float(x),
-            "y": float(y),
-            "cls": cls,
-            **common,
-        }
-        for n, (cls, (x, y)) in enumerate(places)
-    ]
-    ops.append({"op_id": uuid.uuid4().hex, "seq": 99, "kind": "state", "state": "complete", **common})
-    apply_ops(store, stored.id, "Anna", [parse_op(op) for op in ops])
+def command(store: Store, run_id: int) -> list[str]:
+    return ["-m", "train", "run", "--data", str(store.folder), "--run", str(run_id)]
 
 
-def start(store: Store, run_id: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "train", "run", "--data", str(store.folder), "--run", str(run_id)]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+def spawn(*arguments: str, **own: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, **own)
+
+
+def silence(store: Store, run_id: int) -> None:
+    """As if the process had been dead for long enough to be noticed."""
+    with store.writing() as session:
+        long_ago = datetime.now(UTC) - runs.LOST_AFTER - timedelta(seconds=1)
+        session.execute(update(RunRow).where(RunRow.id == run_id).values(heartbeat=long_ago))
+    assert runs.get_run(store, run_id).state == "lost"
+
+
+def take_up(store: Store, run_id: int) -> Run:
+    return job.run_here(store.folder, run_id, by="", source="", base="", config=QUICK)
+
+
+def assert_one_version(store: Store, run: Run) -> None:
+    """Done, one version with whole files, and nothing else in the folder of versions."""
+    assert run.state == "done", run.message
+    (stored,) = versions.list_stored(store, deleted=True)
+    assert (stored.name, stored.run_id) == (run.version, run.id)
+    assert versions.load_version(store, stored.name).version == stored.name
+    names = {file.name for file in (store.folder / "versions").iterdir()}
+    assert names == {f"{stored.name}.safetensors", f"{stored.name}.json"}
+    assert not list(job.run_folder(store, run.id).glob("*.safetensors*"))
 
 
 def queue(store: Store, config: RetrainConfig = QUICK) -> int:
@@ -92,8 +104,7 @@ def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
     assert versions.load_version(store, stored.name).card.parent == DEFAULT_VERSION
     path = versions.weights_path(store, stored.name)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    load_model.cache_clear()
-    with pytest.raises(UnusableModel):  # damaged or swapped weights are never used
+    with pytest.raises(UnusableModel):  # damaged or swapped weights are never used, though they were loaded before
         versions.load_version(store, stored.name)
 
 
@@ -137,16 +148,16 @@ def test_only_what_was_reviewed_and_sure_is_judged(store: Store) -> None:
 
 def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Store) -> None:
     run_id = queue(store, LONG)
-    process = start(store, run_id)
+    process = spawn(*command(store, run_id))
     until(lambda: (runs.get_run(store, run_id).progress or {}).get("step", 0) > 4)
     checkpoint = job.run_folder(store, run_id) / "checkpoint.pt"
     until(checkpoint.exists)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     reached = runs.get_run(store, run_id).progress["step"]
-    until(lambda: runs.get_run(store, run_id).state == "lost")
+    silence(store, run_id)
     assert versions.list_stored(store) == [] and versions.champion(store, DEFAULT_VERSION) == DEFAULT_VERSION
-    again = start(store, run_id)
+    again = spawn(*command(store, run_id))
     until(lambda: runs.get_run(store, run_id).state == "running" and runs.get_run(store, run_id).progress["step"] > 0)
     assert runs.get_run(store, run_id).progress["step"] >= reached - LONG.validate_every - 1
     # Cancelling takes a moment only, and leaves nothing behind.
@@ -157,27 +168,152 @@ def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Sto
     assert versions.list_stored(store) == []
 
 
-def test_of_two_runs_one_waits_for_the_other(store: Store) -> None:
-    first, second = queue(store, LONG), queue(store, QUICK)
-    processes = [start(store, first)]
-    until(lambda: runs.get_run(store, first).state == "running")
-    processes.append(start(store, second))
-    until(lambda: (runs.get_run(store, first).progress or {}).get("step", 0) > 2)
-    assert runs.get_run(store, second).state == "queued"
-    runs.ask_to_cancel(store, first)
-    until(lambda: runs.get_run(store, second).state == "done")
-    for process in processes:
-        process.wait(timeout=30)
-
-
-def test_a_disk_that_is_full_ends_the_run_in_a_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(job, "retrain", full)
+def test_a_run_killed_while_it_waits_for_its_turn_is_taken_up(store: Store) -> None:
     run_id = queue(store)
-    assert job.work(store, run_id) == "failed"
-    assert "No space left" in runs.get_run(store, run_id).message and versions.list_stored(store) == []
+    with device_taken(store):
+        waiting = spawn(*command(store, run_id))
+        began = runs.get_run(store, run_id).heartbeat
+        until(lambda: runs.get_run(store, run_id).heartbeat != began)
+        waiting.kill()
+        waiting.wait()
+        assert runs.get_run(store, run_id).state == "queued"
+    silence(store, run_id)
+    assert_one_version(store, take_up(store, run_id))
+
+
+@contextmanager
+def device_taken(store: Store) -> Iterator[None]:
+    path = store.folder / "runs" / "device.lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+KILLED = """
+import os
+from db import runs, versions
+from train import job, __main__
+{moment} = lambda *given, **named: os.kill(os.getpid(), 9)
+__main__.main({arguments})
+"""
+
+
+@pytest.mark.parametrize("moment", ["job.prove", "versions.add_version", "runs.end"])
+def test_a_run_killed_after_its_weights_were_written_ends_with_one_version(store: Store, moment: str) -> None:
+    """While it compares; with the files in place and no row; with the row there and the run still open."""
+    run_id = queue(store)
+    process = spawn("-c", KILLED.format(moment=moment, arguments=command(store, run_id)[2:]))
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert len(versions.list_stored(store)) == (moment == "runs.end")
+    silence(store, run_id)
+    assert_one_version(store, take_up(store, run_id))
+
+
+SERVER = """
+import time
+from pathlib import Path
+from db.engine import open_store
+from pages.shared import training
+training.start(open_store(Path({folder!r})), by="Anna", source="", settings={settings})
+time.sleep(600)
+"""
+
+
+def test_a_run_started_from_a_page_outlives_the_server(store: Store) -> None:
+    code = SERVER.format(folder=str(store.folder), settings=dataclasses.asdict(QUICK))
+    server = spawn("-c", code, start_new_session=True)
+    until(lambda: bool(runs.list_runs(store)) and (store.folder / "runs" / "1" / "log.txt").exists())
+    time.sleep(0.5)  # the process of the run exists, and has only begun to import
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+    until(lambda: not runs.get_run(store, 1).is_open)
+    assert_one_version(store, runs.get_run(store, 1))
+
+
+def test_two_people_who_press_retrain_at_once_get_a_run_each_one_after_the_other(store: Store) -> None:
+    settings = dataclasses.asdict(QUICK)
+    with ThreadPoolExecutor(2) as people:
+        pressed = [people.submit(training.start, store, by=by, source="", settings=settings) for by in ("Anna", "Bert")]
+    both = sorted((one.result() for one in pressed), key=lambda run: run.id)
+    assert {run.by for run in both} == {"Anna", "Bert"} and {run.state for run in both} == {"queued"}
+    until(lambda: all(runs.get_run(store, run.id).state == "done" for run in both))
+    first, second = sorted((runs.get_run(store, run.id) for run in both), key=lambda run: str(run.started_at))
+    assert first.finished_at and second.started_at and first.finished_at <= second.started_at
+    assert len({one.name for one in versions.list_stored(store)}) == 2
+
+
+def test_the_second_process_of_a_run_finds_it_done(store: Store) -> None:
+    """Two people press "Go on" for the same run: the one that waited must not do it again."""
+    run_id = queue(store)
+    assert job.work(store, run_id) == "done"
+    before = runs.get_run(store, run_id)
+    assert job.work(store, run_id) == "done" and runs.get_run(store, run_id).finished_at == before.finished_at
+    assert_one_version(store, runs.get_run(store, run_id))
+
+
+def test_a_version_taken_in_from_elsewhere_keeps_its_name_and_its_weights(store: Store) -> None:
+    run_id = queue(store)
+    name = f"{DEFAULT_VERSION}-r{run_id}"
+    shipped = load_model()
+    theirs = versions.enter(store, name, shipped.weights.read_bytes(), shipped.card.to_json(), by="another laboratory")
+    assert job.work(store, run_id) == "done"
+    assert runs.get_run(store, run_id).version == f"{name}-2"
+    assert versions.load_version(store, name).card.weights_sha256 == theirs.sha256
+
+
+@pytest.mark.parametrize("stage", ["queue", "training", "comparing"])
+def test_a_run_can_be_cancelled_at_every_stage_and_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    run_id = queue(store)
+
+    def cancel(*_: object, **__: object) -> None:
+        runs.ask_to_cancel(store, run_id)
+        until(lambda: life[0].cancelled)
+
+    life: list[Any] = []
+    turn = job._turn
+    monkeypatch.setattr(job, "_BEAT_S", 0.05)
+    monkeypatch.setattr(job, "_turn", lambda store, one: (life.append(one), turn(store, one))[1])
+    if stage == "queue":
+        runs.ask_to_cancel(store, run_id)
+    else:
+        part, name = {"training": ("train.teach", "look"), "comparing": ("train.proof", "predict")}[stage]
+        real = getattr(importlib.import_module(part), name)
+        monkeypatch.setattr(f"{part}.{name}", lambda *given: (cancel(), real(*given))[1])
+    assert job.work(store, run_id) == "cancelled"
+    assert versions.list_stored(store) == [] and not list(store.folder.glob("**/*.safetensors*"))
+    assert not list((store.folder / "versions").glob("*"))
+
+
+def test_a_disk_that_is_full_ends_the_run_in_a_sentence_and_it_can_go_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run_id = queue(store)
+    with monkeypatch.context() as patch:
+        patch.setattr("db.versions.write_durably", full)
+        assert job.work(store, run_id) == "failed"
+    assert "disk is full" in runs.get_run(store, run_id).message and versions.list_stored(store) == []
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", full)
+        assert take_up(store, run_id).message == "The new version could not be written; perhaps the disk is full."
+    assert_one_version(store, take_up(store, run_id))
+
+
+def test_a_store_that_is_locked_at_the_end_does_not_hide_how_it_ended(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = queue(store)
+
+    def locked(*_: object) -> bool:
+        raise StoreBusy(BUSY)
+
+    monkeypatch.setattr(runs, "beat", locked)
+    assert job.work(store, run_id) == "done"
 
 
 def test_what_the_training_refuses_is_what_the_run_says(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A retraining learns what was marked and nothing else, is seeded, and can be stopped and taken up."""
 
 import dataclasses
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,14 @@ from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import Ensemble
 from mitosis_core.model import Model, ModelCard, save_model
+from train.corrected import CorrectedField, halves, reviewed_tissues
 from train.examples import Example
 from train.labels import BACKGROUND, IGNORED, MITOSIS
+from train.pace import Pace, estimate_seconds, pace
 from train.patches import Crops
-from train.retrain import (
-    Cancelled,
-    CorrectedField,
-    Pace,
-    Progress,
-    estimate_seconds,
-    halves,
-    pace,
-    retrain,
-    reviewed_tissues,
-)
+from train.retrain import Progress, retrain
 from train.retrain_config import RetrainConfig
+from train.task import Cancelled
 
 QUICK = RetrainConfig(
     steps=4, batch=4, crops_per_field=8, crop_px=64, validate_every=2, average=0.5, blend=1.0, share_lookalike=0.0
@@ -157,7 +151,7 @@ def test_it_can_be_cancelled_and_leaves_nothing(drawn: list[Example], base: Mode
 def test_a_loss_that_is_no_number_stops_with_a_sentence(
     drawn: list[Example], base: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.retrain.concentric_loss", lambda logits, *rest: logits.sum() * float("nan"))
+    monkeypatch.setattr("train.teach.concentric_loss", lambda logits, *rest: logits.sum() * float("nan"))
     with pytest.raises(ConcentricError, match="stopped being a number at step 1"):
         retrain(base, drawn[:1], QUICK, tmp_path / "new.safetensors")
     assert not list(tmp_path.iterdir())
@@ -193,3 +187,25 @@ def test_options_have_bounds() -> None:
         RetrainConfig(blend=2.0)
     with pytest.raises(ValueError, match="multiple of 32"):
         RetrainConfig(crop_px=100)
+
+
+def test_a_damaged_checkpoint_counts_for_nothing(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    whole = retrain(base, drawn[:2], QUICK, tmp_path / "whole.safetensors")
+    kept = tmp_path / "checkpoint"
+    for content in (b"", b"no checkpoint", pickle.dumps({"identity": "x"})):
+        kept.write_bytes(content)
+        after = retrain(base, drawn[:2], QUICK, tmp_path / "after.safetensors", checkpoint=kept)
+        assert after.card.weights_sha256 == whole.card.weights_sha256
+
+
+def test_a_disk_that_is_full_is_a_sentence_and_leaves_no_half_files(
+    drawn: list[Example], base: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object, place: Path) -> None:
+        Path(place).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(ConcentricError, match="disk is full"):
+        retrain(base, drawn[:1], QUICK, tmp_path / "new.safetensors", checkpoint=tmp_path / "checkpoint")
+    assert not list(tmp_path.iterdir())

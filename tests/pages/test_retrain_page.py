@@ -1,0 +1,117 @@
+"""The Retrain page: what a run would learn from, how it goes, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from sqlalchemy import update
+from streamlit.testing.v1 import AppTest
+
+from db import runs, versions
+from db.engine import Store
+from db.runs import Run
+from db.schema import RunRow
+from mitosis_core.model import DEFAULT_VERSION
+from pages.shared import store, training
+from tests.pages.test_models_page import MADE, damage, errors, labels, open_page, press
+from tests.train.finished import ended_run, finished_fields
+
+RETRAIN = ("Retrain", "Queue another run")
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    finished_fields(tmp_path / "data")
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(training, "launch", lambda store, run_id: None)  # no process
+    st.cache_resource.clear()
+    yield store.the_store()
+    st.cache_resource.clear()
+
+
+def text(page: AppTest) -> str:
+    assert not page.exception
+    return " ".join(one.value for kind in (page.markdown, page.info, page.warning, page.caption) for one in kind)
+
+
+def queued(kept: Store) -> Run:
+    return training.start(kept, by="Bert", source="", settings={})
+
+
+def test_an_empty_store_says_what_is_missing_and_offers_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "empty"))
+    page = open_page("retrain")
+    assert "at least 2 fields" in page.warning[0].value and "No run yet" in text(page)
+    assert not set(labels(page)) & set(RETRAIN)
+
+
+def test_too_little_is_a_reason_and_no_button(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished_fields(tmp_path / "data", fields=2)
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    page = open_page("retrain")
+    assert "Only 1 finished field would train" in text(page) and not set(labels(page)) & set(RETRAIN)
+
+
+def test_the_plan_is_shown_and_a_run_begins(kept: Store) -> None:
+    page = open_page("retrain")
+    assert "**Trains:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
+    assert "**Held out for the proof:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
+    page.number_input("setting-steps").set_value(7).run()
+    press(page, "Retrain")
+    (run,) = runs.list_runs(kept)
+    assert (run.state, run.by, run.settings["steps"], run.base_version) == ("queued", "Anna", 7, DEFAULT_VERSION)
+    assert "Queue another run" in labels(page) and "Cancel" in labels(page)
+
+
+def test_a_run_on_its_way_is_watched_and_cancelled(kept: Store) -> None:
+    run = queued(kept)
+    runs.start(kept, run.id)
+    runs.beat(kept, run.id, {"step": 30, "steps": 300, "seconds_left": 40.0, "curve": [], "stage": "training"})
+    page = open_page("retrain")
+    assert not page.exception and "Cancel" in labels(page)
+    press(page, "Cancel")
+    assert runs.get_run(kept, run.id).cancel_asked
+    assert "Cancelling" in text(page.run()) and "Cancel" not in labels(page)
+
+
+def test_a_finished_run_shows_its_proof_and_is_promoted(kept: Store) -> None:
+    ended_run(kept)
+    page = open_page("retrain")
+    assert "is better" in text(page) and "newly found: 2" in text(page)
+    press(page, f"promote-{MADE}")
+    assert training.active(kept) == MADE
+    assert [(one.kind, one.by) for one in versions.decisions(kept)] == [("promote", "Anna")]
+    assert "promoted by Anna" in text(page) and "Starts from " + MADE.replace("-", r"\-") in text(page)
+
+
+def test_a_damaged_version_is_not_promoted_here_either(kept: Store) -> None:
+    ended_run(kept)
+    damage(kept)
+    page = open_page("retrain")
+    press(page, f"promote-{MADE}")
+    assert "not those that were entered" in errors(page) and training.active(kept) == DEFAULT_VERSION
+
+
+@pytest.mark.parametrize(("state", "said"), [("failed", "no room on Mars"), ("cancelled", "cancelled"), ("lost", "")])
+def test_a_run_that_ended_badly_says_why_and_can_go_on(kept: Store, state: str, said: str) -> None:
+    run = queued(kept)
+    runs.start(kept, run.id)
+    if state == "lost":
+        with kept.writing() as session:
+            session.execute(update(RunRow).values(heartbeat=datetime.now(UTC) - timedelta(minutes=5)))
+    else:
+        runs.end(kept, run.id, state, message=said)
+    page = open_page("retrain")
+    assert said in text(page) and "active version is as it was" in text(page)
+    press(page, "Go on from the last checkpoint")
+    assert runs.get_run(kept, run.id).state == "queued"
+
+
+def test_a_version_that_was_deleted_is_remembered_by_its_run(kept: Store) -> None:
+    ended_run(kept)
+    versions.delete_version(kept, MADE, by="Anna")
+    assert "was deleted" in text(open_page("retrain"))

@@ -1,0 +1,89 @@
+"""A network in two parts: the encoder, which stays as it is and sees every crop once, and the head, which learns."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import nn
+
+from mitosis_core.errors import UnusableModel
+from mitosis_core.methods.segmitos import LiteFCN
+from mitosis_core.runtime import without_margin
+from mitosis_core.types import Float32
+from train.patches import Tissue
+
+AT_ONCE = 32  # crops that go through an encoder together
+
+Features = list[torch.Tensor]  # one map per stride: BFloat16[N, C, h, w]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The same sums on every machine; and threads that wait for a core another program holds are many times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def members(net: nn.Module) -> list[LiteFCN]:
+    """The networks of a version. Raises UnusableModel when their heads cannot be taught by themselves."""
+    networks = list(cast(Sequence[nn.Module], net.members))
+    if not all(isinstance(one, LiteFCN) for one in networks):
+        raise UnusableModel("Only versions with a small encoder can be retrained from corrected fields.")
+    return cast(list[LiteFCN], networks)
+
+
+def head_of(member: LiteFCN) -> LiteFCN:
+    """The network behind its encoder: it takes the encoder's maps."""
+    head = copy.copy(member)
+    head._modules = {**member._modules, "encoder": nn.Identity()}
+    return copy.deepcopy(head).requires_grad_(True)
+
+
+def see(member: LiteFCN, images: torch.Tensor) -> Features:
+    """UInt8[N, 3, H, W] -> what the encoder makes of it."""
+    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
+        maps = member.encoder(images.float().contiguous(memory_format=torch.channels_last))
+    return [m.to(torch.bfloat16).contiguous(memory_format=torch.channels_last) for m in maps]
+
+
+def answer(head: nn.Module, features: Features) -> torch.Tensor:
+    """Logits Float32[N, 2, h, w]."""
+    with torch.autocast(features[0].device.type, torch.bfloat16):
+        return cast(torch.Tensor, head(features)).float()
+
+
+@torch.no_grad()
+def probabilities(head: nn.Module, features: Features, tissue: Tissue, stride: int) -> Float32:
+    """The probabilities on a whole field, Float32[h, w], from its features."""
+    logits = answer(head, features)[0]
+    height, width = tissue.pixels.shape[:2]
+    return without_margin(torch.sigmoid(logits[1] - logits[0]).numpy(), stride, (height, width))
+
+
+def batches(features: Features) -> Iterator[Features]:
+    """The same features, a few crops at a time."""
+    return (list(part) for part in zip(*(torch.split(maps, AT_ONCE) for maps in features), strict=True))
+
+
+@torch.no_grad()
+def move_towards(weights: nn.Module, aim: nn.Module, share: float) -> None:
+    """Move the weights that share of the way."""
+    for kept, new in zip(weights.parameters(), aim.parameters(), strict=True):
+        kept.lerp_(new, share)
+
+
+@torch.no_grad()
+def mean_head(heads: Sequence[nn.Module]) -> nn.Module:
+    """The head in the middle of several that began as one."""
+    mean = copy.deepcopy(heads[0])
+    for kept, *others in zip(mean.parameters(), *(head.parameters() for head in heads[1:]), strict=True):
+        kept.copy_(torch.stack([kept, *others]).mean(0))
+    return mean

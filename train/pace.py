@@ -1,0 +1,57 @@
+"""How long a retraining will take on this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mitosis_core.model import Model
+from train.heads import answer, head_of, members, one_thread, see
+from train.retrain_config import RetrainConfig
+
+_DRAW_SECONDS = 0.008  # to cut out and augment a crop
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds this machine needs: for the encoder to see one crop, and for the head to learn from one."""
+
+    see: float
+    learn: float
+
+
+def pace(base: Model, config: RetrainConfig) -> Pace:
+    """Measured on a few crops, in a second or two."""
+    member = members(base.net())[0].to(memory_format=torch.channels_last).eval()
+    head, images = head_of(member), torch.zeros((16, 3, config.crop_px, config.crop_px), dtype=torch.uint8)
+    seconds: list[tuple[float, float]] = []
+    with one_thread():
+        for _ in range(3):  # the first time is always slow
+            started = time.perf_counter()
+            features = see(member, images)
+            seen = time.perf_counter()
+            answer(head, features).sum().backward()  # type: ignore[no-untyped-call]
+            seconds.append((seen - started, time.perf_counter() - seen))
+    to_see, to_learn = np.min(seconds, axis=0) / len(images)
+    return Pace(float(to_see), float(to_learn))
+
+
+def estimate_seconds(
+    base: Model, fields: int, config: RetrainConfig, *, area_mm2: float = 0.26, measured: Pace | None = None
+) -> float:
+    """How long a retraining without validation fields would take on this machine.
+
+    area_mm2: of one field; a whole high-power field has 0.2 to 0.3. measured: `pace`, where it is known already.
+    """
+    measured = measured or pace(base, config)
+    fields = max(2, fields)  # a single one is learned from in halves
+    crops = fields * max(1, min(config.crops_per_field, config.most_crops // fields))
+    whole = fields * area_mm2 * 1e6 / (config.crop_px * base.card.um_per_px) ** 2  # all fields, in crops
+    look = crops * (measured.see + _DRAW_SECONDS) + whole * measured.see
+    steps = min(config.folds, fields) * config.steps * config.batch * measured.learn
+    judge = math.ceil(config.steps / config.validate_every) * whole * measured.learn / 2  # no way back to go
+    return base.card.members * (look + steps + judge)
