@@ -7,9 +7,10 @@ judged there, and what is kept lies between the old weights and the mean of the 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,46 +19,55 @@ from torch import nn
 from mitosis_core.fusion import fuse
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.model import Model
-from mitosis_core.prediction import candidates, look
+from mitosis_core.prediction import candidates, look, verified
 from mitosis_core.runtime import torch_engine
 from mitosis_core.types import Detections
 from train.checkpoint import Checkpoint, Parts
 from train.config import TrainConfig
-from train.heads import mean_head, move_towards
+from train.heads import mean_head, move_towards, one_thread
 from train.loop import Step, fit_net, mine
+from train.patches import Tissue
 from train.recipes import default_config
 from train.retrain_config import RetrainConfig
 from train.task import Task
+from train.teach import Tell
 
-Tell = Callable[[int, float], None]  # steps done of all, loss
 _DEVICE = torch.device("cpu")
+_NOWHERE = np.zeros((0, 2), np.float32)
+_LOOK_SECONDS = 4.0  # to look at a field once with each network
 
 
-def steps_of(base: Model, config: RetrainConfig, splits: int) -> int:
-    """Optimiser steps of a whole retraining."""
-    return base.card.members * splits * config.steps
+def trainings(task: Task) -> int:
+    """How many times a network is taught: each for each part of the fields held out."""
+    return task.base.card.members * len(task.splits)
 
 
-def finetune(task: Task, net: nn.Module, kept: Checkpoint, tell: Tell) -> dict[int, tuple[Detections, Detections]]:
+def finetune(
+    task: Task, net: nn.Module, kept: Checkpoint, tell: Callable[[int], Tell]
+) -> dict[int, tuple[Detections, Detections]]:
     """Teach the networks of `net` in place. Returns what the new and the old version find in every judging field,
     down to a low score: field -> (new, old). Raises Cancelled, ValueError (the loss is no number)."""
     config, splits = _config(task.base, task.config), len(task.splits)
-    networks = cast(Sequence[DetectorNet], net.members)
     found: dict[int, list[tuple[Detections, Detections]]] = {}
-    for index, network in enumerate(networks):
+    for index, network in enumerate(cast(Sequence[DetectorNet], net.members)):
         taught = []
         for split, (learns, judges) in enumerate(task.splits):
             number = index * splits + split
             if number == len(kept.done):
-                kept.add(_learn(task, network, learns, judges, config, lambda step, loss, n=number: tell(  # type: ignore[misc]
-                    n * config.steps + step, loss)))  # fmt: skip
+                kept.add(_learn(task, network, learns, judges, config, tell(number)))
             one = copy.deepcopy(network)
-            one.load_state_dict(kept.done[number]["weights"], strict=False)
+            one.load_state_dict(kept.done[number]["weights"])
             taught.append(one)
             for i, (new, old) in kept.done[number]["found"].items():
                 found.setdefault(i, []).append((_detections(new), _detections(old)))
         network.load_state_dict(mean_head(taught).state_dict())
-    return {i: _together(sides, task.fields[i].um_per_px) for i, sides in found.items()}
+    fused = {i: _together(sides, task.fields[i].um_per_px) for i, sides in found.items()}
+    return {i: (_second(task, i, new), _second(task, i, old)) for i, (new, old) in fused.items()}
+
+
+def _second(task: Task, i: int, found: Detections) -> Detections:
+    task.stop_if_cancelled()
+    return verified(found, task.fields[i].field, task.base, "cpu")
 
 
 def _together(sides: list[tuple[Detections, Detections]], um_per_px: float) -> tuple[Detections, Detections]:
@@ -85,7 +95,7 @@ def _learn(
 
     def report(step: Step) -> None:
         task.stop_if_cancelled()
-        tell(step.step, step.loss)
+        tell(step.step, step.loss, None)
 
     average = fit_net(copy.deepcopy(network), [], config, tissues=tissues, still=True, report=report, device=_DEVICE)
     taught = copy.deepcopy(network)
@@ -111,27 +121,15 @@ def _detections(numbers: torch.Tensor) -> Detections:
     return Detections(np.column_stack([x, y]), score, area)
 
 
-def seconds_per_step(base: Model, config: RetrainConfig) -> float:
-    """Measured on a batch of blank tissue, in a few seconds."""
-    options = _config(base, config)
-    networks = cast(Sequence[DetectorNet], base.net().members)
-    taken: list[float] = []
-    last = time.perf_counter()
-
-    def report(step: Step) -> None:
-        nonlocal last
-        taken.append(time.perf_counter() - last)
-        last = time.perf_counter()
-
-    from dataclasses import replace
-
-    fit_net(networks[0], [], replace(options, steps=3, validate_every=3), tissues=[_blank()], still=True,
-            report=report, device=_DEVICE)  # fmt: skip
-    return min(taken)
-
-
-def _blank() -> Any:
-    from train.patches import Tissue
-
-    none = np.zeros((0, 2), np.float32)
-    return Tissue(np.full((640, 640, 3), 190, np.uint8), none + 0, none, None, True, none)
+def estimate_seconds(base: Model, fields: int, config: RetrainConfig) -> float:
+    """How long it would take on this machine; a step is measured on a few batches of blank tissue."""
+    options = dataclasses.replace(_config(base, config), steps=3, validate_every=3)
+    network = cast(Sequence[DetectorNet], base.net().members)[0]
+    blank = Tissue(np.full((640, 640, 3), 190, np.uint8), _NOWHERE, _NOWHERE, None, True, _NOWHERE)
+    ended = [time.perf_counter()]
+    with one_thread():
+        fit_net(network, [], options, tissues=[blank], still=True, device=_DEVICE,
+                report=lambda step: ended.append(time.perf_counter()))  # fmt: skip
+    step = float(np.diff(ended).min())
+    parts = min(config.folds, max(2, fields))
+    return base.card.members * (parts * config.steps * step + 3 * fields * _LOOK_SECONDS)

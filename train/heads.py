@@ -10,8 +10,8 @@ from typing import cast
 import torch
 from torch import nn
 
-from mitosis_core.errors import UnusableModel
 from mitosis_core.methods.segmitos import LiteFCN
+from mitosis_core.model import Model
 from mitosis_core.runtime import without_margin
 from mitosis_core.types import Float32
 from train.patches import Tissue
@@ -32,12 +32,16 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def has_heads(base: Model, net: nn.Module) -> bool:
+    """Whether the heads of a version can be taught by themselves, from what its encoders have seen once."""
+    return base.card.verifier is None and all(
+        isinstance(one, LiteFCN) for one in cast(Sequence[nn.Module], net.members)
+    )
+
+
 def members(net: nn.Module) -> list[LiteFCN]:
-    """The networks of a version. Raises UnusableModel when their heads cannot be taught by themselves."""
-    networks = list(cast(Sequence[nn.Module], net.members))
-    if not all(isinstance(one, LiteFCN) for one in networks):
-        raise UnusableModel("Only versions with a small encoder can be retrained from corrected fields.")
-    return cast(list[LiteFCN], networks)
+    """The networks of a version that `has_heads`."""
+    return [one for one in cast(Sequence[nn.Module], net.members) if isinstance(one, LiteFCN)]
 
 
 def head_of(member: LiteFCN) -> LiteFCN:

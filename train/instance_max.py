@@ -23,8 +23,9 @@ DEFAULTS: dict[str, Any] = {
     "steps": 300,
     "batch": 16,
     "crop_px": 128,
-    "lr": 1e-3,
-    "lr_head": 2e-3,
+    "lr": 6e-4,
+    "lr_head": 1e-3,
+    "labels": "circle15",  # a ring would only make more crops doubtful, for there is no border to be unsure of
     "mine_every": 100,
     "validate_every": 100,
     "members": 1,

@@ -27,7 +27,6 @@ from db.fields import load_field
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.parts import case_of, parts
 from db.runs import Run
-from mitosis_core.comparison import vouched as vouched  # noqa: PLC0414  (others take it from here)
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.model import DEFAULT_VERSION, list_versions
 from train.corrected import CorrectedField

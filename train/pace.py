@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from mitosis_core.model import Model
-from train.heads import answer, head_of, members, one_thread, see
+from train import finetune
+from train.heads import answer, has_heads, head_of, members, one_thread, see
 from train.retrain_config import RetrainConfig
 
 _DRAW_SECONDS = 0.008  # to cut out and augment a crop
@@ -47,6 +48,8 @@ def estimate_seconds(
 
     area_mm2: of one field; a whole high-power field has 0.2 to 0.3. measured: `pace`, where it is known already.
     """
+    if not has_heads(base, base.net()):
+        return finetune.estimate_seconds(base, fields, config)
     measured = measured or pace(base, config)
     fields = max(2, fields)  # a single one is learned from in halves
     crops = fields * max(1, min(config.crops_per_field, config.most_crops // fields))

@@ -3,7 +3,8 @@
 The encoders stay as they are, so every crop goes through them once. Only the heads learn; on background they are held
 to the old answer (distillation), and the result lies between the old weights and the learned ones (as in WiSE-FT).
 One head is taught for each part of the fields held out in turn: there it says when to stop and where the threshold
-lies. What is kept is the mean of their weights, which is better than each.
+lies. What is kept is the mean of their weights, which is better than each. Networks without such heads learn by
+train/finetune.py.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from mitosis_core.model import Model, ModelCard, save_model
 from train.checkpoint import Checkpoint, Parts
 from train.corrected import check, halves
 from train.examples import Example, digest
-from train.heads import members, one_thread
+from train.finetune import finetune, trainings
+from train.heads import has_heads, members, one_thread
 from train.retrain_config import RetrainConfig
-from train.retrain_threshold import choose_threshold
+from train.retrain_threshold import choose_threshold, threshold_between
 from train.task import Task
 from train.teach import Tell, teach
 
@@ -68,22 +70,33 @@ def retrain(
     check(examples)
     learned = list(examples) if validation or len(examples) > 1 else halves(examples[0])
     net = base.net()
-    networks = members(net)
     task = Task(base, [*learned, *validation], len(learned), config, cancelled)
     kept = Checkpoint(checkpoint, task.identity())
-    tell = _teller(task, kept, progress)
     with one_thread():
-        for index, member in enumerate(networks):
-            if index == len(kept.done):
-                kept.add(teach(task, index, member, kept, tell(index)))
-            member.load_state_dict(kept.done[index]["head"], strict=False)
-    threshold, scores = choose_threshold(task, kept.done)
-    return _save(net, _card(task, examples, out.stem, threshold, scores, kept.done), out)
+        if has_heads(base, net):
+            threshold, scores = _heads(task, net, kept, _teller(task, kept, progress, base.card.members))
+        else:
+            threshold, scores = _whole(task, net, kept, _teller(task, kept, progress, trainings(task)))
+    return _save(net, _card(task, examples, out.stem, threshold, scores, kept.done), out, base.second_stage())
 
 
-def _teller(task: Task, kept: Checkpoint, progress: Callable[[Progress], None]) -> Callable[[int], Tell]:
-    """For each network, what it calls after a step; the time that is left follows from the steps done here."""
-    members, steps, started = task.base.card.members, task.config.steps, time.perf_counter()
+def _heads(task: Task, net: nn.Module, kept: Checkpoint, tell: Callable[[int], Tell]) -> tuple[float, dict[str, Any]]:
+    for index, member in enumerate(members(net)):
+        if index == len(kept.done):
+            kept.add(teach(task, index, member, kept, tell(index)))
+        member.load_state_dict(kept.done[index]["head"], strict=False)
+    return choose_threshold(task, kept.done)
+
+
+def _whole(task: Task, net: nn.Module, kept: Checkpoint, tell: Callable[[int], Tell]) -> tuple[float, dict[str, Any]]:
+    found = finetune(task, net, kept, tell)
+    new, old = ([task.judged(i, sides[which]) for i, sides in sorted(found.items())] for which in (0, 1))
+    return threshold_between(task, new, old)
+
+
+def _teller(task: Task, kept: Checkpoint, progress: Callable[[Progress], None], members: int) -> Callable[[int], Tell]:
+    """For each training of `members`, what it calls after a step; the time left follows from the steps done here."""
+    steps, started = task.config.steps, time.perf_counter()
     index = len(kept.done)
     first = index * steps + (kept.in_training(index) or {"step": 0})["step"]
 
@@ -99,9 +112,9 @@ def _teller(task: Task, kept: Checkpoint, progress: Callable[[Progress], None]) 
     return of
 
 
-def _save(net: nn.Module, card: ModelCard, out: Path) -> Model:
+def _save(net: nn.Module, card: ModelCard, out: Path, verifier: nn.Module | None) -> Model:
     try:
-        return save_model(net, card, out)
+        return save_model(net, card, out, verifier)
     except (OSError, SafetensorError) as error:
         for part in out.parent.glob(f"{out.stem}.*.part"):
             part.unlink(missing_ok=True)
@@ -135,7 +148,7 @@ def _card(
         data=data,
         split={"validation": sorted({e.slide for e in judges}), "unit": "slide"} if judges else {"held out": "in turn"},
         training={
-            "recipe": "heads",
+            "recipe": "heads" if "head" in done[0] else "finetune",
             **dataclasses.asdict(task.config),
             "steps kept": [result["step"] for result in done],
         },

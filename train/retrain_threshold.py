@@ -17,14 +17,20 @@ from train.task import Task
 
 
 def choose_threshold(task: Task, done: Sequence[Parts]) -> tuple[float, dict[str, Any]]:
+    """`threshold_between` for networks of which the maps were kept."""
+    scored = task.scored(_together(task, [result["maps"] for result in done]))
+    return threshold_between(task, scored, task.scored(_together(task, [result["old maps"] for result in done])))
+
+
+def threshold_between(
+    task: Task, scored: Sequence[ScoredField], before: Sequence[ScoredField]
+) -> tuple[float, dict[str, Any]]:
     """The raw threshold of the new version, and its scores on the fields that judged it.
 
-    It begins where the new version finds as many figures as the old one did, so that a change of scale, which other
-    slides share, does no harm; and goes, on the scale of logits, the nearer to the best one on these fields the
-    more mitoses they hold.
+    scored, before: what the new and the old version find there, down to a low score. The threshold begins where the new
+    one finds as many figures as the old one did, so that a change of scale, which other slides share, does no harm; and
+    goes, on the scale of logits, the nearer to the best one on these fields the more mitoses they hold.
     """
-    scored = task.scored(_together(task, [result["maps"] for result in done]))
-    before = task.scored(_together(task, [result["old maps"] for result in done]))
     same, mitoses = _as_many(scored, before, task.base.card.raw_threshold), sum(len(f.true_xy_px) for f in scored)
     curve = threshold_curve(scored, RADIUS_UM)
     if not curve.tp.any():

@@ -73,14 +73,16 @@ class Task:
         rows = []
         for i, found_map in sorted(maps.items()):
             self.stop_if_cancelled()
-            example, tissue = self.fields[i], self.tissues[i]
-            found = inside(
-                find_blobs(calibrate(found_map, self.base.card.calibration), self.base.card.blobs), example.field
-            )
-            pixel = pixel_px(example, tissue)
-            keep = vouched_for(to_resampled_px(found.xy_px, pixel), tissue)
-            kept = Detections(found.xy_px[keep], found.score[keep], found.area_um2[keep])
-            true = example.mitoses_xy_px.reshape(-1, 2)
-            true = true[vouched_for(to_resampled_px(true, pixel), tissue)]
-            rows.append(ScoredField(example.field.name, example.slide, kept, true, example.um_per_px))
+            calibrated = calibrate(found_map, self.base.card.calibration)
+            rows.append(self.judged(i, inside(find_blobs(calibrated, self.base.card.blobs), self.fields[i].field)))
         return rows
+
+    def judged(self, i: int, found: Detections) -> ScoredField:
+        """Detections in field i beside the truth."""
+        example, tissue = self.fields[i], self.tissues[i]
+        pixel = pixel_px(example, tissue)
+        keep = vouched_for(to_resampled_px(found.xy_px, pixel), tissue)
+        kept = Detections(found.xy_px[keep], found.score[keep], found.area_um2[keep])
+        true = example.mitoses_xy_px.reshape(-1, 2)
+        true = true[vouched_for(to_resampled_px(true, pixel), tissue)]
+        return ScoredField(example.field.name, example.slide, kept, true, example.um_per_px)

@@ -148,7 +148,7 @@ def _group(one: ReviewedField, over: str) -> str:
 
 def _counts(one: ReviewedField, found: Detections) -> tuple[int, int, int]:
     """True positives, false positives and misses, by the rule of the comparison of two versions."""
-    from train.job import vouched  # brings torch along
+    from mitosis_core.comparison import vouched
 
     labels: Any = _Labels(one.field.um_per_px, one.area, one.unsure_xy_px)
     judged = vouched(labels, found)

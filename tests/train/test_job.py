@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from sqlalchemy import update
 
@@ -32,7 +31,6 @@ from db.schema import RunRow
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from mitosis_core.sample_field import draw_sample_field
-from mitosis_core.types import Detections
 from pages.shared import training
 from tests.train.finished import finished_fields, review
 from train import job
@@ -137,13 +135,6 @@ def test_too_little_is_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(UnusableData, match="at least 2 fields"):
         queue(empty)
     assert runs.list_runs(empty) == []
-
-
-def test_only_what_was_reviewed_and_sure_is_judged(store: Store) -> None:
-    learn, _ = job.training_set(store, runs.get_run(store, queue(store)))
-    one = dataclasses.replace(learn[0], area_px=(0.0, 0.0, 100.0, 100.0), unsure_xy_px=np.array([[50, 50]], np.float32))
-    found = Detections(np.array([[10, 10], [50, 60], [50, 75], [200, 10]]), np.full(4, 0.9), np.full(4, 50))
-    assert job.vouched(one, found).xy_px.tolist() == [[10, 10], [50, 75]]  # 5 µm are 20 px here
 
 
 def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Store) -> None:
