@@ -49,26 +49,31 @@ def _offer(store: Store, by: str) -> tuple[str, list[int]]:
     planned = training.plan(store, source)
     st.markdown(f"**Trains:** {_words(planned.train)}")
     st.markdown(f"**Held out for the proof:** {_words(planned.held_out)}")
-    st.caption(
-        "Held out by case; a case once held out stays held out. Starts from " + plain(training.active(store)) + "."
+    st.caption("Held out by case; a case once held out stays held out. The result is compared with the active version.")
+    kinds = training.bases(store)
+    base = st.selectbox(
+        "Starts from",
+        list(kinds),
+        format_func=lambda name: f"{name} ({kinds[name]}{', active' if name == training.active(store) else ''})",
+        help="Its method stays what it is. SegMitos versions learn fastest; the others take some minutes more.",
     )
     settings = _settings()
     if planned.objection:
         st.warning(planned.objection)
     else:
-        _start(store, by, source, planned, settings)
+        _start(store, by, source, base, planned, settings)
     return source, planned.split["held_out"]
 
 
-def _start(store: Store, by: str, source: str, planned: Plan, settings: dict[str, Any]) -> None:
+def _start(store: Store, by: str, source: str, base: str, planned: Plan, settings: dict[str, Any]) -> None:
     if st.button("How long will it take?", type="tertiary", icon=":material/timer:"):
         with st.spinner("Measuring…"):
-            about = reviewing.minutes(training.estimate_s(store, planned, settings))
+            about = reviewing.minutes(training.estimate_s(store, planned, base, settings))
         st.markdown(f"About **{about}** on this machine.")
     waiting = any(run.is_open for run in runs.list_runs(store))
     label = "Queue another run" if waiting else "Retrain"
     if st.button(label, type="primary", icon=":material/model_training:"):
-        training.start(store, by=by, source=source, settings=settings)
+        training.start(store, by=by, source=source, settings=settings, base=base)
         st.rerun()
 
 

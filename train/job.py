@@ -28,7 +28,7 @@ from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.parts import case_of, parts
 from db.runs import Run
 from mitosis_core.errors import ConcentricError, UnusableData
-from mitosis_core.model import DEFAULT_VERSION, list_versions
+from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
 from train.corrected import CorrectedField
 from train.heads import members
 from train.plan import Part, Plan
@@ -140,7 +140,9 @@ def _train(store: Store, run: Run, life: _Life) -> str:
             checkpoint=folder / "checkpoint.pt", cancelled=lambda: life.cancelled,
         )  # fmt: skip
         life.news = {**(life.news or run.progress), "stage": "comparing"}
-        comparison = prove(base, model, held_out, lambda: life.cancelled) if held_out else {}
+        active, comparison = _active(store, base), dict[str, Any]()
+        if held_out:
+            comparison = {"against": active.version, **prove(active, model, held_out, lambda: life.cancelled)}
         versions.enter(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
                        run_id=run.id, comparison=comparison)  # fmt: skip
     finally:
@@ -148,6 +150,15 @@ def _train(store: Store, run: Run, life: _Life) -> str:
             file.unlink(missing_ok=True)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return name
+
+
+def _active(store: Store, base: Model) -> Model:
+    """What the new version has to be better than; its base, where the active version cannot be used."""
+    try:
+        return versions.load_version(store, versions.champion(store, DEFAULT_VERSION))
+    except ConcentricError:
+        log.warning("the active version cannot be used; the new one is compared with its base", exc_info=True)
+        return base
 
 
 def _free_name(base: str, run_id: int, taken: Sequence[str]) -> str:

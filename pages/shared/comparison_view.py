@@ -26,7 +26,7 @@ def show_comparison(store: Store, challenger: str, by: str) -> None:
     if not comparison:
         st.info("This version was not compared with another one.")
     else:
-        _show_scores(comparison, stored.parent or "", challenger)
+        _show_scores(comparison, comparison.get("against") or stored.parent or "", challenger)
         left, right = st.columns(2)
         left.plotly_chart(charts.precision_recall(comparison), key=f"pr-{challenger}")
         right.plotly_chart(charts.froc(comparison), key=f"froc-{challenger}")

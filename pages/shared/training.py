@@ -39,21 +39,40 @@ def plan(store: Store, source: str) -> Plan:
     return make(store, source)
 
 
-def estimate_s(store: Store, planned: Plan, settings: dict[str, Any]) -> float:
+def bases(store: Store) -> dict[str, str]:
+    """Versions that a run may start from, the active one first: name -> what it is."""
+    names = [active(store), *(one.name for one in versions.list_stored(store)), *list_versions()]
+    return {name: _kind(store, name) for name in dict.fromkeys(names)}
+
+
+def _kind(store: Store, name: str) -> str:
+    from mitosis_core.methods import METHODS
+
+    try:
+        card = card_of(store, name)
+    except ConcentricError:
+        return "damaged"
+    return METHODS[card.method].title if card.method in METHODS else card.method
+
+
+def estimate_s(store: Store, planned: Plan, base: str, settings: dict[str, Any]) -> float:
     """Seconds that a run would take on this machine; a moment is measured."""
     from train.pace import estimate_seconds
     from train.retrain_config import RetrainConfig
 
-    model = versions.load_version(store, active(store))
+    model = versions.load_version(store, base)
     return float(estimate_seconds(model, planned.train.fields, RetrainConfig(**settings)))
 
 
-def start(store: Store, *, by: str, source: str, settings: dict[str, Any]) -> Run:
-    """Queue a run and start its process. Raises ConcentricError when there is too little to learn from."""
+def start(store: Store, *, by: str, source: str, settings: dict[str, Any], base: str = "") -> Run:
+    """Queue a run and start its process. base: the version it starts from, the active one when it is empty.
+
+    Raises ConcentricError when there is too little to learn from.
+    """
     from train.job import queue
     from train.retrain_config import RetrainConfig
 
-    run = queue(store, by=by, base_version=active(store), source=source, config=RetrainConfig(**settings))
+    run = queue(store, by=by, base_version=base or active(store), source=source, config=RetrainConfig(**settings))
     launch(store, run.id)
     return run
 
