@@ -1,8 +1,7 @@
 """Running a network over a field, as fast as this machine can. An engine maps pixels to probabilities, or to boxes.
 
 On a CPU: OpenVINO (bfloat16 where the processor has it), else PyTorch. On a GPU: PyTorch, channels_last, half
-precision. Converted networks are kept in the cache directory under the sha256 of their weights. Networks that answer
-with boxes run in PyTorch.
+precision. Converted networks are kept in the cache directory under the sha256 of their weights.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from mitosis_core.methods.method import Found
     from mitosis_core.verifier import Verifier
 
 MULTIPLE_PX = 32  # what the strides of every network here divide
@@ -103,16 +103,16 @@ def _engine(model: Model, device: str) -> Engine:
         return torch_engine(model.net(), torch.device("cuda"))
     converted = cache_dir() / "openvino" / f"{model.card.weights_sha256[:32]}-{_CONVERSION}.xml"
     if _has_openvino() and converted.exists():
-        return _openvino_engine(converted)
+        return _openvino_engine(converted, model)
     import torch
 
-    from mitosis_core.methods.method import BoxNet
+    from mitosis_core.methods.method import DenseBoxNet, SegmentationNet
 
     net = model.net()
-    if not _has_openvino() or isinstance(net, BoxNet):
+    if not _has_openvino() or not isinstance(net, SegmentationNet | DenseBoxNet):
         return torch_engine(net, torch.device("cpu"))
     _convert(net, converted)
-    return _openvino_engine(converted)
+    return _openvino_engine(converted, model)
 
 
 @lru_cache(maxsize=4)
@@ -139,33 +139,56 @@ def torch_engine(net: nn.Module, device: torch.device, *, half: bool = True) -> 
         x = x.float().contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half):
             if isinstance(net, BoxNet):
-                found = net.find(x)
-                boxes = torch.cat([found.boxes, found.score[:, None]], 1)
-                return Seen(found.heat.float().cpu().numpy(), boxes.float().cpu().numpy())
+                return _seen(net.find(x))
             logits = net(x).float()
         return Seen(torch.sigmoid(logits[0, 1] - logits[0, 0]).cpu().numpy())
 
     return run
 
 
+def _seen(found: Found) -> Seen:
+    import torch
+
+    boxes = torch.cat([found.boxes, found.score[:, None]], 1)
+    return Seen(found.heat.float().cpu().numpy(), boxes.float().cpu().numpy())
+
+
 def _has_openvino() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-def _openvino_engine(converted: Path) -> Engine:
+def _openvino_engine(converted: Path, model: Model) -> Engine:
     import openvino as ov
 
     core = ov.Core()
     settings = {"INFERENCE_PRECISION_HINT": _cpu_precision(core), "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(core.read_model(converted), "CPU", settings)
+    # One output is a map. More are what a network says of its anchors, of which it makes boxes itself.
+    decode = _decoder(model) if len(compiled.outputs) > 1 else None
 
     def run(pixels: UInt8) -> Seen:
         # A request of its own per call: two browser sessions may detect at the same time.
         request = compiled.create_infer_request()
         request.infer([np.ascontiguousarray(pixels)[None]], share_inputs=True)
-        return Seen(np.array(request.get_output_tensor(0).data[0], np.float32))
+        raw = [np.array(request.get_output_tensor(i).data, np.float32) for i in range(len(compiled.outputs))]
+        return Seen(raw[0][0]) if decode is None else decode(raw, pixels.shape[0], pixels.shape[1])
 
     return run
+
+
+def _decoder(model: Model) -> Callable[[Sequence[Float32], int, int], Seen]:
+    import torch
+
+    from mitosis_core.methods.method import DenseBoxNet
+
+    net = model.net()
+    assert isinstance(net, DenseBoxNet), "others are converted to a map, or not at all"
+
+    def decode(raw: Sequence[Float32], height: int, width: int) -> Seen:
+        with torch.inference_mode():
+            return _seen(net.decode([torch.from_numpy(one) for one in raw], height, width))
+
+    return decode
 
 
 def _cpu_precision(core: object) -> str:
@@ -174,23 +197,28 @@ def _cpu_precision(core: object) -> str:
 
 
 def _convert(net: nn.Module, path: Path) -> None:
-    """Write the network as OpenVINO's own file, any height and width, bytes in and probabilities out."""
+    """Write the network as OpenVINO's own file, any height and width: bytes in, probabilities or raw answers out."""
     import openvino as ov
     import torch
 
-    class Probability(torch.nn.Module):
+    from mitosis_core.methods.method import DenseBoxNet
+
+    class Answer(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.net = net
 
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            logits = self.net(pixels.permute(0, 3, 1, 2).float())
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+            x = pixels.permute(0, 3, 1, 2).float()
+            if isinstance(self.net, DenseBoxNet):
+                return self.net.raw(x)
+            logits = self.net(x)
             return torch.sigmoid(logits[:, 1] - logits[:, 0])
 
     example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # OpenVINO still uses torch.jit.trace, which says at length that it will go
-        converted = ov.convert_model(Probability().eval(), example_input=example, input=[([1, -1, -1, 3], ov.Type.u8)])
+        converted = ov.convert_model(Answer().eval(), example_input=example, input=[([1, -1, -1, 3], ov.Type.u8)])
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"part-{os.getpid()}-{path.name}")
     ov.save_model(converted, part)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torchvision.ops import box_iou, nms
 
-from mitosis_core.methods.method import BoxNet, DetectorNet, Found, SegmentationNet
+from mitosis_core.methods.method import BoxNet, DenseBoxNet, DetectorNet, Found, SegmentationNet
 
 _SAME = 0.3  # boxes that overlap by more (intersection over union) are of one figure
 
@@ -34,13 +35,32 @@ class BoxEnsemble(BoxNet):
         self.stride = members[0].stride
 
     def find(self, x: torch.Tensor) -> Found:
-        said = [member.find(x) for member in self.members]  # type: ignore[operator]
-        heat = torch.stack([one.heat for one in said]).mean(0)
-        if len(said) == 1:
-            return Found(said[0].boxes, said[0].score, heat)
-        boxes, score = torch.cat([one.boxes for one in said]), torch.cat([one.score for one in said])
-        kept = boxes[nms(boxes, score, _SAME)]
-        return Found(kept, torch.stack([_best(kept, one) for one in said]).mean(0), heat)
+        return _fused([member.find(x) for member in self.members])  # type: ignore[operator]
+
+
+class DenseBoxEnsemble(BoxEnsemble, DenseBoxNet):
+    """The same of networks in two steps."""
+
+    def raw(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(itertools.chain.from_iterable(member.raw(x) for member in self.members))  # type: ignore[operator]
+
+    def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> Found:
+        each = len(raw) // len(self.members)
+        parts = [raw[start : start + each] for start in range(0, len(raw), each)]
+        said = [m.decode(part, height, width) for m, part in zip(self.members, parts, strict=True)]  # type: ignore[operator]
+        return _fused(said)
+
+    def find(self, x: torch.Tensor) -> Found:
+        return DenseBoxNet.find(self, x)
+
+
+def _fused(said: Sequence[Found]) -> Found:
+    heat = torch.stack([one.heat for one in said]).mean(0)
+    if len(said) == 1:
+        return Found(said[0].boxes, said[0].score, heat)
+    boxes, score = torch.cat([one.boxes for one in said]), torch.cat([one.score for one in said])
+    kept = boxes[nms(boxes, score, _SAME)]
+    return Found(kept, torch.stack([_best(kept, one) for one in said]).mean(0), heat)
 
 
 def _best(boxes: torch.Tensor, said: Found) -> torch.Tensor:
@@ -53,6 +73,8 @@ def _best(boxes: torch.Tensor, said: Found) -> torch.Tensor:
 
 def together(members: Sequence[DetectorNet]) -> Ensemble | BoxEnsemble:
     """One network out of members of one kind."""
+    if all(isinstance(member, DenseBoxNet) for member in members):
+        return DenseBoxEnsemble([member for member in members if isinstance(member, DenseBoxNet)])
     if all(isinstance(member, BoxNet) for member in members):
         return BoxEnsemble([member for member in members if isinstance(member, BoxNet)])
     return Ensemble([member for member in members if isinstance(member, SegmentationNet)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -40,6 +41,21 @@ class BoxNet(DetectorNet):
     def find(self, x: torch.Tensor) -> Found:
         """[1, 3, H, W] RGB in 0..255, H and W multiples of 32 -> boxes down to a low score, no two of one figure."""
         raise NotImplementedError
+
+
+class DenseBoxNet(BoxNet):
+    """A BoxNet in two steps: convolutions alone, which a runtime can take over, and what is made of their answers."""
+
+    def raw(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What the convolutions say of [1, 3, H, W]: a fixed number of tensors."""
+        raise NotImplementedError
+
+    def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> Found:
+        """The figures in what `raw` said of an image of this size."""
+        raise NotImplementedError
+
+    def find(self, x: torch.Tensor) -> Found:
+        return self.decode(self.raw(x), x.shape[-2], x.shape[-1])
 
 
 class Build(Protocol):

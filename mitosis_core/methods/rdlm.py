@@ -23,7 +23,7 @@ from torchvision.ops import clip_boxes_to_image, nms
 from mitosis_core.encoders import build_encoder
 from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.errors import UnusableModel
-from mitosis_core.methods.method import BoxNet, Found, Method
+from mitosis_core.methods.method import DenseBoxNet, Found, Method
 from mitosis_core.types import Float32, UInt8
 
 UM_PER_PX = 0.333  # the scale the anchors below are meant for
@@ -72,7 +72,7 @@ class GlobalBank(nn.Module):
         return gains
 
 
-class RDLMNet(BoxNet):
+class RDLMNet(DenseBoxNet):
     """Scores and boxes on every level of a feature pyramid, on any encoder of strides 4, 8 and 16.
 
     width: channels of the pyramid and its head; k, m: of its bank. The paper has 256 of each; 128 take twice as long on
@@ -130,19 +130,22 @@ class RDLMNet(BoxNet):
             answers.append(Level(logits, deltas.unflatten(1, (len(_RATIOS), 4))))
         return answers
 
-    def find(self, x: torch.Tensor) -> Found:
-        """See `BoxNet`; what is compared with its neighbours grows with the area, so that a tile answers as a field."""
-        height, width = x.shape[-2:]
+    def raw(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Logits [1, N] and deltas [1, N, 4] of all anchors, and the heat map [1, H / 4, W / 4]."""
         levels = self.dense(x)
         with torch.autocast(x.device.type, enabled=False):
-            logits, deltas = flat(levels)
-            score = logits[0].sigmoid()
-            best, chosen = score.topk(min(len(score), math.ceil(_MOST * height * width / 1e6)))
-            score, chosen = best[best > _LOWEST], chosen[best > _LOWEST]
-            boxes = self.coder.decode_single(deltas[0, chosen], anchors(height, width, x.device)[chosen])
-            boxes = clip_boxes_to_image(boxes, (height, width))
-            apart = nms(boxes, score, _SAME)
-            return Found(boxes[apart], score[apart], _heat(levels))
+            return *flat(levels), _heat(levels)
+
+    def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> Found:
+        """See `BoxNet`; what is compared with its neighbours grows with the area, so that a tile answers as a field."""
+        logits, deltas, heat = raw
+        score = logits[0].sigmoid()
+        best, chosen = score.topk(min(len(score), math.ceil(_MOST * height * width / 1e6)))
+        score, chosen = best[best > _LOWEST], chosen[best > _LOWEST]
+        boxes = self.coder.decode_single(deltas[0, chosen], anchors(height, width, logits.device)[chosen])
+        boxes = clip_boxes_to_image(boxes, (height, width))
+        apart = nms(boxes, score, _SAME)
+        return Found(boxes[apart], score[apart], heat[0])
 
 
 def anchors(height: int, width: int, device: torch.device | None = None) -> torch.Tensor:
@@ -177,11 +180,11 @@ def overlay(pixels: UInt8, heat: Float32, alpha: float = 0.5) -> UInt8:
 
 
 def _heat(levels: Sequence[Level]) -> torch.Tensor:
-    """[H / 4, W / 4]: the surest anchor of every cell, coarser levels read between their cells (A of equation 9)."""
+    """[B, H / 4, W / 4]: the surest anchor of every cell, coarser levels read between their cells (A of equation 9)."""
     size = levels[0].logits.shape[-2:]
     best = [level.logits.amax(1, keepdim=True).sigmoid() for level in levels]
     spread = [best[0], *(F.interpolate(one, size, mode="bilinear") for one in best[1:])]
-    return torch.cat(spread, 1)[0].amax(0)
+    return torch.cat(spread, 1).amax(1)
 
 
 def _enlarge(features: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
