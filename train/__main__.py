@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--jobs", type=int, default=1, help="networks trained at the same time, one thread each")
     fit.add_argument("--data-note", default="", help="provenance of the data, for the card")
     fit.add_argument("--licence", default="", help="licence of the weights, for the card")
-    _add_options(fit, TrainConfig)
+    _add_options(fit, TrainConfig, by_method=True)
     fit.set_defaults(command=_fit)
     return parser
 
@@ -63,10 +63,13 @@ def _labels_options(labels: argparse.ArgumentParser) -> None:
     labels.set_defaults(command=_labels)
 
 
-def _add_options(parser: argparse.ArgumentParser, config: type[TrainConfig] | type[RetrainConfig]) -> None:
+def _add_options(
+    parser: argparse.ArgumentParser, config: type[TrainConfig] | type[RetrainConfig], *, by_method: bool = False
+) -> None:
+    """One flag for every option. by_method: what is not given is left to the recipe of the method."""
     for option in dataclasses.fields(config):
-        flag = f"--{option.name.replace('_', '-')}"
-        parser.add_argument(flag, type=type(option.default), default=option.default, help=option.metadata["help"])
+        flag, default = f"--{option.name.replace('_', '-')}", argparse.SUPPRESS if by_method else option.default
+        parser.add_argument(flag, type=type(option.default), default=default, help=option.metadata["help"])
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -89,8 +92,10 @@ def _fit(given: argparse.Namespace) -> int:
     from train.examples import read_examples, read_patches
     from train.fit import fit
     from train.loop import Step
+    from train.recipes import default_config
 
-    config = TrainConfig(**{option.name: getattr(given, option.name) for option in dataclasses.fields(TrainConfig)})
+    wanted = {option.name for option in dataclasses.fields(TrainConfig)} & vars(given).keys()
+    config = default_config(**{"method": "segmitos", **{name: getattr(given, name) for name in wanted}})
     fields = read_examples(given.annotations, given.images, given.masks)
     patches = []
     if given.patches:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from mitosis_core.errors import UnusableModel
 from mitosis_core.methods.method import DetectorNet
 from train import deepmitosis, instance_max, rdlm
 from train.config import TrainConfig
@@ -47,5 +48,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def default_config(method: str, **given: Any) -> TrainConfig:
-    """The options of a method, with those that were given. Raises KeyError for an unknown method."""
+    """The options of a method, with those that were given. Raises UnusableModel for an unknown method."""
+    if method not in RECIPES:
+        raise UnusableModel(f"There is no method “{method}”; there are {', '.join(RECIPES)}.")
     return TrainConfig(**{"method": method, **RECIPES[method].options, **given})
