@@ -24,6 +24,7 @@ def main() -> None:
             st.Page("pages/review.py", title="Review"),
             st.Page("pages/retrain.py", title="Retrain"),
             st.Page("pages/models.py", title="Models"),
+            st.Page("pages/compare.py", title="Compare"),
             st.Page("pages/about.py", title="About"),
         ],
         position="top",

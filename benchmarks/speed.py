@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy as np
 from benchmarks import postprocess
 from benchmarks.record import cpu_name, write_result
 from mitosis_core import describe_device, load_model, predict, read_field
+from mitosis_core.cost import peak_rss_gb
 from mitosis_core.matching import match
 from mitosis_core.methods import METHODS
 from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, list_versions, save_model
@@ -45,14 +44,14 @@ def main() -> None:
     field = read_field(given.image, um_per_px=given.um_per_px) if given.image else _sample()
     with tempfile.TemporaryDirectory() as folder:
         model = random_version(Path(folder)) if given.random else load_model(given.model)
-        figures = measure(field, model, Path(folder), repeats=1 if given.quick else 5)
+        figures = measure(field, model, repeats=1 if given.quick else 5)
         figures["methods"] = by_method(field, Path(folder), repeats=1 if given.quick else 5)
     after = postprocess.measure(repeats=3 if given.quick else 15)
     figures |= {key: after[key] for key in ("postprocess_ratio", "postprocess_ms")}
     write_result("speed-quick" if given.quick else "speed", figures)
 
 
-def measure(field: Field, model: Model, folder: Path, repeats: int) -> dict[str, Any]:
+def measure(field: Field, model: Model, repeats: int) -> dict[str, Any]:
     """Everything but the post-processing alone. field_ratio is the median of ours / plain over interleaved repeats."""
     net = model.net()
     found = predict(field, model, device="cpu")  # also warms up, and converts a version that is new here
@@ -69,7 +68,7 @@ def measure(field: Field, model: Model, folder: Path, repeats: int) -> dict[str,
         "plain_s": median(plain),
         "first_s": found.seconds,
         "paper_s": PAPER_S,
-        "peak_rss_gb": peak_rss_gb(field, model, folder),
+        "peak_rss_gb": peak_rss_gb(field, model),
         "found": found.count,
         **agreement(field, model),
         "field": f"{field.name}, {field.width_px} x {field.height_px} px at {field.um_per_px} µm/px",
@@ -177,33 +176,6 @@ def _differing(a: Detections, b: Detections) -> int:
     """How many of either have no counterpart in the other."""
     same = len(match(a.xy_px, b.xy_px, _SAME_PX).pairs)
     return len(a) + len(b) - 2 * same
-
-
-def peak_rss_gb(field: Field, model: Model, folder: Path) -> float:
-    """The most memory a process of its own holds while it detects in this field."""
-    pixels = folder / "field.npy"
-    np.save(pixels, field.pixels)
-    code = "import sys; from benchmarks.speed import print_peak; print_peak(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, str(pixels), str(field.um_per_px), str(model.weights)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-
-
-def print_peak(pixels: str, um_per_px: str, weights: str) -> None:
-    """The process of its own: detect twice and print its peak in GB."""
-    field, model = Field(np.load(pixels), float(um_per_px), "field"), load_model(Path(weights))
-    for _ in range(2):
-        predict(field, model, device="cpu")
-    print(_peak_bytes() / 1e9)
-
-
-def _peak_bytes() -> int:
-    status = Path("/proc/self/status")
-    if status.exists():  # not getrusage: on Linux that starts from the peak of the parent process
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def machine() -> str:

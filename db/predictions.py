@@ -41,11 +41,16 @@ class Proposals:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What one version detected in one field: its candidates from its own threshold on, best first."""
+    """What one version found in one field, best first: all candidates, or those from its threshold on, as was asked.
+
+    seconds: what the analysis took; the first one of a process also made the engine.
+    """
 
     field_id: int
     version: str
     um_per_px: float
+    threshold: float
+    seconds: float
     detections: Detections
 
 
@@ -134,6 +139,13 @@ def detected(store: Store, version: str) -> dict[int, Detections]:
         return {one.field_id: one.detections for one in _found(session, its)}
 
 
+def candidates(store: Store, version: str) -> dict[int, Found]:
+    """field id -> all that a version found, below its threshold too; fields are missing as in `detected`."""
+    its = select(PredictionRow.id).join(FieldRow, _current()).where(PredictionRow.version == version)
+    with store.reading() as session:
+        return {one.field_id: one for one in _found(session, its, below=True)}
+
+
 def disagreements(store: Store, version: str) -> dict[int, Disagreement]:
     """field id -> how far a version and the latest other one to look at the field differ there.
 
@@ -151,21 +163,26 @@ def disagreements(store: Store, version: str) -> dict[int, Disagreement]:
     }
 
 
-def _found(session: Session, ids: Select[int]) -> list[Found]:
-    """The detections of many predictions, in two queries."""
+def _found(session: Session, ids: Select[int], *, below: bool = False) -> list[Found]:
+    """The detections of many predictions, in two queries. below: all candidates instead."""
     table = ProposalRow.__table__.c
     wanted = select(PredictionRow).where(PredictionRow.id.in_(ids))
     columns = select(table.prediction_id, table.x, table.y, table.score, table.area_um2)
-    rows = session.execute(
-        columns.join(PredictionRow, PredictionRow.id == table.prediction_id)
-        .where(PredictionRow.id.in_(ids), table.score >= PredictionRow.threshold)
-        .order_by(table.prediction_id, table.place)
-    )
+    chosen = columns.join(PredictionRow, PredictionRow.id == table.prediction_id).where(PredictionRow.id.in_(ids))
+    counted = chosen if below else chosen.where(table.score >= PredictionRow.threshold)
+    rows = session.execute(counted.order_by(table.prediction_id, table.place))
     by_prediction: dict[int, list[tuple[float, ...]]] = {}
     for number, *rest in rows:
         by_prediction.setdefault(number, []).append(tuple(rest))
     return [
-        Found(one.field_id, one.version, one.um_per_px, _detections(by_prediction.get(one.id, [])))
+        Found(
+            one.field_id,
+            one.version,
+            one.um_per_px,
+            one.threshold,
+            one.seconds,
+            _detections(by_prediction.get(one.id, [])),
+        )
         for one in session.scalars(wanted)
     ]
 

@@ -21,7 +21,7 @@ ALPHA, GAMMA = 0.5, 0.5  # the best row of the paper's Table 1
 # The learning rates are the usual ones; with them some 200 steps of this size suffice to find most figures.
 DEFAULTS: dict[str, Any] = {
     "um_per_px": 0.333, "crop_px": 128, "batch": 16, "lr": 6e-4, "lr_head": 1e-3, "steps": 240, "share_mitosis": 0.35,
-    "mine_every": 120, "validate_every": 120, "members": 1,
+    "mine_every": 120, "validate_every": 120, "members": 3,
 }  # fmt: skip
 
 _matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)  # the last: every figure has an anchor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,6 +11,19 @@ import plotly.graph_objects as go
 from train.forecast import Forecast, Point
 
 _COLOURS = {"champion": "#6a6570", "challenger": "#6b2d73"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a version is drawn: a colour, a dash and a symbol of Plotly."""
+
+    colour: str
+    dash: str = "solid"
+    symbol: str = "circle"
+
+
+_PAIR = {name: Line(colour) for name, colour in _COLOURS.items()}
+_FROC_REACH = 2.5  # times the most false positives at a threshold: nobody would go further
 _LAYOUT = {
     "height": 300,
     "margin": {"l": 50, "r": 10, "t": 44, "b": 44},
@@ -32,13 +46,17 @@ def training_curve(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure.update_layout(**_LAYOUT, xaxis_title="step", yaxis_title="loss", yaxis2=right)
 
 
-def precision_recall(comparison: Mapping[str, Any]) -> go.Figure:
-    return _curves(comparison, "recall", "precision", "Precision and recall")
+def precision_recall(sides: Mapping[str, Any], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
+    """lines: the sides to draw, by name. A side: recall, precision and fp_per_mm2 at its threshold, and the "curve",
+    a list of each at every threshold (None where it is not known)."""
+    return _curves(sides, lines, "recall", "precision", "Precision and recall")
 
 
-def froc(comparison: Mapping[str, Any]) -> go.Figure:
-    """Recall over false positives per mm²."""
-    return _curves(comparison, "fp_per_mm2", "recall", "FROC").update_xaxes(title="false positives per mm²")
+def froc(sides: Mapping[str, Any], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
+    """Recall over false positives per mm², of the same sides."""
+    figure = _curves(sides, lines, "fp_per_mm2", "recall", "FROC").update_xaxes(title="false positives per mm²")
+    most = _FROC_REACH * max((sides[name]["fp_per_mm2"] or 0.0 for name in lines), default=0.0)
+    return figure.update_xaxes(range=[-0.02 * most, most]) if most else figure
 
 
 def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Figure:
@@ -67,14 +85,16 @@ def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Fi
     return figure.update_layout(**_LAYOUT, yaxis_title="F1 on the held-out fields", yaxis_tickformat=".2f")
 
 
-def _curves(comparison: Mapping[str, Any], x: str, y: str, title: str) -> go.Figure:
+def _curves(sides: Mapping[str, Any], lines: Mapping[str, Line], x: str, y: str, title: str) -> go.Figure:
+    """One line per side, and a point where it stands by its threshold."""
     figure = go.Figure()
-    for name, colour in _COLOURS.items():
-        side = comparison[name]
+    for name, line in lines.items():
+        side = sides[name]
         if side["curve"][x] is None:
             continue
-        figure.add_scatter(x=side["curve"][x], y=side["curve"][y], name=name, line={"color": colour})
-        at = {"recall": side["recall"], "precision": side["precision"], "fp_per_mm2": side["fp_per_mm2"]}
-        figure.add_scatter(x=[at[x]], y=[at[y]], mode="markers", marker={"color": colour, "size": 11}, showlegend=False,
+        figure.add_scatter(x=side["curve"][x], y=side["curve"][y], name=name, mode="lines",
+                           line={"color": line.colour, "dash": line.dash})  # fmt: skip
+        figure.add_scatter(x=[side[x]], y=[side[y]], mode="markers", showlegend=False,
+                           marker={"color": line.colour, "size": 11, "symbol": line.symbol},
                            hovertext=f"{name} at its threshold")  # fmt: skip
     return figure.update_layout(**_LAYOUT, title=title, xaxis_title=x, yaxis_title=y, yaxis_range=[0, 1.03])

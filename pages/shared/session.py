@@ -31,6 +31,12 @@ BLIND = "blind"
 OTHERS = "others"
 MODE = "mode"  # of the Review page
 REVIEW_SCORE = "review_score"  # lowest score of a proposal on show
+COMPARED = "compared"  # versions on the Compare page
+COMPARED_BY = "compared_by"  # whose labels they are compared by
+COMPARED_ON = "compared_on"  # which fields
+DISPUTED = "disputed"  # id of the field whose marks are compared
+ONLY_DISPUTED = "only_disputed"
+_PEAKS = "peaks"
 _OPENED = "opened"
 _USER = "user"
 
@@ -45,6 +51,12 @@ def opened() -> dict[str, Analysis]:
     """Files read in this session, by the uploader's id of the file."""
     files: dict[str, Analysis] = st.session_state.setdefault(_OPENED, {})
     return files
+
+
+def peaks() -> dict[tuple[str, str], float]:
+    """Memory measured in this session, in GB, by version and digest of the field."""
+    known: dict[tuple[str, str], float] = st.session_state.setdefault(_PEAKS, {})
+    return known
 
 
 def score() -> float | None:

@@ -9,6 +9,7 @@ from db.fields import StoredField, add_field, set_scale
 from db.predictions import (
     Disagreement,
     Proposal,
+    candidates,
     detected,
     disagreements,
     doubt,
@@ -103,3 +104,13 @@ def test_detections_of_all_fields_at_once(store: Store, field: StoredField) -> N
     seen(store, field.id, "a", [(1, 2, 0.9), (3, 4, 0.5), (5, 6, 0.49)])
     found = detected(store, "a")
     assert found[field.id].xy_px.tolist() == [[1, 2], [3, 4]] and detected(store, "b") == {}
+
+
+def test_candidates_are_all_that_was_found_with_the_threshold_and_the_time(store: Store, field: StoredField) -> None:
+    seen(store, field.id, "a", [(1, 2, 0.9), (3, 4, 0.5), (5, 6, 0.1)], at=0.6)
+    one = candidates(store, "a")[field.id]
+    assert one.detections.xy_px.tolist() == [[1, 2], [3, 4], [5, 6]] and candidates(store, "b") == {}
+    assert (one.field_id, one.version, one.um_per_px, one.threshold, one.seconds) == (field.id, "a", 0.25, 0.6, 1.0)
+    assert len(detected(store, "a")[field.id]) == 1
+    set_scale(store, field.id, 0.5)
+    assert candidates(store, "a") == {}

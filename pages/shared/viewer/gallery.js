@@ -3,7 +3,7 @@
 
 const CROP_UM = 32;
 const CROP_CSS_PX = 120; // in the grid; smaller beside the stage
-const GLYPHS = { circle: "●", square: "■", diamond: "◆" };
+const GLYPHS = { circle: "●", square: "■", diamond: "◆", triangle: "▲", wedge: "▼" };
 
 class Gallery {
   // on: { pick(id), open(id) }

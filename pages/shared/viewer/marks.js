@@ -8,6 +8,8 @@ const SHAPES = {
   circle: "M 1 0 A 1 1 0 1 1 -1 0 A 1 1 0 1 1 1 0 Z",
   square: "M -0.9 -0.9 H 0.9 V 0.9 H -0.9 Z",
   diamond: "M 0 -1.3 L 1.3 0 L 0 1.3 L -1.3 0 Z",
+  triangle: "M 0 -1.5 L 1.3 0.75 L -1.3 0.75 Z",
+  wedge: "M 0 1.5 L -1.3 -0.75 L 1.3 -0.75 Z",
 };
 
 function makeSvg(tag, className, parent) {

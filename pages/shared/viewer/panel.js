@@ -116,6 +116,20 @@ class Panel {
     this.acceptAll.textContent = proposed === 1 ? "Confirm the 1 shown" : `Accept all ${proposed} shown`;
   }
 
+  // Several sets of marks beside each other: how many there are of each, instead of one count and its score.
+  showLegend(classes, shown) {
+    for (const box of [this.number.parentNode, this.density, this.note, this.score.box]) box.hidden = true;
+    if (!this.legend) this.root.prepend((this.legend = make("div", "legend", null)));
+    this.legend.replaceChildren();
+    for (const { id, label, color, shape } of classes) {
+      const glyph = make("i", "", this.legend, { "aria-hidden": "true" });
+      glyph.textContent = GLYPHS[shape] || GLYPHS.circle;
+      glyph.style.color = color;
+      make("b", "", this.legend).textContent = shown.filter((point) => point.cls === id).length;
+      make("span", "", this.legend).textContent = label;
+    }
+  }
+
   // numbers: verdict -> how many. current: the verdict of new marks, or of the selected mark.
   showVerdicts(numbers, current, selected) {
     this.caption.textContent = selected ? "The selected cell is" : "New marks are";

@@ -168,6 +168,7 @@ class Viewer {
 
   // A detection that nobody was asked about counts; a proposal counts once it is confirmed.
   drawCount(shown, listed) {
+    if (!this.data.count) return this.panel.showLegend(this.data.classes, shown);
     const mitoses = shown.filter((one) => one.cls === "mitosis" && !one.by && one.decided !== false);
     this.panel.showCount(mitoses.length, this.undecided(listed).length, this.data.count);
   }
