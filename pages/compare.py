@@ -1,0 +1,81 @@
+"""Compare: versions of any methods side by side on the same reviewed fields."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from db.engine import Store
+from db.labels import CONSENSUS, ReviewedField
+from mitosis_core.errors import ConcentricError
+from mitosis_core.model import Model
+from pages.shared import actions, session, training, versus
+from pages.shared.shell import open_page, plain
+from pages.shared.store import the_store
+from pages.shared.versus_view import show_versus
+
+_HELD_OUT, _EVERY = "Held out", "All finished"
+
+
+def main() -> None:
+    open_page("Compare")
+    st.title("Compare", anchor=False)
+    try:
+        store = the_store()
+        models, fields = _choose(store)
+        if _enough(models, fields):
+            if doubts := versus.doubts(store, [model.version for model in models], fields):
+                st.warning(plain(" ".join(doubts)))
+            show_versus(store, models, fields)
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+
+
+def _choose(store: Store) -> tuple[list[Model], list[ReviewedField]]:
+    """Which versions, by whose labels, on which fields."""
+    names = actions.list_versions()
+    left, middle, right = st.columns([7, 2, 2], gap="medium")
+    st.session_state.setdefault(session.COMPARED, names[:3])
+    st.session_state[session.COMPARED] = [name for name in st.session_state[session.COMPARED] if name in names]
+    chosen = left.multiselect("Versions", names, key=session.COMPARED, max_selections=versus.MOST,
+                              help=f"Two to {versus.MOST}, of any method. More come from the Retrain page, or are "
+                              "taken in on the Models page.")  # fmt: skip
+    source = middle.selectbox(
+        "Labels", [CONSENSUS, *training.sources(store)], key=session.COMPARED_BY,
+        format_func=lambda name: f"of {name}" if name else "Consensus",
+    )  # fmt: skip
+    which = right.segmented_control(
+        "Fields", [_HELD_OUT, _EVERY], default=_HELD_OUT, required=True, key=session.COMPARED_ON,
+        help="Held out: finished fields of cases that no run here may learn from.",
+    )  # fmt: skip
+    if which == _EVERY:
+        st.warning("Versions may have learnt from some of these fields; one that did looks better here than it is.")
+    return _load(chosen), versus.fields_of(store, source, every=which == _EVERY)
+
+
+def _load(names: list[str]) -> list[Model]:
+    """The versions that can be used, and a sentence for each that cannot."""
+    models = []
+    for name in names:
+        try:
+            models.append(actions.load_model(name))
+        except ConcentricError as error:
+            st.error(plain(str(error)))
+    return models
+
+
+def _enough(models: list[Model], fields: list[ReviewedField]) -> bool:
+    """Whether there is something to compare; else what to do is said."""
+    if len(models) < versus.FEWEST:
+        st.info(
+            "Please choose at least two versions. More of them come from the Retrain page, or are taken in on the "
+            "Models page."
+        )
+    elif not fields:
+        st.info(
+            "No finished field to compare on. Please finish fields on the Review page; fields are held out by case, "
+            "so at least two cases are needed, or choose all finished fields."
+        )
+    return len(models) >= versus.FEWEST and bool(fields)
+
+
+main()
