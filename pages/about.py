@@ -20,8 +20,9 @@ from breast cancer on four scanners; on other tissue, stains or scanners it may 
 at: each circle can be checked in the gallery, and the score slider shows what lies just below the threshold.
 
 ### Methods
-The detector follows **SegMitos**: a segmentation network that learns from centroids by concentric labels, where a
-disc is mitosis and the ring round it is ignored.
+The default version follows **SegMitos**: a segmentation network that learns from centroids by concentric labels, where
+a disc is mitosis and the ring round it is ignored. **DeepMitosis** (boxes, and a second look at each), **RDLM** (a
+feature pyramid with a global bank) and **instance-max** (which learned only which images hold a mitosis) are there too.
 
 - Li C, Wang X, Liu W, Latecki LJ, Wang B, Huang J. *Weakly supervised mitosis detection in breast histopathology
   images using concentric loss.* Medical Image Analysis 53 (2019) 165-178.
@@ -32,13 +33,13 @@ disc is mitosis and the ring round it is ignored.
 - Fernandez-Martín C, Kiraz U, Silva-Rodríguez J, et al. *Challenging mitosis detection algorithms: global labels allow
   centroid localization.* IDEAL (2022).
 
-### Data behind the shipped version
+### Data behind the shipped versions
 - MITOS12: Roux L, et al. *Mitosis detection in breast cancer histological images: an ICPR 2012 contest.* Journal of
   Pathology Informatics 4 (2013) 8.
 - MIDOG: Aubreville M, et al. *A comprehensive multi-domain dataset for mitotic figure detection.* Scientific Data 10
   (2023) 484. AMi-Br: Bertram CA, et al., BVM 2025.
 
 ### Licence
-Apache-2.0. The encoder starts from Yahoo's open_nsfw weights (BSD-2-Clause).
+Apache-2.0. The encoders started from EfficientNet-Lite0 (Apache-2.0).
 """
 )

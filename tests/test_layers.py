@@ -18,6 +18,8 @@ BANNED = {
     "pages/shared/reviewing.py": WEB,
     "pages/shared/comparing.py": WEB,
     "pages/shared/training.py": WEB,
+    "pages/shared/efficiency.py": WEB,
+    "pages/shared/versus.py": WEB,
     "benchmarks": WEB,
 }
 
