@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import streamlit as st
 
+from mitosis_core import model
+from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import actions, cache
 from tests.pages.fakes import FakeDetector
 
@@ -17,3 +21,13 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
     monkeypatch.setattr(cache, "describe_device", actions.describe_device)
     st.cache_resource.clear()
     return fake
+
+
+@pytest.fixture(autouse=True)
+def _one_shipped_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages here have the default version alone; how many are shipped is another question."""
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    for suffix in (".safetensors", ".json"):
+        (shipped / f"{DEFAULT_VERSION}{suffix}").symlink_to((model._SHIPPED / f"{DEFAULT_VERSION}{suffix}").resolve())
+    monkeypatch.setattr(model, "_SHIPPED", shipped)
