@@ -137,12 +137,14 @@ def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any
     return {
         "active": "",
         "version": name,
+        "method": _kind(store, name) if card else "",
         "parent": stored.parent if stored else None,
         "run": stored.run_id if stored else None,
         "F1 on held-out fields": scores.get("f1"),
         "fields": card.data.get("fields") if card else None,
         "mitoses": card.data.get("mitoses") if card else None,
         "labels sha256": str(card.data.get("sha256", ""))[:12] if card else "",
+        "code": runs.get_run(store, stored.run_id).code if stored and stored.run_id else "",
         "made": (
             f"{stored.created_at:%Y-%m-%d %H:%M}" if stored else card.created_at[:16].replace("T", " ") if card else ""
         ),
