@@ -73,7 +73,8 @@ def _start(store: Store, by: str, source: str, base: str, planned: Plan, setting
     waiting = any(run.is_open for run in runs.list_runs(store))
     label = "Queue another run" if waiting else "Retrain"
     if st.button(label, type="primary", icon=":material/model_training:"):
-        training.start(store, by=by, source=source, settings=settings, base=base)
+        run = training.start(store, by=by, source=source, settings=settings, base=base)
+        st.session_state[session.RUN] = run.id
         st.rerun()
 
 
@@ -106,12 +107,19 @@ def _show_runs(store: Store, by: str) -> None:
     if not known:
         st.info("No run yet. A run takes some minutes; you may close the page meanwhile.")
         return
-    chosen = st.selectbox("Run", known, format_func=lambda run: f"Run {run.id}: {run.state}, by {run.by}, "
-                          f"{run.created_at:%d %b %H:%M} UTC", key="run")  # fmt: skip
+    by_id = {run.id: run for run in known}
+    if st.session_state.get(session.RUN) not in by_id:
+        st.session_state[session.RUN] = known[0].id
+    chosen = by_id[st.selectbox("Run", list(by_id), format_func=lambda key: _name(by_id[key]), key=session.RUN)]
     if chosen.is_open:
         _watch(store, chosen.id)
     else:
         _show_end(store, chosen, by)
+
+
+def _name(run: Run) -> str:
+    state = "under way" if run.is_open else run.state  # how far it is, is said below and changes every second
+    return f"Run {run.id}: {state}, by {run.by}, {run.created_at:%d %b %H:%M} UTC"
 
 
 @st.fragment(run_every="1s")

@@ -17,6 +17,7 @@ from pages.shared.shell import plain
 
 _CROP_UM = 32.0
 _MOST_CROPS = 24
+_FEW_FIELDS = 5  # an interval drawn over fewer is too narrow
 
 
 def show_comparison(store: Store, challenger: str, by: str) -> None:
@@ -39,18 +40,28 @@ def _show_scores(comparison: Mapping[str, Any], champion: str, challenger: str) 
     verdict = (
         "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "not clearly better or worse"
     )
+    few = comparison["fields"] < _FEW_FIELDS
     where = f"{_count(comparison['fields'], 'field')} of {_count(comparison['cases'], 'case')}"
     st.markdown(
-        f"**{plain(challenger)} is {verdict}** than {plain(champion)}: F1 {difference['f1']:+.3f} "
+        f"**{plain(challenger)} {'seems' if few else 'is'} {verdict}** than {plain(champion)}: "
+        f"F1 {difference['f1']:+.3f} "
         f"(95 % interval {difference['low']:+.3f} to {difference['high']:+.3f}, paired bootstrap over "
         f"{difference['over']}) on {where} held out of this training, with {comparison['mitoses']} mitoses."
+        + (" So few fields cannot prove it." if few else "")
     )
     rows = []
     for name, side in ((champion, comparison["champion"]), (challenger, comparison["challenger"])):
         keys = ("precision", "recall", "f1", "fp_per_mm2", "average_precision", "tp", "fp", "fn")
         rows.append({"version": name, **{key: side[key] for key in keys}})
     number = st.column_config.NumberColumn(format="%.3f")
-    shown = dict.fromkeys(("precision", "recall", "f1", "fp_per_mm2", "average_precision"), number)
+    titles = {
+        "precision": "precision",
+        "recall": "recall",
+        "f1": "F1",
+        "fp_per_mm2": "FP/mm²",
+        "average_precision": "AP",
+    }
+    shown = {key: st.column_config.NumberColumn(title, format="%.3f") for key, title in titles.items()}
     st.dataframe(rows, hide_index=True, column_config=shown)
     cases = dict.fromkeys(("champion", "challenger", "difference"), number)
     st.dataframe(comparison["by_case"], hide_index=True, column_config=cases)

@@ -21,6 +21,7 @@ VERSION = "version"
 READER = "reader"
 FIELD_ID = "field_id"  # of the store: the field on review
 GO_TO = "go_to"  # a field chosen in a list below the widgets that show it
+RUN = "run"  # of the Retrain page: the run on show
 WENT = "went"  # the counter of the last step the viewer took
 TRAINER = "trainer"  # who starts a run
 CASE = "case"

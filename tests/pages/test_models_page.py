@@ -77,7 +77,7 @@ def test_a_version_shows_where_it_comes_from_and_its_proof(kept: Store) -> None:
     assert (row["parent"], row["run"], row["by"]) == (DEFAULT_VERSION, 1, "Anna")
     assert row["F1 on held-out fields"] == 1.0
     page.selectbox[0].set_value(MADE).run()
-    assert f"{MADE} is better".replace("-", r"\-") in " ".join(one.value for one in page.markdown)
+    assert f"{MADE} seems better".replace("-", r"\-") in " ".join(one.value for one in page.markdown)
     assert json.loads(page.json[0].value)["parent"] == DEFAULT_VERSION
 
 

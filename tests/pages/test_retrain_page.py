@@ -81,7 +81,7 @@ def test_a_run_on_its_way_is_watched_and_cancelled(kept: Store) -> None:
 def test_a_finished_run_shows_its_proof_and_is_promoted(kept: Store) -> None:
     ended_run(kept)
     page = open_page("retrain")
-    assert "is better" in text(page) and "newly found: 2" in text(page)
+    assert "seems better" in text(page) and "cannot prove it" in text(page) and "newly found: 2" in text(page)
     press(page, f"promote-{MADE}")
     assert training.active(kept) == MADE
     assert [(one.kind, one.by) for one in versions.decisions(kept)] == [("promote", "Anna")]
