@@ -38,12 +38,15 @@ def training_curve(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     figure.add_scatter(
         x=[p["step"] for p in points], y=[p["loss"] for p in points], name="loss", line={"color": "#b9b4bd"}
     )
+    figure.update_layout(**_LAYOUT, xaxis_title="step", yaxis_title="loss")
+    if not judged:
+        return figure
     figure.add_scatter(
         x=[p["step"] for p in judged], y=[p["f1"] for p in judged], name="F1, validation", yaxis="y2",
         mode="lines+markers", line={"color": _COLOURS["challenger"]},
     )  # fmt: skip
     right = {"overlaying": "y", "side": "right", "range": [0, 1], "title": "F1"}
-    return figure.update_layout(**_LAYOUT, xaxis_title="step", yaxis_title="loss", yaxis2=right)
+    return figure.update_layout(yaxis2=right)
 
 
 def precision_recall(sides: Mapping[str, Any], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
