@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mitosis_core.blobs import BlobSettings, find_blobs
 from mitosis_core.calibration import Calibration, calibrate, centre, logit, probability, shift
 from mitosis_core.errors import MissingScale
+from mitosis_core.fusion import fuse
 from mitosis_core.model import Model
 from mitosis_core.runtime import MULTIPLE_PX, Engine, Seen, describe_device, engine, pad, second_stage, without_margin
 from mitosis_core.scale import check_um_per_px, resample, to_original_px
@@ -78,29 +79,19 @@ def candidates(
         return inside(find_blobs(found_map, blobs), field), found_map
     score = probability(logit(seen.boxes.score) + np.float32(shift(seen.map, calibration)))
     moved = Detections(seen.boxes.xy_px, score, seen.boxes.area_um2).above(blobs.min_score)
-    return _apart(moved, blobs.peak_distance_um / seen.map.um_per_px), found_map
+    # What lies near a surer one is the same figure, seen from two tiles or in two parts.
+    return fuse([moved], blobs.peak_distance_um / seen.map.um_per_px), found_map
 
 
 def verified(found: Detections, field: Field, model: Model, device: str = "auto") -> Detections:
     """The detections with the scores of both stages; as they are for a version of one stage."""
     if model.card.verifier is None:
         return found
-    from mitosis_core.verifier import fuse, second_look
+    from mitosis_core.verifier import second_look, weighed
 
     settings = model.card.verifier
     said = second_look(second_stage(model, device), field, found, settings["lower"])
-    return Detections(found.xy_px, fuse(found.score, said, settings["weight"]), found.area_um2)
-
-
-def _apart(found: Detections, distance_px: float) -> Detections:
-    """Without what lies so near to a surer one that it is the same figure (seen from two tiles, or in two parts)."""
-    from scipy.spatial import cKDTree
-
-    stays = np.ones(len(found), bool)
-    if len(found):
-        for better, worse in sorted(cKDTree(found.xy_px).query_pairs(distance_px)):
-            stays[worse] &= not stays[better]
-    return Detections(found.xy_px[stays], found.score[stays], found.area_um2[stays])
+    return Detections(found.xy_px, weighed(found.score, said, settings["weight"]), found.area_um2)
 
 
 def probability_map(

@@ -96,7 +96,7 @@ def verify(net: Verifier, pixels: UInt8, xy_px: Float32, scores: Float32, lower:
     return answers
 
 
-def fuse(detection: Float32, verification: Float32, weight: float) -> Float32:
+def weighed(detection: Float32, verification: Float32, weight: float) -> Float32:
     """Float32[N]: weight * detection + (1 - weight) * verification, equation 1.
 
     A detection the verifier was not asked about has verification 0 and keeps weight * detection.

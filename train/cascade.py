@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from mitosis_core.encoders import build_encoder
-from mitosis_core.evaluation import ScoredField, threshold_curve
+from mitosis_core.evaluation import ScoredField
 from mitosis_core.types import Float32
 from mitosis_core.verifier import LOWER, Verifier, second_look
 from train.config import TrainConfig
-from train.evaluation import RADIUS_UM, Choice, Fold, detections, steady_threshold
+from train.evaluation import Choice, Fold, at_steady_threshold, detections
 from train.examples import Example, digest
 from train.verifier import VerifierConfig, best_weight, fit_verifier, fused_fields
 
@@ -53,19 +53,7 @@ def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, wor
     fused = fused_fields(scored, verified, weight)
     net = _verifier([e for fold in fields for e in fold], scored, config, work)
     settings = {"encoder": config.verifier, "weight": round(weight, 3), "lower": LOWER}
-    return SecondStage(net, settings, _chosen(choice, fused))
-
-
-def _chosen(choice: Choice, fused: Sequence[ScoredField]) -> Choice:
-    """The threshold on the scores of both stages, and how good they are there."""
-    at = steady_threshold(fused)
-    scores = threshold_curve(fused, RADIUS_UM).at(at)
-    by_slide = {
-        slide: threshold_curve([f for f in fused if f.slide == slide], RADIUS_UM).at(at).f1
-        for slide in sorted({f.slide for f in fused})
-    }
-    return dataclasses.replace(choice, threshold=at, f1=scores.f1, precision=scores.precision, recall=scores.recall,
-                               f1_by_slide=by_slide)  # fmt: skip
+    return SecondStage(net, settings, dataclasses.replace(choice, **at_steady_threshold(fused)))
 
 
 def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config: TrainConfig, work: Path) -> Verifier:

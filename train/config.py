@@ -12,6 +12,16 @@ def option(default: Any, text: str, low: float | None = None, high: float | None
     return field(default=default, metadata={"help": text, "low": low, "high": high})
 
 
+def check_options(config: Any) -> None:
+    """Raises ValueError when an option of a settings dataclass lies outside its bounds."""
+    for spec in dataclasses.fields(config):
+        value, low, high = getattr(config, spec.name), spec.metadata["low"], spec.metadata["high"]
+        if low is not None and not low <= value <= high:
+            raise ValueError(f"{spec.name} must lie between {low:g} and {high:g}, not {value}")
+    if config.crop_px % 32:
+        raise ValueError(f"crop_px must be a multiple of 32, not {config.crop_px}")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of one run. Raises ValueError on a value outside its bounds."""
@@ -42,9 +52,4 @@ class TrainConfig:
     seed: int = option(0, "seed of everything random", 0, 2**31)
 
     def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            value, low, high = getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"]
-            if low is not None and not low <= value <= high:
-                raise ValueError(f"{spec.name} must lie between {low:g} and {high:g}, not {value}")
-        if self.crop_px % 32:
-            raise ValueError(f"crop_px must be a multiple of 32, not {self.crop_px}")
+        check_options(self)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,12 +89,16 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     step = max(steps, key=lambda s: precision[s])
     calibration = _typical(seen[step])
     scored = scored_fields(seen[step], fields, POSTPROCESSING, calibration)
+    return Choice(step, POSTPROCESSING, calibration, average_precision=precision, **at_steady_threshold(scored))
+
+
+def at_steady_threshold(scored: Sequence[ScoredField]) -> dict[str, Any]:
+    """The steady threshold, and how good the detections are there: as a `Choice` has them."""
     at = steady_threshold(scored)
     scores = threshold_curve(scored, RADIUS_UM).at(at)
     by_slide = {slide: curve.at(at).f1 for slide, curve in _by_slide(scored).items()}
-    return Choice(
-        step, POSTPROCESSING, calibration, at, precision, scores.f1, scores.precision, scores.recall, by_slide
-    )
+    return {"threshold": at, "f1": scores.f1, "precision": scores.precision, "recall": scores.recall,
+            "f1_by_slide": by_slide}  # fmt: skip
 
 
 def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> list[list[ScoredField]]:

@@ -30,7 +30,6 @@ from db.runs import Run
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
 from train.corrected import CorrectedField
-from train.heads import members
 from train.plan import Part, Plan
 from train.proof import prove
 from train.retrain import Progress, retrain
@@ -247,11 +246,11 @@ def plan(store: Store, source: str = CONSENSUS) -> Plan:
 
 def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:
     """A new run over everything reviewed so far. Raises UnusableData when that is too little, UnusableModel when the
-    version is damaged or of a kind that cannot be taught further."""
+    version is damaged."""
     planned = plan(store, source)
     if planned.objection:
         raise UnusableData(planned.objection)
-    members(versions.load_version(store, base_version).net())
+    versions.load_version(store, base_version).net()  # raises
     return runs.queue_run(
         store, by=by, base_version=base_version, source=source, last_event=last_event(store), settings=asdict(config),
         split=planned.split, code=code_version(),

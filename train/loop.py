@@ -20,6 +20,7 @@ from mitosis_core.runtime import MULTIPLE_PX, pad, torch_engine, without_margin
 from mitosis_core.types import Detections, ProbabilityMap
 from train.config import TrainConfig
 from train.examples import Example
+from train.optimise import descend, one_cycle
 from train.patches import Crop, Crops, Tissue, prepare
 from train.recipes import RECIPES
 
@@ -104,7 +105,7 @@ def _step(
     device: torch.device,
 ) -> float:  # fmt: skip
     """One optimiser step at the learning rate of one cosine cycle; returns the loss."""
-    phase = min(1.0, step / min(_WARMUP, config.steps / 5)) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    phase = one_cycle(step, config.steps, min(_WARMUP, config.steps / 5))
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * max(phase, 0.01)
     images = torch.stack([crop.image for crop in batch]).to(device).float()
@@ -113,11 +114,7 @@ def _step(
     with torch.autocast(device.type, torch.bfloat16):
         loss = RECIPES[config.method].loss(net, images.contiguous(memory_format=torch.channels_last), labels, boxes,
                                            config)  # fmt: skip
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-    optimiser.step()
-    return float(loss.detach())
+    return descend(loss, net, optimiser)
 
 
 @torch.no_grad()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
-from train.config import TrainConfig, option
+from train.config import TrainConfig, check_options, option
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,7 @@ class RetrainConfig:
     seed: int = option(0, "seed of everything random", 0, 2**31)
 
     def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            value, low, high = getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"]
-            if not low <= value <= high:
-                raise ValueError(f"{spec.name} must lie between {low:g} and {high:g}, not {value}")
-        if self.crop_px % 32:
-            raise ValueError(f"crop_px must be a multiple of 32, not {self.crop_px}")
+        check_options(self)
 
     def for_crops(self, um_per_px: float) -> TrainConfig:
         """The same choices as train.patches reads them."""

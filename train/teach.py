@@ -24,6 +24,7 @@ from train.evaluation import RADIUS_UM
 from train.heads import answer, mean_head, move_towards, probabilities
 from train.looking import Seen, look
 from train.losses import concentric_loss
+from train.optimise import descend, one_cycle
 from train.task import Task
 
 _WARMUP = 20
@@ -93,7 +94,7 @@ def _resume(tracks: list[_Track], kept: Parts | None) -> tuple[int, Parts | None
 def _step(task: Task, seen: Seen, track: _Track, index: int, step: int) -> float:
     """One optimiser step at the learning rate of one cosine cycle; returns the loss."""
     config = task.config
-    phase = min(1.0, step / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    phase = one_cycle(step, config.steps, _WARMUP)
     for group in track.optimiser.param_groups:
         group["lr"] = config.lr * max(phase, 0.02)
     drawn = np.random.default_rng((config.seed, index, step)).integers(2**31, size=config.batch)
@@ -105,12 +106,9 @@ def _step(task: Task, seen: Seen, track: _Track, index: int, step: int) -> float
     loss = concentric_loss(from_even, labels, config.mitosis_weight)
     old = F.kl_div(F.log_softmax(logits, 1), seen.answers[rows], log_target=True, reduction="none").sum(1)
     loss = loss + config.distil * (old * (labels == 0)).mean()
-    track.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(track.head.parameters(), 1.0)
-    track.optimiser.step()
+    value = descend(loss, track.head, track.optimiser)
     move_towards(track.average, track.head, 1 - min(config.average, (1 + step) / (10 + step)))
-    return float(loss.detach())
+    return value
 
 
 def _judge(task: Task, seen: Seen, tracks: list[_Track], step: int, best: Parts | None) -> tuple[dict[str, Any], float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from scipy.spatial import cKDTree
-from torch import nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -21,9 +19,10 @@ from mitosis_core.evaluation import ScoredField, threshold_curve
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.stain import to_stains
 from mitosis_core.types import Detections, Float32, UInt8
-from mitosis_core.verifier import LOWER, PATCH_PX, UM_PER_PX, Verifier, crops, fuse
+from mitosis_core.verifier import LOWER, PATCH_PX, UM_PER_PX, Verifier, crops, weighed
 from train.augment import stain_statistics, training_transforms
 from train.examples import Example
+from train.optimise import descend, one_cycle
 from train.patches import Tissue, prepare
 
 _HIT_UM = 5.0  # a detection this near to a centroid is of that figure
@@ -83,18 +82,14 @@ def fit_verifier(
     transforms = training_transforms(PATCH_PX, statistics)
     losses = []
     for step in range(1, config.steps + 1):
-        phase = min(1.0, step / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        phase = one_cycle(step, config.steps, _WARMUP)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * max(phase, 0.01)
         images, labels = _batch(patches, transforms, config, step)
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(images)
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        losses.append(float(loss.detach()))
+        losses.append(descend(loss, net, optimiser))
     return net.eval(), losses
 
 
@@ -123,7 +118,7 @@ def collect(examples: Sequence[Example], tissues: Sequence[Tissue], detections: 
 
 
 def best_weight(fields: Sequence[ScoredField], verified: Sequence[Float32], radius_um: float = _HIT_UM) -> float:
-    """The weight of `mitosis_core.verifier.fuse` with the highest average precision on held-out fields.
+    """The weight of `mitosis_core.verifier.weighed` with the highest average precision on held-out fields.
 
     fields: with the detector's scores; verified: for each the verifier's, Float32[N] in the order of its detections.
     Of equal weights the middle one. Raises UnusableData when the fields have no mitosis.
@@ -141,7 +136,7 @@ def fused_fields(fields: Sequence[ScoredField], verified: Sequence[Float32], wei
     fused = []
     for field, scores in zip(fields, verified, strict=True):
         own = field.detections
-        together = Detections(own.xy_px, fuse(own.score, scores, weight), own.area_um2)
+        together = Detections(own.xy_px, weighed(own.score, scores, weight), own.area_um2)
         fused.append(ScoredField(field.image, field.slide, together, field.true_xy_px, field.um_per_px, field.area_mm2))
     return fused
 

@@ -4,38 +4,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
 
-from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.errors import UnusableModel
 from mitosis_core.methods.deepmitosis import ANCHORS_UM, DEEPMITOSIS, UM_PER_PX, DeepDet, build
 from mitosis_core.sample_field import draw_sample_field
-
-
-class _Tiny(EncoderNet):
-    """Enough to tell a dark figure from pale tissue."""
-
-    channels, strides = (16, 24, 32), (4, 8, 16)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList([nn.Conv2d(3, 16, 5, 4, 2), nn.Conv2d(16, 24, 3, 2, 1), nn.Conv2d(24, 32, 3, 2, 1)])
-
-    def parts(self) -> list[nn.Module]:
-        return list(self.stages)
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        maps, x = [], x / 128 - 1
-        for stage in self.stages:
-            x = stage(x).relu()
-            maps.append(x)
-        return maps
+from tests.core.tiny_encoder import TinyEncoder
 
 
 @pytest.fixture
 def net() -> DeepDet:
     torch.manual_seed(0)
-    return DeepDet(_Tiny(), width=16, hidden=32)
+    return DeepDet(TinyEncoder((16, 24, 32)), width=16, hidden=32)
 
 
 def test_it_answers_with_boxes_and_a_map(net: DeepDet) -> None:
@@ -75,7 +54,7 @@ def test_background_is_everything_below_half_an_overlap(net: DeepDet) -> None:
 @pytest.mark.parametrize("variant", DEEPMITOSIS.variants)
 def test_tissue_nobody_knows_teaches_nothing(variant: str) -> None:
     torch.manual_seed(0)
-    net = DeepDet(_Tiny(), rpn_only=variant == "rpn", width=16, hidden=32).train()
+    net = DeepDet(TinyEncoder((16, 24, 32)), rpn_only=variant == "rpn", width=16, hidden=32).train()
     x, no_box = torch.rand(1, 3, 64, 64) * 255, [torch.zeros(0, 4)]
     everywhere = torch.ones(1, 16, 16, dtype=torch.bool)
     loss = net.training_loss(x, no_box, everywhere)
@@ -121,7 +100,7 @@ def test_a_large_field_may_hold_more_proposals(net: DeepDet) -> None:
 def test_it_learns_one_drawn_field(rpn_only: bool, drawn_crop: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
     torch.manual_seed(1)
     x, boxes = drawn_crop()
-    net = DeepDet(_Tiny(), rpn_only=rpn_only, width=24, hidden=48).train()
+    net = DeepDet(TinyEncoder((16, 24, 32)), rpn_only=rpn_only, width=24, hidden=48).train()
     optimiser = torch.optim.AdamW(net.parameters(), 4e-3)
     losses = []
     for _ in range(90):

@@ -3,33 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.errors import UnusableModel
 from mitosis_core.methods.method import Found
 from mitosis_core.methods.rdlm import ANCHORS_UM, RDLM, UM_PER_PX, RDLMNet, anchors, build, flat, overlay
 from mitosis_core.tiling import Window, cover
-
-
-class TinyEncoder(EncoderNet):
-    """Enough to tell a dark figure from pale tissue."""
-
-    channels, strides = (12, 16, 24), (4, 8, 16)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList([nn.Conv2d(3, 12, 5, 4, 2), nn.Conv2d(12, 16, 3, 2, 1), nn.Conv2d(16, 24, 3, 2, 1)])
-
-    def parts(self) -> list[nn.Module]:
-        return list(self.stages)
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        maps, x = [], x / 128 - 1
-        for stage in self.stages:
-            x = stage(x).relu()
-            maps.append(x)
-        return maps
+from tests.core.tiny_encoder import TinyEncoder
 
 
 def tiny_net(variant: str = "") -> RDLMNet:

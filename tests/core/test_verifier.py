@@ -6,7 +6,7 @@ import torch
 
 from mitosis_core.encoders import build_encoder
 from mitosis_core.types import UInt8
-from mitosis_core.verifier import PATCH_PX, UM_PER_PX, Verifier, crops, fuse, verify
+from mitosis_core.verifier import PATCH_PX, UM_PER_PX, Verifier, crops, verify, weighed
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def test_only_detections_above_the_lower_bound_are_looked_at(net: Verifier, pixe
 
 def test_fusing_by_hand() -> None:
     detection, verification = np.array([0.9, 0.6, 0.04], np.float32), np.array([0.2, 1.0, 0.0], np.float32)
-    assert fuse(detection, verification, 0.25) == pytest.approx([0.375, 0.9, 0.01])  # the last was not looked at
-    assert fuse(detection, verification, 1.0) == pytest.approx(detection)
-    assert fuse(detection, verification, 0.0) == pytest.approx(verification)
+    assert weighed(detection, verification, 0.25) == pytest.approx([0.375, 0.9, 0.01])  # the last was not looked at
+    assert weighed(detection, verification, 1.0) == pytest.approx(detection)
+    assert weighed(detection, verification, 0.0) == pytest.approx(verification)
     with pytest.raises(ValueError, match="between 0 and 1"):
-        fuse(detection, verification, 1.2)
+        weighed(detection, verification, 1.2)

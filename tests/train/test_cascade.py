@@ -11,7 +11,7 @@ from mitosis_core.calibration import centre
 from mitosis_core.errors import UnusableModel
 from mitosis_core.prediction import candidates, look
 from mitosis_core.runtime import engine
-from mitosis_core.verifier import fuse, second_look
+from mitosis_core.verifier import second_look, weighed
 from train.config import TrainConfig
 from train.examples import Example
 from train.fit import fit
@@ -36,7 +36,7 @@ def test_a_version_of_two_stages(drawn: list[Example], quick: TrainConfig, tmp_p
     net = model.second_stage()
     assert net is not None
     second = second_look(net, field, first, card.verifier["lower"])
-    expected = centre(fuse(first.score, second, card.verifier["weight"]), card.raw_threshold)
+    expected = centre(weighed(first.score, second, card.verifier["weight"]), card.raw_threshold)
     assert np.sort(answer.score) == pytest.approx(np.sort(expected), abs=1e-3)
 
     alone = dataclasses.replace(card, verifier={**card.verifier, "encoder": "efficientnet_lite0"})

@@ -7,7 +7,8 @@ import torch
 
 from mitosis_core.methods.rdlm import RDLM, RDLMNet, anchors
 from mitosis_core.sample_field import draw_sample_field
-from tests.core.test_rdlm import TinyEncoder, tiny_net
+from tests.core.test_rdlm import tiny_net
+from tests.core.tiny_encoder import TinyEncoder
 from train.config import TrainConfig
 from train.rdlm import DEFAULTS, _aim, focal_loss, loss
 

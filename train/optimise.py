@@ -1,0 +1,22 @@
+"""The step that every training here takes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+
+def one_cycle(step: int, steps: int, warmup: float) -> float:
+    """The share of the peak learning rate at a step, 1 to `steps`: a linear warm-up under one cosine cycle."""
+    return min(1.0, step / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def descend(loss: torch.Tensor, net: nn.Module, optimiser: torch.optim.Optimizer) -> float:
+    """One optimiser step down the loss, its gradient clipped at 1; returns the loss."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimiser.step()
+    return float(loss.detach())
