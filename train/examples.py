@@ -72,9 +72,10 @@ def _read_mask(masks: Path, name: str) -> UInt8 | None:
 
 
 def digest(examples: list[Example]) -> str:
-    """sha256 over pixels and labels: the identity of a training set, whatever the order of its files."""
+    """sha256 over pixels, labels and masks: the identity of a training set, whatever the order of its files."""
     parts = sorted(
         f"{e.field.digest} {e.um_per_px:.6f} {e.slide} {e.mitoses_xy_px.tolist()} {e.lookalikes_xy_px.tolist()}"
+        + ("" if e.mask is None else f" {hashlib.sha256(e.mask.tobytes()).hexdigest()}")
         for e in examples
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

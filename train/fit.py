@@ -99,14 +99,14 @@ def plan(
     fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path
 ) -> tuple[list[list[Job]], list[Job]]:
     """The networks a version needs: the members of every fold, and those that are kept, on all slides."""
-    folds = [_jobs(f"without {'+'.join(g)}", fields, patches, set(g), config, work) for g in folds_by_slide(fields)]
-    return folds, _jobs("all slides", fields, patches, set(), config, work)
+    folds = [members(f"without {'+'.join(g)}", fields, patches, set(g), config, work) for g in folds_by_slide(fields)]
+    return folds, members("all slides", fields, patches, set(), config, work)
 
 
-def _jobs(
+def members(
     title: str, fields: Sequence[Example], patches: Sequence[Example], held: set[str], config: TrainConfig, work: Path
 ) -> list[Job]:
-    """One job per member: the same data, another seed."""
+    """The jobs of one version that sees nothing of the slides `held`: one per member, the same data, another seed."""
     train = (*(e for e in fields if e.slide not in held), *(p for p in patches if p.slide not in held))
     held_out = tuple(e for e in fields if e.slide in held)
     alone = dataclasses.replace(config, members=1, verifier="")  # whose snapshots serve with a second stage or without
