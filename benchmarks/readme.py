@@ -122,8 +122,42 @@ def methods_table(result: dict[str, Any]) -> str:
     return "\n".join(rows) + f"\n\nProtocol: {protocol}. Seconds: one 2084 x 2084 field on {speed['machine']}."
 
 
+def ablations_table(result: dict[str, Any]) -> str:
+    """One table for each paper: what every setting does against the first, here and there."""
+    parts = []
+    for name, table in result.items():
+        rows = [
+            f"**{name}**",
+            "",
+            "| setting | mean F1 | average precision | against the first row | F1 in its paper | |",
+        ]
+        rows.append("|" + "---|" * 6)
+        first = table["rows"][0]
+        for one in table["rows"]:
+            precision = f"{one['average_precision']:.2f}" if "average_precision" in one else ""
+            paper = "" if one["paper_f1"] is None else f"{one['paper_f1']:.3f}"
+            gain = one["difference"]
+            against = "" if one is first else f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+            rows.append(
+                f"| {one['setting']} | {one['f1']:.3f} | {precision} | {against} | {paper} | {_as_there(one, first)} |"
+            )
+        parts.append("\n".join([*rows, "", f"Protocol: {table['protocol']}. Machine: {table['machine']}."]))
+    return "\n\n".join(parts)
+
+
+def _as_there(one: dict[str, Any], first: dict[str, Any]) -> str:
+    """Does a setting do here what it does in its paper?"""
+    if one is first or one["paper_f1"] is None:
+        return ""
+    gain, there = one["difference"], one["paper_f1"] - first["paper_f1"]
+    if gain["low"] <= 0 <= gain["high"]:
+        return "not told apart here"
+    return "as in the paper" if (gain["mean"] > 0) == (there > 0) else "the other way round"
+
+
 TABLES = {
     "methods": methods_table,
+    "ablations": ablations_table,
     "accuracy": accuracy_table,
     "speed": speed_table,
     "review": review_table,

@@ -15,7 +15,7 @@ from mitosis_core.methods.rdlm import FOCAL, RDLMNet, anchors, flat
 from train.config import TrainConfig
 from train.labels import BACKGROUND
 
-ALPHA, GAMMA = 0.5, 0.5  # the best row of the paper's Table 1
+ALPHA = 0.5  # of the paper; gamma goes with the variant
 
 # The paper: crops of 1040 px shrunk to 600, stochastic gradient descent at 0.001 for 20,000 steps.
 # The learning rates are the usual ones; with them some 200 steps of this size suffice to find most figures.
@@ -47,7 +47,7 @@ def loss(
         scale = positive.sum().clamp_min(len(images))
         wanted = truth[truth >= 0]
         if net.variant in FOCAL:
-            scores = focal_loss(logits[truth >= 0], wanted)
+            scores = focal_loss(logits[truth >= 0], wanted, FOCAL[net.variant])
         else:
             scores = F.binary_cross_entropy_with_logits(logits[truth >= 0], wanted, reduction="none")
         around = torch.cat([known[index] for known, (_, index) in zip(boxes, aims, strict=True)])
@@ -57,7 +57,7 @@ def loss(
         return (scores.sum() + placing) / scale
 
 
-def focal_loss(logits: torch.Tensor, targets: torch.Tensor, alpha: float = ALPHA, gamma: float = GAMMA) -> torch.Tensor:
+def focal_loss(logits: torch.Tensor, targets: torch.Tensor, gamma: float, alpha: float = ALPHA) -> torch.Tensor:
     """Equation 7 for each element: -alpha (z - p)^gamma log p where z = 1, -(1 - alpha) p^gamma log(1 - p) where z = 0.
 
     p is the sigmoid of the logits, z the targets, 0 or 1. As printed, both terms would always count; the text says that

@@ -17,7 +17,7 @@ NONE = torch.zeros(0, 4)
 
 
 def _focal(p: float, target: float, alpha: float, gamma: float) -> float:
-    return focal_loss(torch.tensor(p).logit(), torch.tensor(target), alpha, gamma).item()
+    return focal_loss(torch.tensor(p).logit(), torch.tensor(target), gamma, alpha).item()
 
 
 def test_focal_loss_by_hand() -> None:
@@ -31,7 +31,7 @@ def test_focal_loss_by_hand() -> None:
 
 def test_its_gradient_is_finite_however_sure() -> None:
     logits = torch.tensor([-300.0, -300, 0, 300, 300], requires_grad=True)
-    focal_loss(logits, torch.tensor([0.0, 1, 1, 0, 1])).sum().backward()
+    focal_loss(logits, torch.tensor([0.0, 1, 1, 0, 1]), 0.5).sum().backward()
     assert logits.grad is not None and bool(torch.isfinite(logits.grad).all())
     assert logits.grad[0] == logits.grad[4] == 0 and logits.grad[1] < 0 < logits.grad[3]
 
@@ -69,6 +69,11 @@ def test_the_name_of_the_variant_chooses_the_loss() -> None:
         low = loss(net, x, labels, [NONE, NONE], CONFIG)
         net.variant = entropy
         assert low < 0.2 * loss(net, x, labels, [NONE, NONE], CONFIG)  # a sure right answer costs sqrt(p) / 2 of it
+    net = tiny_net()
+    costs = []
+    for net.variant in ("gamma 0", "", "gamma 1", "gamma 2"):
+        costs.append(loss(net, x, labels, [NONE, NONE], CONFIG).item())
+    assert costs == sorted(costs, reverse=True)  # the larger gamma, the less an easy answer counts
     with pytest.raises(TypeError, match="no anchors"):
         loss(TinyEncoder(), x, labels, [NONE, NONE], CONFIG)
     assert TrainConfig(**DEFAULTS).crop_px % 32 == 0
