@@ -32,6 +32,7 @@ def main() -> None:
             files = _opened_files()
             # Asked for in the open while something waits for it, changed here later.
             scale = st.container()
+            files = _with_correction(files)
             version = _settings()
     files = _with_scale(files, scale)
     model = _load(version)
@@ -126,6 +127,26 @@ def _with_scale(files: list[Analysis], later: DeltaGenerator) -> list[Analysis]:
         if problem:
             st.error(problem)
     return scaled or files
+
+
+def _with_correction(files: list[Analysis]) -> list[Analysis]:
+    """Fields whose files say a wrong µm/px (resaved, or scanned with a wrong setting) with the one the user gives."""
+    if not any(one.field and not one.waits_for_scale for one in files):
+        return files
+    given = st.number_input(
+        "Correct the µm per pixel",
+        value=None,
+        step=0.01,
+        format="%.4f",
+        placeholder="As the files say",
+        key=session.CORRECTED,
+        help="Counts in place of what every file on show says of itself, for images whose own µm/px is wrong.",
+    )
+    try:
+        return files if given is None else actions.correct_scale(files, given)
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+        return files
 
 
 def _ask_for_scale(waiting: list[Analysis]) -> None:

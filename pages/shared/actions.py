@@ -170,12 +170,19 @@ def tell_apart(analyses: Iterable[Analysis]) -> list[Analysis]:
 def give_scale(analyses: Iterable[Analysis], um_per_px: float) -> list[Analysis]:
     """Give µm/px to those fields whose file does not say. Raises MissingScale when it is not plausible."""
     scale = check_um_per_px(um_per_px)
-    return [
-        dataclasses.replace(one, field=dataclasses.replace(one.field, um_per_px=scale, scale_source="given"))
-        if one.field is not None and one.waits_for_scale
-        else one
-        for one in analyses
-    ]
+    return [_scaled(one, scale, "given") if one.waits_for_scale else one for one in analyses]
+
+
+def correct_scale(analyses: Iterable[Analysis], um_per_px: float) -> list[Analysis]:
+    """Put µm/px in the place of what the files say. Raises MissingScale when it is not plausible."""
+    scale = check_um_per_px(um_per_px)
+    return [one if one.waits_for_scale else _scaled(one, scale, "corrected") for one in analyses]
+
+
+def _scaled(one: Analysis, um_per_px: float, source: str) -> Analysis:
+    if one.field is None:
+        return one
+    return dataclasses.replace(one, field=dataclasses.replace(one.field, um_per_px=um_per_px, scale_source=source))
 
 
 def analyse(

@@ -15,6 +15,7 @@ SCORE = "score"  # lowest score that counts; absent: the version's threshold
 SCANNER = "scanner"  # the scanner the user chose for files that do not say their µm/px
 OTHER_SCANNER = "Another value…"
 SCALE = "um_per_px"  # the µm/px the user gave for another scanner
+CORRECTED = "corrected_um_per_px"  # the µm/px the user put in the place of what the files say
 SAMPLE = "sample"
 DIAMETER = "field_diameter_mm"
 VERSION = "version"

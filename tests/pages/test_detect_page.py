@@ -88,6 +88,18 @@ def test_a_scale_that_is_not_plausible_is_refused_in_the_open(page: AppTest, det
     assert not page.error and viewer(page)["um_per_px"] == 0.3
 
 
+def test_a_wrong_scale_of_a_file_can_be_corrected_and_taken_back(page: AppTest) -> None:
+    page.button[0].click().run()
+    page.number_input(session.CORRECTED).set_value(0.5).run()
+    assert table(page)["um_per_px"].tolist() == [0.5]
+    assert viewer(page)["count"]["per_mm2"] == pytest.approx(1 / (1024 * 0.5 / 1000) ** 2)
+    assert "0.5 µm/px (corrected)" in page.caption[-1].value
+    page.number_input(session.CORRECTED).set_value(25.0).run()
+    assert "not plausible" in page.error[0].value and table(page)["um_per_px"].tolist() == [0.25]
+    page.number_input(session.CORRECTED).set_value(None).run()
+    assert not page.error and table(page)["um_per_px"].tolist() == [0.25]
+
+
 def test_a_bad_file_among_good_ones_is_one_sentence(page: AppTest, detector: FakeDetector) -> None:
     upload(page, ("a.png", png(1)), ("bad.png", b"nonsense"), ("c.png", png(2)))
     page.selectbox(session.SCANNER).select("Any other scanner, 40x").run()
