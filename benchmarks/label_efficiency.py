@@ -166,12 +166,12 @@ def corrected(example: Example) -> Example:
 def counts(model: Model, fields: Sequence[Example]) -> Counts:
     """Of each field, at the version's own threshold: `predict`, but on PyTorch, to spare each version a conversion."""
     run = torch_engine(model.net(), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    scored = []
+    card, scored = model.card, []
     for e in fields:
-        found_map = probability_map(e.field, run, model.card.um_per_px, model.card.stride)
-        found = inside(find_blobs(calibrate(found_map, model.card.calibration), model.card.blobs), e.field)
+        found_map = probability_map(e.field, run, card.um_per_px, card.stride, card.stain)
+        found = inside(find_blobs(calibrate(found_map, card.calibration), card.blobs), e.field)
         scored.append(ScoredField(e.field.name, e.slide, found, e.mitoses_xy_px, e.um_per_px))
-    rows = evaluate(scored, RADIUS_UM, threshold=model.card.raw_threshold, samples=10).fields
+    rows = evaluate(scored, RADIUS_UM, threshold=card.raw_threshold, samples=10).fields
     return np.array([[row.scores.tp, row.scores.fp, row.scores.fn] for row in rows])
 
 

@@ -150,7 +150,8 @@ def agreement(field: Field, model: Model) -> dict[str, Any]:
     engines = (engine(model, "cpu"), torch_engine(model.net(), torch.device("cpu"), half=False))
     card = model.card
     fast, exact = (
-        calibrate(probability_map(field, run, card.um_per_px, card.stride), card.calibration) for run in engines
+        calibrate(probability_map(field, run, card.um_per_px, card.stride, card.stain), card.calibration)
+        for run in engines
     )
     a, b = (find_blobs(one, card.blobs) for one in (fast, exact))
     return {

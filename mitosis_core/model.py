@@ -54,6 +54,7 @@ class ModelCard:
     parent: str | None = None
     variant: str = ""  # of the method; "" is the published one
     verifier: dict[str, Any] | None = None  # of a second stage: its encoder, weight and lower bound
+    stain: str = ""  # what fields are brought to, see stain.normalise; "" is the reference
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"

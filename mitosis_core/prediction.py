@@ -17,7 +17,7 @@ from mitosis_core.fusion import fuse
 from mitosis_core.model import Model
 from mitosis_core.runtime import MULTIPLE_PX, Engine, Seen, describe_device, engine, pad, second_stage, without_margin
 from mitosis_core.scale import check_um_per_px, resample, to_original_px
-from mitosis_core.stain import stain_profile, standardise, tissue_fraction
+from mitosis_core.stain import normalise, stain_profile, tissue_fraction
 from mitosis_core.tiling import Window, cover
 from mitosis_core.types import Detections, Field, Float32, Prediction, ProbabilityMap, UInt8
 
@@ -49,10 +49,11 @@ def predict(field: Field, model: Model, *, device: str = "auto", progress: Progr
     if fraction < _LITTLE_TISSUE:
         empty, notes = Detections(), ("Hardly any tissue was found in this field.",)
         return _answer(field, model, empty, None, notes, started)
-    seen = look(field, engine(model, device), model.card.um_per_px, model.card.stride, report)
-    found, found_map = candidates(seen, field, model.card.blobs, model.card.calibration)
+    card = model.card
+    seen = look(field, engine(model, device), card.um_per_px, card.stride, card.stain, report)
+    found, found_map = candidates(seen, field, card.blobs, card.calibration)
     found = verified(found, field, model, device)
-    raw = model.card.raw_threshold
+    raw = card.raw_threshold
     found = Detections(found.xy_px, centre(found.score, raw), found.area_um2)
     found_map = dataclasses.replace(found_map, values=centre(found_map.values, raw))
     report(1.0)
@@ -94,22 +95,24 @@ def verified(found: Detections, field: Field, model: Model, device: str = "auto"
     return Detections(found.xy_px, weighed(found.score, said, settings["weight"]), found.area_um2)
 
 
-def probability_map(
-    field: Field, run: Engine, um_per_px: float, stride: int, report: Progress = lambda share: None
-) -> ProbabilityMap:
+def probability_map(field: Field, run: Engine, um_per_px: float, stride: int, stain: str = "") -> ProbabilityMap:
     """The map alone of what `look` sees."""
-    return look(field, run, um_per_px, stride, report).map
+    return look(field, run, um_per_px, stride, stain).map
 
 
-def look(field: Field, run: Engine, um_per_px: float, stride: int, report: Progress = lambda share: None) -> Sighting:
+def look(
+    field: Field, run: Engine, um_per_px: float, stride: int, stain: str = "",
+    report: Progress = lambda share: None,
+) -> Sighting:  # fmt: skip
     """The network's answer over the whole field, in one piece or tile by tile.
 
-    um_per_px: scale the network sees; stride: pixels of that scale per cell of its answer.
+    um_per_px: scale the network sees; stride: pixels of that scale per cell of its answer; stain: what the field is
+    brought to before it is cut into tiles (see stain.normalise). Raises UnusableModel for an unknown stain.
     """
     assert field.um_per_px is not None, "checked by predict"
     pixels, (step_x, step_y) = resample(field.pixels, field.um_per_px, um_per_px)
     shape = pixels.shape[:2]
-    pixels = pad(standardise(pixels, stain_profile(field.pixels)))
+    pixels = pad(normalise(pixels, stain, stain_profile(field.pixels)))
     whole = pixels.shape[0] * pixels.shape[1] <= WHOLE_FIELD_PX
     seen = run(pixels) if whole else _tiled(pixels, run, stride, report)
     values = without_margin(seen.values, stride, shape)

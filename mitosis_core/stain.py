@@ -1,8 +1,9 @@
 """Haematoxylin and eosin as two of three channels: densities, how much tissue there is, and a common stain.
 
-`standardise` moves a field's stain to one reference, because laboratories differ more than tumours do: mean and
-spread of each stain over the tissue (Reinhard's idea, in stain space), which is one affine map of optical density.
-It is what the pipeline uses for every method; `macenko` is the one the paper of instance-max names.
+`normalise` brings a field to the stain a version learned from, because laboratories differ more than tumours do.
+`standardise` is what versions ask for unless they say otherwise: mean and spread of each stain over the tissue
+(Reinhard's idea, in stain space), which is one affine map of optical density; `macenko` is what the paper of
+instance-max names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mitosis_core.errors import UnusableModel
 from mitosis_core.types import Float32, UInt8
 
 # Ruifrok & Johnston 2001, rows haematoxylin, eosin, residual (their cross product), each of length 1.
@@ -71,6 +73,22 @@ def stain_profile(*images: UInt8) -> StainProfile | None:
         return None
     mean, spread = cv2.meanStdDev(cv2.transform(density, np.linalg.inv(STAINS).T), mask=tissue)
     return StainProfile((*map(float, mean.ravel()),), (*map(float, spread.ravel()),))  # type: ignore[arg-type]
+
+
+def normalise(pixels: UInt8, stain: str, profile: StainProfile | None) -> UInt8:
+    """UInt8[H, W, 3] in the stain a version asks for (ModelCard.stain): "" is the REFERENCE, reached from the profile
+    given; "macenko", measured on these very pixels; "none" leaves them as they are.
+
+    Raises UnusableModel for any other.
+    """
+    match stain:
+        case "":
+            return standardise(pixels, profile)
+        case "macenko":
+            return macenko(pixels)
+        case "none":
+            return pixels
+    raise UnusableModel(f"The stain “{stain}” is not known here; there are macenko, none, and empty for the reference.")
 
 
 def standardise(pixels: UInt8, profile: StainProfile | None) -> UInt8:

@@ -68,7 +68,10 @@ def crops(pixels: UInt8, xy_px: Float32, size_px: int = PATCH_PX) -> UInt8:
 
 
 def second_look(net: Verifier, field: Field, found: Detections, lower: float = LOWER) -> Float32:
-    """Float32[N]: what the verifier says of each detection of a field with µm/px, as `verify` does."""
+    """Float32[N]: what the verifier says of each detection of a field with µm/px, as `verify` does.
+
+    It always sees the reference stain, whatever the detector of the version sees.
+    """
     assert field.um_per_px is not None, "checked before anything is detected"
     pixels, pixel_px = resample(field.pixels, field.um_per_px, UM_PER_PX)
     if min(pixels.shape[:2]) <= PATCH_PX // 2:  # smaller than a patch: nothing to look at

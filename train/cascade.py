@@ -21,7 +21,7 @@ from mitosis_core.evaluation import ScoredField
 from mitosis_core.types import Float32
 from mitosis_core.verifier import LOWER, Verifier, second_look
 from train.config import TrainConfig
-from train.evaluation import Choice, Fold, at_steady_threshold, detections
+from train.evaluation import Choice, Fold, at_threshold, detections
 from train.examples import Example, digest
 from train.verifier import VerifierConfig, best_weight, fit_verifier, fused_fields
 
@@ -51,9 +51,10 @@ def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, wor
     scored = [f for fold in found for f in fold]
     weight = best_weight(scored, verified)
     fused = fused_fields(scored, verified, weight)
-    net = _verifier([e for fold in fields for e in fold], scored, config, work)
+    everything = [e for fold in fields for e in fold]
+    net = _verifier(everything, scored, config, work)
     settings = {"encoder": config.verifier, "weight": round(weight, 3), "lower": LOWER}
-    return SecondStage(net, settings, dataclasses.replace(choice, **at_steady_threshold(fused)))
+    return SecondStage(net, settings, dataclasses.replace(choice, **at_threshold(fused, everything, config)))
 
 
 def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config: TrainConfig, work: Path) -> Verifier:

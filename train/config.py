@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-def option(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
-    """A field of TrainConfig: its default, what it does, and the values it may take."""
-    return field(default=default, metadata={"help": text, "low": low, "high": high})
+def option(
+    default: Any, text: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    """A field of TrainConfig: its default, what it does, and the values it may take; no choices: checked where used."""
+    return field(default=default, metadata={"help": text, "low": low, "high": high, "choices": choices})
 
 
 def check_options(config: Any) -> None:
@@ -18,6 +20,9 @@ def check_options(config: Any) -> None:
         value, low, high = getattr(config, spec.name), spec.metadata["low"], spec.metadata["high"]
         if low is not None and not low <= value <= high:
             raise ValueError(f"{spec.name} must lie between {low:g} and {high:g}, not {value}")
+        choices = spec.metadata["choices"]
+        if choices and value not in choices:
+            raise ValueError(f"{spec.name} must be {' or '.join(choice or 'empty' for choice in choices)}, not {value}")
     if config.crop_px % 32:
         raise ValueError(f"crop_px must be a multiple of 32, not {config.crop_px}")
 
@@ -31,6 +36,10 @@ class TrainConfig:
     verifier: str = option("", "encoder of a second stage that looks again at every detection; empty is none")
     encoder: str = option("efficientnet_lite0", "backbone; see mitosis_core.encoders")
     labels: str = option("random", "label variant: circle12, circle15, fixed12, fixed15, random or mask")
+    stain: str = option("", "what fields are brought to: empty is the product's reference stain, macenko, or none",
+                        choices=("", "macenko", "none"))  # fmt: skip
+    threshold: str = option("", "where the threshold comes from: empty is the steady best F1 of centroids, image the "
+                            "operating point of image-level labels", choices=("", "image"))  # fmt: skip
     um_per_px: float = option(0.333, "scale at which the network sees tissue", 0.1, 2.0)
     steps: int = option(500, "optimiser steps", 1, 1_000_000)
     batch: int = option(32, "crops per step", 1, 1024)

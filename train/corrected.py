@@ -53,9 +53,9 @@ def halves(example: Example) -> list[CorrectedField]:
     return [CorrectedField(**{**given, "area_px": area}) for area in areas]
 
 
-def reviewed_tissues(examples: Sequence[Example], um_per_px: float) -> list[Tissue]:
-    """The examples at the network's scale, with what nobody vouches for marked as ignored."""
-    tissues = prepare(examples, um_per_px)
+def reviewed_tissues(examples: Sequence[Example], um_per_px: float, stain: str = "") -> list[Tissue]:
+    """The examples as `prepare` has them, with what nobody vouches for marked as ignored."""
+    tissues = prepare(examples, um_per_px, stain)
     for example, tissue in zip(examples, tissues, strict=True):
         if isinstance(example, CorrectedField):
             _ignore(example, tissue, um_per_px)

@@ -23,6 +23,7 @@ from mitosis_core.runtime import torch_engine
 from mitosis_core.types import Detections, ProbabilityMap
 from train.config import TrainConfig
 from train.examples import Example
+from train.image_level import area_under_roc, image_threshold, images
 
 RADIUS_UM = 5.0  # within which a detection hits (MITOS12 protocol)
 
@@ -45,7 +46,6 @@ class Choice:
     blobs: BlobSettings
     calibration: Calibration | None
     threshold: float
-    average_precision: dict[int, float]
     f1: float
     precision: float
     recall: float
@@ -55,7 +55,7 @@ class Choice:
 def sightings(net: DetectorNet, fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
     """The network's answer on each field."""
     run = torch_engine(net, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return [look(e.field, run, config.um_per_px, net.stride) for e in fields]
+    return [look(e.field, run, config.um_per_px, net.stride, config.stain) for e in fields]
 
 
 def scored_fields(
@@ -77,7 +77,8 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
 
     folds: for each, its held-out fields and the snapshots of the networks trained without them.
     The step has the highest average precision pooled over all folds, the threshold is the steady one, so that one
-    setting serves every slide. Raises UnusableData when nothing is found.
+    setting serves every slide; or both come from image-level labels alone (config.threshold). Raises UnusableData when
+    nothing is found, or when image-level labels are all alike.
     """
     fields = [example for held, _ in folds for example in held]
     steps = sorted(set.intersection(*(set(files) for _, members in folds for files in members)))
@@ -85,16 +86,14 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
         step: [one for held, members in folds for one in _together([f[step] for f in members], held, config)]
         for step in steps
     }
-    precision = {step: _average_precision(seen[step], fields) for step in steps}
-    step = max(steps, key=lambda s: precision[s])
-    calibration = _typical(seen[step])
-    scored = scored_fields(seen[step], fields, POSTPROCESSING, calibration)
-    return Choice(step, POSTPROCESSING, calibration, average_precision=precision, **at_steady_threshold(scored))
+    scored = {step: scored_fields(seen[step], fields, POSTPROCESSING, _typical(seen[step])) for step in steps}
+    step = max(steps, key=lambda s: _ranking(scored[s], fields, config))
+    return Choice(step, POSTPROCESSING, _typical(seen[step]), **at_threshold(scored[step], fields, config))
 
 
-def at_steady_threshold(scored: Sequence[ScoredField]) -> dict[str, Any]:
-    """The steady threshold, and how good the detections are there: as a `Choice` has them."""
-    at = steady_threshold(scored)
+def at_threshold(scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig) -> dict[str, Any]:
+    """The threshold the config asks for, and how good the detections are there: as a `Choice` has them."""
+    at = image_threshold(scored, fields) if config.threshold == "image" else steady_threshold(scored)
     scores = threshold_curve(scored, RADIUS_UM).at(at)
     by_slide = {slide: curve.at(at).f1 for slide, curve in _by_slide(scored).items()}
     return {"threshold": at, "f1": scores.f1, "precision": scores.precision, "recall": scores.recall,
@@ -136,8 +135,10 @@ def _by_slide(scored: Sequence[ScoredField]) -> dict[str, Curve]:
     return {slide: threshold_curve([f for f in scored if f.slide == slide], RADIUS_UM) for slide in slides}
 
 
-def _average_precision(seen: Sequence[Sighting], fields: Sequence[Example]) -> float:
-    scored = scored_fields(seen, fields, POSTPROCESSING, _typical(seen))
+def _ranking(scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig) -> float:
+    """How well the scores tell mitoses, or images with a mitosis, from the rest."""
+    if config.threshold == "image":
+        return area_under_roc(*images(scored, fields))
     return threshold_curve(scored, RADIUS_UM).average_precision or 0.0
 
 

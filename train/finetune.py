@@ -107,7 +107,7 @@ def _learn(
 def _find(task: Task, network: DetectorNet, i: int) -> Detections:
     task.stop_if_cancelled()
     card, field = task.base.card, task.fields[i].field
-    seen = look(field, torch_engine(copy.deepcopy(network), _DEVICE), card.um_per_px, card.stride)
+    seen = look(field, torch_engine(copy.deepcopy(network), _DEVICE), card.um_per_px, card.stride, card.stain)
     return candidates(seen, field, card.blobs, card.calibration)[0]
 
 

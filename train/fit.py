@@ -109,7 +109,8 @@ def members(
     """The jobs of one version that sees nothing of the slides `held`: one per member, the same data, another seed."""
     train = (*(e for e in fields if e.slide not in held), *(p for p in patches if p.slide not in held))
     held_out = tuple(e for e in fields if e.slide in held)
-    alone = dataclasses.replace(config, members=1, verifier="")  # whose snapshots serve with a second stage or without
+    # What is chosen after the training leaves its snapshots as they are.
+    alone = dataclasses.replace(config, members=1, verifier="", threshold="")
     configs = [dataclasses.replace(alone, seed=config.seed + i) for i in range(config.members)]
     return [Job(f"{title}, member {i + 1}", train, held_out, c, work) for i, c in enumerate(configs)]
 
@@ -198,4 +199,5 @@ def _card(
         parent=facts.get("parent"),
         variant=config.variant,
         verifier=second.settings if second else None,
+        stain=config.stain,
     )

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from mitosis_core.errors import UnusableData
 from mitosis_core.methods.instance_max import InstanceNet
 from mitosis_core.methods.method import DetectorNet
-from mitosis_core.types import Float32
 from train.config import TrainConfig
 from train.labels import BACKGROUND
 
@@ -66,18 +62,3 @@ def image_labels(labels: torch.Tensor, boxes: Sequence[torch.Tensor]) -> tuple[t
     whole = (background | ~frame).all(2).all(1)
     known = torch.where(holds, whole, background.all(2).all(1))
     return holds.float(), known.float()
-
-
-def operating_point(scores: Float32, truth: npt.NDArray[np.bool_]) -> float:
-    """The threshold of section 3 (Inference), from image-level scores[N] and truth[N]: score >= threshold is mitosis.
-
-    The paper does not say which point of the ROC curve it takes; this is the one nearest to (0, 1), of equally near
-    ones that with fewer false alarms. Raises UnusableData unless there are images with and without a mitosis.
-    """
-    truth = np.asarray(truth, bool)
-    if truth.all() or not truth.any():
-        raise UnusableData("A threshold needs images with and images without a mitosis.")
-    thresholds = np.unique(scores)[::-1]
-    called = np.asarray(scores)[None] >= thresholds[:, None]
-    missed, alarms = (~called[:, truth]).mean(1), called[:, ~truth].mean(1)
-    return float(thresholds[np.argmin(np.hypot(missed, alarms))])

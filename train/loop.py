@@ -65,7 +65,7 @@ def fit_net(
         part.train(not still)
     average = copy.deepcopy(net).eval()
     optimiser = _optimiser(net, config)
-    tissues = prepare(examples, config.um_per_px) if tissues is None else tissues
+    tissues = prepare(examples, config.um_per_px, config.stain) if tissues is None else tissues
     start = _load(checkpoint, net, average, optimiser, tissues) if checkpoint and checkpoint.exists() else 0
     batches = _batches(tissues, config, net.stride, start)
     for step in range(start + 1, config.steps + 1):

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from mitosis_core.scale import resample, to_resampled_px
-from mitosis_core.stain import StainProfile, stain_profile, standardise, tissue_fraction, to_stains
+from mitosis_core.stain import StainProfile, normalise, stain_profile, tissue_fraction, to_stains
 from mitosis_core.types import Float32, UInt8
 from train.augment import stain_statistics, training_transforms
 from train.config import TrainConfig
@@ -43,9 +43,9 @@ class Tissue:
     ignored: UInt8 | None = None
 
     @classmethod
-    def from_example(cls, example: Example, um_per_px: float, profile: StainProfile | None) -> Tissue:
+    def from_example(cls, example: Example, um_per_px: float, stain: str, profile: StainProfile | None) -> Tissue:
         pixels, pixel_px = resample(example.field.pixels, example.um_per_px, um_per_px)
-        pixels = standardise(pixels, profile)
+        pixels = normalise(pixels, stain, profile)
         height, width = pixels.shape[:2]
         mask = example.mask
         if mask is not None and mask.shape != (height, width):
@@ -57,16 +57,20 @@ class Tissue:
         return cls(pixels, mitoses, lookalikes, mask, example.whole_field, none)
 
 
-def prepare(examples: Sequence[Example], um_per_px: float) -> list[Tissue]:
-    """Every example at the network's scale, in the reference stain. A field is measured by itself, as it will be
-    when detecting; a small patch together with the others of its slide."""
+def prepare(examples: Sequence[Example], um_per_px: float, stain: str = "") -> list[Tissue]:
+    """Every example at the network's scale, in the stain a version asks for (see stain.normalise).
+
+    For the reference stain a field is measured by itself, as it will be when detecting; a small patch together with
+    the others of its slide. Macenko's normalisation measures every patch by itself, and leaves one with hardly any
+    tissue as it is. Raises UnusableModel for an unknown stain.
+    """
     patches: dict[str, list[UInt8]] = {}
     for example in examples:
         if not example.whole_field:
             patches.setdefault(example.slide, []).append(example.field.pixels)
     by_slide = {slide: stain_profile(*images) for slide, images in patches.items()}
     return [
-        Tissue.from_example(e, um_per_px, stain_profile(e.field.pixels) if e.whole_field else by_slide[e.slide])
+        Tissue.from_example(e, um_per_px, stain, stain_profile(e.field.pixels) if e.whole_field else by_slide[e.slide])
         for e in examples
     ]
 

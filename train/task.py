@@ -36,7 +36,7 @@ class Task:
     ) -> None:  # fmt: skip
         self.base, self.fields, self.learning, self.config = base, list(fields), learning, config
         self._cancelled = cancelled
-        self.tissues = reviewed_tissues(self.fields, base.card.um_per_px)
+        self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
         self.splits = self._splits()
         self.per_field = max(1, min(config.crops_per_field, config.most_crops // learning))
 

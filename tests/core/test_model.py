@@ -30,7 +30,10 @@ def test_what_is_written_is_read_back(random_version: Model, copy: Path) -> None
 
 def test_a_card_survives_its_json(random_version: Model) -> None:
     card = dataclasses.replace(
-        random_version.card, calibration=Calibration(0.95, -5.5), blobs=BlobSettings(finder="peaks", score="peak")
+        random_version.card,
+        calibration=Calibration(0.95, -5.5),
+        blobs=BlobSettings(finder="peaks", score="peak"),
+        stain="macenko",
     )
     assert ModelCard.from_json(card.to_json()) == card
     for broken in (
@@ -42,6 +45,12 @@ def test_a_card_survives_its_json(random_version: Model) -> None:
     ):
         with pytest.raises(UnusableModel, match="card"):
             ModelCard.from_json(broken)
+
+
+def test_a_card_from_before_there_were_stains_asks_for_the_reference(random_version: Model) -> None:
+    values = json.loads(random_version.card.to_json())
+    del values["stain"]
+    assert ModelCard.from_json(json.dumps(values)) == random_version.card
 
 
 def test_a_changed_byte_is_refused(copy: Path) -> None:

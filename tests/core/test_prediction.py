@@ -8,11 +8,13 @@ import pytest
 import torch
 
 import mitosis_core.prediction as prediction
-from mitosis_core.errors import ConcentricError, MissingScale
+from mitosis_core.errors import ConcentricError, MissingScale, UnusableModel
 from mitosis_core.model import Model
 from mitosis_core.prediction import predict, probability_map
 from mitosis_core.runtime import MULTIPLE_PX, Seen, engine, pad, resolve_device, torch_engine, without_margin
 from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.scale import resample
+from mitosis_core.stain import from_stains, macenko, to_stains
 from mitosis_core.types import Field, UInt8
 
 
@@ -39,6 +41,48 @@ def test_tiled_equals_whole(random_version: Model, monkeypatch: pytest.MonkeyPat
     assert tiled.shape == whole.shape == (275, 275)
     # The same sums in another order; the halo covers the receptive field.
     assert np.abs(tiled - whole).max() < 1e-4
+
+
+def test_two_stainings_of_one_tissue_give_one_map() -> None:
+    field = draw_sample_field(seed=4, size_px=400, mitoses=1, lookalikes=1).field
+    stains = to_stains(torch.from_numpy(field.pixels.copy()).permute(2, 0, 1)) * torch.tensor([0.7, 1.3, 1]).view(
+        3, 1, 1
+    )
+    pixels = from_stains(stains).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    other = dataclasses.replace(field, pixels=pixels)
+
+    def apart(stain: str, other: Field = other) -> float:
+        maps = [probability_map(one, darkness, 0.333, 4, stain).values for one in (field, other)]
+        return float(np.abs(maps[0] - maps[1]).mean())
+
+    assert apart("none") > 0.02 and apart("") < 0.002 and apart("macenko") < 0.002
+    normalised = dataclasses.replace(field, pixels=macenko(field.pixels))
+    assert apart("none", normalised) > 0.01 and apart("macenko", normalised) < 0.002  # there already, it stays
+
+
+@pytest.mark.parametrize("stain", ["", "macenko", "none"])
+def test_a_field_is_brought_to_its_stain_before_it_is_cut(stain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    field = draw_sample_field(seed=5, size_px=1100, um_per_px=0.333, mitoses=2, lookalikes=2).field
+    whole = probability_map(field, darkness, 0.333, 4, stain).values
+    monkeypatch.setattr(prediction, "WHOLE_FIELD_PX", 0)
+    monkeypatch.setattr(prediction, "TILE_PX", 768)
+    assert (probability_map(field, darkness, 0.333, 4, stain).values == whole).all()
+
+
+def test_the_card_says_which_stain(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "engine", lambda model, device: darkness)
+    field = draw_sample_field(seed=1, size_px=400).field
+    macenkos = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, stain="macenko"))
+    unstained = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, stain="none"))
+    normalised = dataclasses.replace(field, pixels=macenko(resample(field.pixels, 0.25, 0.333)[0]), um_per_px=0.333)
+    first, second = predict(field, macenkos, device="cpu").map, predict(normalised, unstained, device="cpu").map
+    plain = predict(field, random_version, device="cpu").map
+    assert first is not None and second is not None and plain is not None
+    assert np.abs(first.values - second.values).max() < 1e-6
+    assert np.abs(first.values - plain.values).max() > 0.01
+    unknown = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, stain="tea"))
+    with pytest.raises(UnusableModel, match="“tea” is not known"):
+        predict(field, unknown, device="cpu")
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])

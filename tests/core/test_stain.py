@@ -6,12 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mitosis_core.errors import UnusableModel
 from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.stain import (
     REFERENCE,
     STAINS,
     from_stains,
     macenko,
+    normalise,
     stain_profile,
     standardise,
     tissue_fraction,
@@ -89,3 +91,13 @@ def test_macenko_puts_the_stains_where_it_says() -> None:
 def test_macenko_leaves_glass_alone() -> None:
     glass = np.full((200, 200, 3), 245, np.uint8)
     assert macenko(glass) is glass
+
+
+def test_a_version_gets_the_stain_it_asks_for() -> None:
+    pixels = draw_sample_field(seed=4, size_px=256, mitoses=1, lookalikes=1).field.pixels
+    profile = stain_profile(pixels)
+    assert (normalise(pixels, "", profile) == standardise(pixels, profile)).all()
+    assert (normalise(pixels, "macenko", profile) == macenko(pixels)).all()
+    assert normalise(pixels, "none", profile) is pixels
+    with pytest.raises(UnusableModel, match="“tea” is not known"):
+        normalise(pixels, "tea", profile)

@@ -1,4 +1,4 @@
-"""Learning from "does this crop hold a mitosis": which crops count, the operating point, and figures found unasked."""
+"""Learning from "does this crop hold a mitosis": which crops count, and figures found unasked."""
 
 import math
 
@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 from mitosis_core.encoders.encoder_net import EncoderNet
-from mitosis_core.errors import UnusableData
 from mitosis_core.methods.instance_max import InstanceNet
 from mitosis_core.methods.method import SegmentationNet
 from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.stain import to_stains
 from train.config import TrainConfig
 from train.examples import Example
-from train.instance_max import DEFAULTS, image_labels, loss, operating_point
+from train.instance_max import DEFAULTS, image_labels, loss
 from train.labels import concentric_labels
 from train.patches import prepare
 
@@ -68,18 +67,6 @@ def test_a_batch_that_says_nothing_costs_nothing() -> None:
     assert value.item() == 0 and net.said.grad is not None and net.said.grad.item() == 0
     with pytest.raises(TypeError, match="no score for a whole image"):
         loss(SegmentationNet(), torch.zeros(1, 3, 80, 80), cells()[None], [NONE], TrainConfig())
-
-
-def test_the_operating_point_by_hand() -> None:
-    scores = np.array([0.9, 0.8, 0.6, 0.7, 0.3, 0.2], np.float32)
-    truth = np.array([True, True, True, False, False, False])
-    # (alarms, found) is (0, 1/3) at 0.9, (0, 2/3) at 0.8, (1/3, 2/3) at 0.7, (1/3, 1) at 0.6: 0.8 and 0.6 are as near.
-    assert operating_point(scores, truth) == pytest.approx(0.8)
-    assert operating_point(scores[:5], truth[:5]) == pytest.approx(0.8)  # 1/3 missed against 1/2 of false alarms
-    assert operating_point(scores, scores > 0.25) == pytest.approx(0.3)  # told apart without an error
-    for one_kind in (np.ones(6, bool), np.zeros(6, bool)):
-        with pytest.raises(UnusableData, match="images with and images without"):
-            operating_point(scores, one_kind)
 
 
 def test_the_defaults_are_options() -> None:

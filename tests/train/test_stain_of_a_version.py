@@ -1,0 +1,106 @@
+"""A version sees the same stain when it learns, when it is judged, when it detects and when it is retrained."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mitosis_core.blobs import BlobSettings
+from mitosis_core.methods import METHODS
+from mitosis_core.methods.ensemble import together
+from mitosis_core.model import ModelCard, load_model, save_model
+from mitosis_core.prediction import look
+from mitosis_core.runtime import MULTIPLE_PX, Seen
+from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.types import UInt8
+from train import evaluation
+from train.config import TrainConfig
+from train.examples import Example
+from train.fit import fit, members, plan, snapshots
+from train.loop import fit_net
+from train.patches import Tissue, prepare
+from train.retrain_config import RetrainConfig
+from train.task import Task
+
+STAINS = TrainConfig.__dataclass_fields__["stain"].metadata["choices"]
+
+
+@pytest.mark.parametrize("stain", STAINS)
+def test_what_was_learned_from_is_what_will_be_seen(
+    stain: str, drawn: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def run(pixels: UInt8) -> Seen:
+        seen.append(pixels[MULTIPLE_PX : MULTIPLE_PX + 128, MULTIPLE_PX : MULTIPLE_PX + 128])
+        return Seen(np.zeros((pixels.shape[0] // 4, pixels.shape[1] // 4), np.float32))
+
+    look(drawn[0].field, run, 0.5, 4, stain)
+    expected = seen[0]
+    assert (prepare(drawn[:1], 0.5, stain)[0].pixels == expected).all()
+    monkeypatch.setattr(evaluation, "torch_engine", lambda net, device: run)
+    config = TrainConfig(um_per_px=0.5, stain=stain)
+    evaluation.sightings(METHODS["segmitos"].build("thin_resnet50", False), drawn[:1], config)
+    assert (seen[1] == expected).all()
+    net = together([METHODS["segmitos"].build("thin_resnet50", False)])
+    card = ModelCard("base", "segmitos", "thin_resnet50", 0.5, 4, 1, 0.5, BlobSettings(), None, "", "2026-01-01",
+                     stain=stain)  # fmt: skip
+    base = save_model(net, card, tmp_path / "base.safetensors")
+    task = Task(base, drawn[:1], 1, RetrainConfig(), lambda: False)
+    assert (task.tissues[0].pixels == expected).all()
+
+
+def test_a_training_brings_its_fields_to_their_stain(drawn: list[Example], quick: TrainConfig) -> None:
+    config = dataclasses.replace(quick, steps=2, stain="macenko")
+
+    def learned(examples: list[Example], tissues: list[Tissue] | None = None) -> torch.Tensor:
+        torch.manual_seed(0)
+        net = METHODS["segmitos"].build("thin_resnet50", False)
+        return torch.cat([p.detach().flatten() for p in fit_net(net, examples, config, tissues=tissues).parameters()])
+
+    weights = learned(drawn)
+    assert torch.equal(weights, learned([], prepare(drawn, 0.5, "macenko")))
+    assert not torch.equal(weights, learned([], prepare(drawn, 0.5)))
+
+
+def test_a_patch_with_hardly_any_tissue_keeps_its_stain(drawn: list[Example]) -> None:
+    field = dataclasses.replace(drawn[0].field, pixels=drawn[0].field.pixels[:32, :32])  # 64 pixels are measured
+    patch = dataclasses.replace(drawn[0], field=field, whole_field=False)
+    assert (prepare([patch], 0.25, "macenko")[0].pixels == field.pixels).all()
+
+
+def test_an_unknown_choice_is_a_sentence() -> None:
+    with pytest.raises(ValueError, match="stain must be empty or macenko or none, not tea"):
+        TrainConfig(stain="tea")
+    with pytest.raises(ValueError, match="threshold must be empty or image, not steady"):
+        TrainConfig(threshold="steady")
+
+
+def test_only_what_the_training_sees_makes_another_network(drawn: list[Example], tmp_path: Path) -> None:
+    def folder(**options: str) -> str:
+        (job,) = members("", drawn, [], set(), TrainConfig(members=1, **options), tmp_path)  # type: ignore[arg-type]
+        return job.folder.name
+
+    assert folder(threshold="image") == folder()
+    assert len({folder(stain=stain) for stain in STAINS}) == len(STAINS)
+
+
+@pytest.mark.usefixtures("pretrained_is_random")
+def test_a_version_as_instance_max_has_it(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(quick, steps=24, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, validate_every=24,
+                                 ema=0.5, stain="macenko", threshold="image")  # fmt: skip
+    none = np.zeros((0, 2), np.float32)
+    without = [draw_sample_field(seed=10 + i, size_px=256, mitoses=0, lookalikes=3).field for i in range(2)]
+    fields = [*drawn, *(Example(field, f"slide{i}", none, none) for i, field in enumerate(without))]
+    out = tmp_path / "mine.safetensors"
+    model = fit(fields, [], config, out, work=tmp_path / "work")
+    card = load_model(out).card
+    assert card == model.card and card.stain == "macenko" and card.training["threshold"] == "image"
+    folds, _ = plan(fields, [], config, tmp_path / "work")
+    by_fold = [(jobs[0].held_out, [snapshots(job) for job in jobs]) for jobs in folds]
+    at_image, steady = (
+        evaluation.choose(by_fold, dataclasses.replace(config, threshold=said)) for said in ("image", "")
+    )
+    assert card.raw_threshold == round(at_image.threshold, 4) != round(steady.threshold, 4)
