@@ -31,9 +31,15 @@ def _parser() -> argparse.ArgumentParser:
     _run_options(commands.add_parser("run", help="retrain a version from the reviews in a data folder"))
     _labels_options(commands.add_parser("labels", help="write the labels that a run learnt from, as CSV"))
     fit = commands.add_parser("fit", help="train a version and write weights and card")
-    fit.add_argument("--annotations", type=Path, required=True, help="CSV: image,x_px,y_px,label,um_per_px[,slide]")
+    fit.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        help="CSV: image,x_px,y_px,label,um_per_px[,slide][,object_width_px,object_height_px]",
+    )
     fit.add_argument("--images", type=Path, required=True, help="folder of the images")
-    fit.add_argument("--masks", type=Path, help="folder of instance masks (PNG), for --labels mask")
+    fit.add_argument("--masks", type=Path, help="folder of instance masks (PNG), for --labels mask or ellipse")
+    fit.add_argument("--segmenter", metavar="VERSION", help="name or file; estimates masks where fields have none")
     fit.add_argument("--patches", type=Path, help="CSV of extra patches, one mitosis at each centre: image,um_per_px")
     fit.add_argument("--patch-images", type=Path, help="folder of the patches (default: images beside their CSV)")
     fit.add_argument("--out", type=Path, required=True, help="weights to write, FILE.safetensors")
@@ -89,6 +95,8 @@ def _labels(given: argparse.Namespace) -> int:
 
 
 def _fit(given: argparse.Namespace) -> int:
+    from mitosis_core.model import load_model
+    from train.deepmitosis import with_estimated_masks
     from train.examples import read_examples, read_patches
     from train.fit import fit
     from train.loop import Step
@@ -96,7 +104,12 @@ def _fit(given: argparse.Namespace) -> int:
 
     wanted = {option.name for option in dataclasses.fields(TrainConfig)} & vars(given).keys()
     config = default_config(**{"method": "segmitos", **{name: getattr(given, name) for name in wanted}})
+    segmenter = load_model(given.segmenter) if given.segmenter else None
     fields = read_examples(given.annotations, given.images, given.masks)
+    data = {"note": given.data_note}
+    if segmenter:
+        fields = with_estimated_masks(tqdm(fields, desc="masks", unit="field", disable=None), segmenter)
+        data["boxes"] = f"estimated by {segmenter.version}"
     patches = []
     if given.patches:
         patches = read_patches(given.patches, given.patch_images or given.patches.parent / "images")
@@ -107,7 +120,7 @@ def _fit(given: argparse.Namespace) -> int:
         bar.update(step.step - bar.n)
         bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
 
-    facts = {"data": {"note": given.data_note}, "licence": given.licence}
+    facts = {"data": data, "licence": given.licence}
     work = given.work or given.out.with_suffix(".work")
     model = fit(fields, patches, config, given.out, work=work, jobs=given.jobs, report=report, facts=facts)
     scores = model.card.scores["validation"]

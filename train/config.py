@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from train.labels import FROM_MASKS, VARIANTS
+
 
 def option(
     default: Any, text: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
@@ -22,7 +24,8 @@ def check_options(config: Any) -> None:
             raise ValueError(f"{spec.name} must lie between {low:g} and {high:g}, not {value}")
         choices = spec.metadata["choices"]
         if choices and value not in choices:
-            raise ValueError(f"{spec.name} must be {' or '.join(choice or 'empty' for choice in choices)}, not {value}")
+            named = ", ".join(choice or "empty" for choice in choices)
+            raise ValueError(f"{spec.name} must be one of {named}, not {value}")
     if config.crop_px % 32:
         raise ValueError(f"crop_px must be a multiple of 32, not {config.crop_px}")
 
@@ -35,7 +38,8 @@ class TrainConfig:
     variant: str = option("", "what of the method; empty is what its paper recommends, see docs/methods.md")
     verifier: str = option("", "encoder of a second stage that looks again at every detection; empty is none")
     encoder: str = option("efficientnet_lite0", "backbone; see mitosis_core.encoders")
-    labels: str = option("random", "label variant: circle12, circle15, fixed12, fixed15, random or mask")
+    labels: str = option("random", f"label variant: {', '.join((*VARIANTS, *FROM_MASKS))}; the last two need masks",
+                         choices=(*VARIANTS, *FROM_MASKS))  # fmt: skip
     stain: str = option("", "what fields are brought to: empty is the product's reference stain, macenko, or none",
                         choices=("", "macenko", "none"))  # fmt: skip
     threshold: str = option("", "where the threshold comes from: empty is the steady best F1 of centroids, image the "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cv2
@@ -10,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mitosis_core.errors import UnusableData
+from mitosis_core.errors import UnusableData, UnusableModel
 from mitosis_core.methods.deepmitosis import UM_PER_PX, DeepDet
-from mitosis_core.methods.method import DetectorNet
+from mitosis_core.methods.method import DetectorNet, SegmentationNet
+from mitosis_core.model import Model
+from mitosis_core.prediction import predict
 from mitosis_core.types import Float32, ProbabilityMap, UInt8
 from train.config import TrainConfig
-from train.labels import BACKGROUND
+from train.examples import Example
+from train.labels import BACKGROUND, check_count
 from train.patches import BOX_UM
 
 Ints = npt.NDArray[np.intp]
@@ -47,16 +51,42 @@ def loss(
     return net.training_loss(images, cut, labels != BACKGROUND)
 
 
+def with_estimated_masks(examples: Iterable[Example], model: Model) -> list[Example]:
+    """DeepSeg: the examples, every field without a mask with the one that `model` estimates (section 3.3).
+
+    Its threshold is the version's own. Patches stay as they are: the map of a field is calibrated by its background,
+    of which a patch cut round one figure shows too little. Raises UnusableModel for a version that answers with boxes,
+    UnusableData for a field whose mitoses cannot be in a mask.
+    """
+    if not isinstance(model.net(), SegmentationNet):
+        raise UnusableModel(
+            f"{model.version} answers with boxes, so it cannot outline figures; choose a version of SegMitos."
+        )
+    return [e if e.mask is not None or not e.whole_field else _with_estimated_mask(e, model) for e in examples]
+
+
+def _with_estimated_mask(example: Example, model: Model) -> Example:
+    field = example.field
+    # No map where hardly any tissue was found, so no blobs.
+    none = ProbabilityMap(np.zeros((1, 1), np.float32), (field.width_px, field.height_px), example.um_per_px)
+    found_map = predict(field, model).map or none
+    try:
+        mask = estimated_masks(found_map, example.mitoses_xy_px, (field.height_px, field.width_px))
+    except UnusableData as error:
+        raise UnusableData(f"{field.name}: {error}") from error
+    return dataclasses.replace(example, mask=mask)
+
+
 def estimated_masks(found_map: ProbabilityMap, xy_px: Float32, shape: tuple[int, int], threshold: float = 0.5) -> UInt8:
     """DeepSeg: UInt8[H, W], k on the k-th figure and 0 elsewhere, in pixels of the image of `shape` (section 3.3).
 
     A figure is the connected blob of the segmentation map, at or above `threshold`, that covers its centroid; what two
     centroids share belongs to the nearer one. Without a blob, or with one wider than LARGEST_UM, it is a square of
-    BOX_UM. xy_px: Float32[N, 2]. Raises UnusableData for more than 255 figures or a centroid outside the image.
+    BOX_UM. xy_px: Float32[N, 2]. Raises UnusableData for more figures than a mask can number or a centroid outside
+    the image.
     """
     points = np.rint(np.asarray(xy_px, np.float32).reshape(-1, 2)).astype(int)
-    if len(points) > 255:
-        raise UnusableData(f"{len(points)} mitoses in one image are more than a mask can number (255).")
+    check_count(len(points))
     if ((points < 0) | (points >= shape[::-1])).any():
         raise UnusableData("The centroid of a mitosis lies outside its image.")
     foreground = (_in_pixels(found_map, shape) >= threshold).view(np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import read_annotations
+from mitosis_core.interchange.contest_csv import Annotations, read_annotations, read_rows, text_of, um_per_px_of
 from mitosis_core.reading import read_field
 from mitosis_core.types import Field, Float32, UInt8
+from train.labels import MOST, ellipse_masks
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
     """One image and what is known of it.
 
-    slide: the unit of splitting (slide or patient). mask: UInt8[H, W] instance mask where one was given.
+    slide: the unit of splitting (slide or patient). mask: UInt8[H, W] instance mask, value k on the k-th mitosis,
+    where the extent of the figures is known.
     whole_field: False for a small patch cut round one mitosis, which is never scored.
     """
 
@@ -37,13 +38,19 @@ class Example:
 
 
 def read_examples(annotations: Path, images: Path, masks: Path | None = None) -> list[Example]:
-    """The annotated fields, sorted by name. Raises UnusableData or UnreadableField."""
+    """The annotated fields, sorted by name.
+
+    masks: folder of instance masks, a PNG named as its image; a field without one has ellipses in the place of its
+    mitoses where their width and height are annotated. Raises UnusableData or UnreadableField.
+    """
+    if masks and not masks.is_dir():
+        raise UnusableData(f"There is no folder “{masks}”.")
     examples = []
     for name, known in sorted(read_annotations(annotations).items()):
         field = read_field(images / name, um_per_px=known.um_per_px)
         if field.um_per_px is None:
             raise UnusableData(f"{name} has no µm/px, neither in the annotations nor in the file.")
-        mask = _read_mask(masks, name) if masks else None
+        mask = _mask(field, known, masks)
         examples.append(Example(field, known.slide, known.mitoses_xy_px, known.lookalikes_xy_px, mask))
     if not any(len(e.mitoses_xy_px) for e in examples):
         raise UnusableData("There is no mitosis among the annotations, so there is nothing to learn from.")
@@ -51,24 +58,47 @@ def read_examples(annotations: Path, images: Path, masks: Path | None = None) ->
 
 
 def read_patches(table: Path, images: Path) -> list[Example]:
-    """Patches with one mitosis at the centre each. table: CSV with columns image, um_per_px and case (optional)."""
+    """Patches with one mitosis at the centre each. table: CSV with columns image, um_per_px and case (optional).
+
+    Raises UnusableData or UnreadableField.
+    """
     examples = []
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file):
-            if not row.get("image") or not row.get("um_per_px"):
-                raise UnusableData(f"{table.name} needs the columns image and um_per_px in every row.")
-            field = read_field(images / row["image"], um_per_px=float(row["um_per_px"]))
-            centre = np.array([[field.width_px / 2, field.height_px / 2]], np.float32)
-            none = np.zeros((0, 2), np.float32)
-            examples.append(Example(field, row.get("case") or row["image"], centre, none, whole_field=False))
+    for number, row in read_rows(table, ("image", "um_per_px")):
+        field = read_field(images / text_of(row, "image", number), um_per_px=um_per_px_of(row, number))
+        centre = np.array([[field.width_px / 2, field.height_px / 2]], np.float32)
+        none = np.zeros((0, 2), np.float32)
+        examples.append(Example(field, row.get("case") or row["image"], centre, none, whole_field=False))
     return examples
 
 
-def _read_mask(masks: Path, name: str) -> UInt8 | None:
+def _mask(field: Field, known: Annotations, masks: Path | None) -> UInt8 | None:
+    """The mask of a field as it was drawn, else from the sizes of its mitoses, else none."""
+    path = masks / f"{Path(field.name).stem}.png" if masks else None
+    if path and path.exists():
+        return _read_mask(path, field)
+    if known.sizes_px is None:
+        return None
+    try:
+        return ellipse_masks((field.height_px, field.width_px), known.mitoses_xy_px, known.sizes_px)
+    except UnusableData as error:
+        raise UnusableData(f"{field.name}: {error}") from error
+
+
+def _read_mask(path: Path, field: Field) -> UInt8:
     from PIL import Image
 
-    path = masks / f"{Path(name).stem}.png"
-    return np.asarray(Image.open(path), np.uint8) if path.exists() else None
+    try:
+        mask = np.asarray(Image.open(path))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnusableData(f"The mask {path.name} is damaged or not a PNG image.") from error
+    if mask.ndim != 2:
+        raise UnusableData(f"The mask {path.name} is a colour image; it should hold the number of a figure per pixel.")
+    if mask.shape != field.pixels.shape[:2]:
+        sizes = f"{mask.shape[1]} × {mask.shape[0]} pixels, its image {field.width_px} × {field.height_px}"
+        raise UnusableData(f"The mask {path.name} has {sizes}; both must be of one size.")
+    if mask.max() > MOST:
+        raise UnusableData(f"The mask {path.name} has a figure number {mask.max()}; they go from 1 to {MOST}.")
+    return mask.astype(np.uint8)
 
 
 def digest(examples: list[Example]) -> str:

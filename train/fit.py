@@ -26,6 +26,7 @@ from train.cascade import SecondStage, second_stage
 from train.config import TrainConfig
 from train.evaluation import RADIUS_UM, Choice, choose, load_snapshot
 from train.examples import Example, digest
+from train.labels import FROM_MASKS
 from train.loop import Step, fit_net
 
 MAX_FOLDS = 5
@@ -46,8 +47,18 @@ class Job:
     def folder(self) -> Path:
         """Where its snapshots are; the same training data and settings are never trained twice."""
         settings = {name: value for name, value in dataclasses.asdict(self.config).items() if value != ""}
-        identity = json.dumps([digest(list(self.train)), settings])
+        start = [self.coarser.folder.name] if self.coarser else []
+        identity = json.dumps([digest(list(self.train)), settings, *start])
         return self.work / hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    @cached_property
+    def coarser(self) -> Job | None:
+        """The coarser network it starts from, on the same data (SegMitos, section 4.1); most have none."""
+        encoder = METHODS[self.config.method].coarser.get(self.config.encoder)
+        if encoder is None:
+            return None
+        return Job(f"{self.title}: {encoder}", self.train, (), dataclasses.replace(self.config, encoder=encoder),
+                   self.work)  # fmt: skip
 
 
 def folds_by_slide(examples: Sequence[Example], most: int = MAX_FOLDS) -> list[list[str]]:
@@ -80,7 +91,7 @@ def fit(
     fields are split by slide; patches (extra positives) always train. work: folder of the snapshots, which a
     second call takes up where the first was cut. jobs: networks trained at the same time, one thread each.
     facts: what else the card should say ("data", "licence", "parent").
-    Raises UnusableData when there is no mitosis or a single slide.
+    Raises UnusableData when there is no mitosis, a single slide, or no mask for labels that are drawn from masks.
     """
     folds, final = plan(fields, patches, config, work)
     train_all([job for members in (*folds, final) for job in members], jobs, report)
@@ -99,6 +110,10 @@ def plan(
     fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path
 ) -> tuple[list[list[Job]], list[Job]]:
     """The networks a version needs: the members of every fold, and those that are kept, on all slides."""
+    if config.labels in FROM_MASKS and all(e.mask is None for e in fields):
+        raise UnusableData(
+            f"The labels “{config.labels}” are drawn from masks, but no field has a mask or objects of known size."
+        )
     folds = [members(f"without {'+'.join(g)}", fields, patches, set(g), config, work) for g in folds_by_slide(fields)]
     return folds, members("all slides", fields, patches, set(), config, work)
 
@@ -116,7 +131,10 @@ def members(
 
 
 def train_all(todo: Sequence[Job], jobs: int, report: Report) -> None:
-    """Train every job that is not done yet, each once."""
+    """Train every job that is not done yet, each once; coarser networks first, as several jobs may start from one."""
+    coarser = [job.coarser for job in todo if job.coarser and not _finished(job)]
+    if coarser:
+        train_all(coarser, jobs, report)
     todo = list({job.folder: job for job in todo if not _finished(job)}.values())
     if jobs == 1:
         for job in todo:
@@ -128,10 +146,17 @@ def train_all(todo: Sequence[Job], jobs: int, report: Report) -> None:
 
 
 def train_one(job: Job, report: Report | None = None) -> None:
-    """Train one network, leaving a snapshot of its running average at every `validate_every` steps."""
+    """Train one network, leaving a snapshot of its running average at every `validate_every` steps.
+
+    Where the method has a coarser network it begins as the last snapshot of that, which is trained if it is not there.
+    """
+    if job.coarser and not _finished(job.coarser):
+        train_one(job.coarser, report)
     started = time.perf_counter()
     torch.manual_seed(job.config.seed)
-    net = METHODS[job.config.method].build(job.config.encoder, True, job.config.variant)
+    net = METHODS[job.config.method].build(job.config.encoder, job.coarser is None, job.config.variant)
+    if job.coarser:
+        net.start_from(load_snapshot(_last(job.coarser), job.coarser.config))
 
     def keep(average: DetectorNet, step: int) -> float | None:
         _write(average, job.folder / f"{step:07d}.pt")
@@ -155,7 +180,11 @@ def _write(net: DetectorNet, path: Path) -> None:
 
 
 def _finished(job: Job) -> bool:
-    return (job.folder / f"{job.config.steps:07d}.pt").exists()
+    return _last(job).exists()
+
+
+def _last(job: Job) -> Path:
+    return job.folder / f"{job.config.steps:07d}.pt"
 
 
 def snapshots(job: Job) -> dict[int, Path]:

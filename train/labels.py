@@ -14,6 +14,7 @@ from mitosis_core.errors import UnusableData
 from mitosis_core.types import Float32, UInt8
 
 BACKGROUND, MITOSIS, IGNORED = 0, 1, 255
+MOST = IGNORED - 1  # objects in one instance mask: its numbers are bytes, of which 255 says "ignored"
 _PAPER_UM_PER_PX = 0.25  # the paper gives its radii in pixels of this size
 
 
@@ -42,6 +43,7 @@ VARIANTS: dict[str, ConcentricRadii] = {
     "fixed15": _paper(15, 15, 2, 2),
     "random": _paper(10, 17, 1.5, 2.5),
 }
+FROM_MASKS = ("mask", "ellipse")  # drawn from instance masks: as they are, or ellipses of their height and width
 
 
 def concentric_labels(
@@ -98,6 +100,32 @@ def boxes_of_masks(mask: UInt8) -> Float32:
     places = [np.nonzero(mask == number) for number in numbers]
     ends = [(x.min(), y.min(), x.max() + 1, y.max() + 1) for y, x in places]
     return np.array(ends, np.float32).reshape(-1, 4)
+
+
+def ellipse_masks(shape: tuple[int, int], xy_px: Float32, sizes_px: Float32) -> UInt8:
+    """UInt8[H, W], k on the k-th object and 0 elsewhere: the instance mask of ellipses of known width and height.
+
+    shape: (H, W). xy_px, sizes_px: (N, 2) in its pixels. Where two overlap, the smaller one lies on top.
+    Raises UnusableData for more than MOST objects, one as wide or as high as the image, or one that no pixel shows.
+    """
+    check_count(len(xy_px))
+    masks = np.zeros(shape, np.uint8)
+    if (np.asarray(sizes_px) >= shape[::-1]).any():
+        raise UnusableData("An object is as large as its image; please check its object_width_px and object_height_px.")
+    for k in np.argsort(-sizes_px.prod(1), kind="stable").tolist():
+        half_x, half_y = (sizes_px[k] / 2).tolist()
+        _paint_ellipse(masks, float(xy_px[k, 0]), float(xy_px[k, 1]), (half_x, half_y), k + 1)
+    hidden = np.setdiff1d(np.arange(1, len(xy_px) + 1), masks)
+    if len(hidden):
+        x, y = xy_px[hidden[0] - 1].tolist()
+        raise UnusableData(f"The object at ({x:g}, {y:g}) covers no pixel of its own; check its place and its size.")
+    return masks
+
+
+def check_count(objects: int) -> None:
+    """Raises UnusableData when an instance mask cannot number so many."""
+    if objects > MOST:
+        raise UnusableData(f"{objects} figures in one image are more than a mask can number ({MOST}).")
 
 
 _Ellipse = tuple[float, float, tuple[float, float], tuple[float, float]]  # x, y, half-axes of disc and of ring

@@ -18,7 +18,15 @@ from mitosis_core.types import Float32, UInt8
 from train.augment import stain_statistics, training_transforms
 from train.config import TrainConfig
 from train.examples import Example
-from train.labels import IGNORED, VARIANTS, concentric_labels, mask_labels
+from train.labels import (
+    FROM_MASKS,
+    IGNORED,
+    VARIANTS,
+    boxes_of_masks,
+    concentric_labels,
+    concentric_labels_from_boxes,
+    mask_labels,
+)
 
 BOX_UM = (
     7.5  # side of the box round a centroid of which no mask is known: DeepMitosis' 30 px at 0.25 µm/px (section 3.1)
@@ -127,7 +135,7 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         tissue, xy = self._draw("anywhere" if kind == "patch" else kind, rng)
         image, mask, points = self._window(tissue, self._centre(tissue, xy, rng))
         if kind == "patch":
-            points = self._paste(image, points, *self._draw(kind, rng), rng)
+            points = self._paste(image, mask if tissue.mask is not None else None, points, *self._draw(kind, rng), rng)
         torch.default_generator.manual_seed(int(rng.integers(2**62)))  # v2 draws from the global generator
         side = image.shape[0]
         turned, mask, points = self.transforms(
@@ -149,12 +157,14 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return round(float(xy[0] + shift[0])), round(float(xy[1] + shift[1]))
 
     def _paste(
-        self, image: UInt8, points: Float32, patch: Tissue, xy: Float32 | None, rng: np.random.Generator
-    ) -> Float32:
+        self, image: UInt8, mask: UInt8 | None, points: Float32, patch: Tissue, xy: Float32 | None,
+        rng: np.random.Generator,
+    ) -> Float32:  # fmt: skip
         """Set a round piece of a patch into the tissue of a field: its mitosis, or as often a place beside it.
 
         If crops of patches were shown as they are, nearly all with a mitosis, the look of another scanner would be
         enough to tell one; and a seam must say nothing either. Returns the centroids with the new one, if any.
+        The new figure has a disc of BOX_UM in the mask, where there is one, and what the piece covers is gone from it.
         """
         assert xy is not None, "patches have their figure at a known place"
         radius = round(_PASTED_UM / self.config.um_per_px)
@@ -168,6 +178,11 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         there = np.s_[place[1] - radius : place[1] + radius + 1, place[0] - radius : place[0] + radius + 1]
         piece = cv2.getRectSubPix(patch.pixels, (2 * radius + 1, 2 * radius + 1), cut)
         image[there] = np.rint(share * piece + (1 - share) * image[there]).astype(np.uint8)
+        if mask is not None:
+            away, known = np.hypot(rows, columns), mask[there] != IGNORED
+            free = int(np.setdiff1d(np.arange(1, IGNORED), mask)[0])
+            mask[there][known & (away <= radius)] = 0
+            mask[there][known & figure & (away <= BOX_UM / self.config.um_per_px / 2)] = free
         apart = np.hypot(*(points - place).T) > 1.5 * radius if len(points) else np.zeros(0, bool)
         kept = points[apart]
         return np.vstack([kept, place]).astype(np.float32) if figure else kept
@@ -196,13 +211,17 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """Labels on the network's own grid; the middle pixel of each cell stands for it."""
         stride, config = self.stride, self.config
         cells = mask[0, stride // 2 :: stride, stride // 2 :: stride].numpy()
-        if config.labels == "mask" and tissue.mask is not None:
+        reviewed = (cells != IGNORED).astype(np.uint8)
+        if tissue.mask is not None and config.labels == "mask":
             return np.where(cells == IGNORED, cells, mask_labels(cells))
-        variant = VARIANTS["random" if config.labels == "mask" else config.labels]
+        if tissue.mask is not None and config.labels == "ellipse":
+            boxes = boxes_of_masks(torch.where(mask == IGNORED, 0, mask)[0].numpy()) / np.float32(stride)
+            return concentric_labels_from_boxes(cells.shape, boxes, reviewed=reviewed)
+        variant = VARIANTS["random" if config.labels in FROM_MASKS else config.labels]
         xy = ((points.numpy() + 0.5) / stride - 0.5).astype(np.float32)
         cell_um = stride * config.um_per_px
         radii = [(inner / cell_um, outer / cell_um) for inner, outer in (variant.draw(rng) for _ in xy)]
-        return concentric_labels(cells.shape, xy, radii, reviewed=(cells != IGNORED).astype(np.uint8))
+        return concentric_labels(cells.shape, xy, radii, reviewed=reviewed)
 
     def _boxes(self, mask: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         """The box of the mask that lies on a centroid, or a square round it. Pixel i reaches from i to i + 1."""

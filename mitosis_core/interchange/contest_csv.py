@@ -1,6 +1,7 @@
 """The CSV files of the mitosis contests: annotated fields in, detections out and back in.
 
 Annotations: `image,x_px,y_px,label,um_per_px`, and `slide` or `case` where a file has it; one row per cell.
+`object_width_px` and `object_height_px` are the size of the object, where it was measured.
 A row with blank coordinates says "this image was looked at and holds no cell".
 Detections: `image,x_px,y_px,score,area_um2,model`; one row per detection, an image without any has no row.
 """
@@ -21,6 +22,7 @@ from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Detections, Float32
 
 ANNOTATION_COLUMNS = ("image", "x_px", "y_px", "label", "um_per_px")
+SIZE_COLUMNS = ("object_width_px", "object_height_px")
 DETECTION_COLUMNS = ("image", "x_px", "y_px", "score", "area_um2", "model")
 MITOSIS, LOOKALIKE, UNSURE = "mitosis", "lookalike", "unsure"
 
@@ -31,6 +33,7 @@ class Annotations:
 
     slide: the slide or case the image was cut from (its file stem where the file does not say); split data by it.
     mitoses_xy_px, lookalikes_xy_px: Float32[N, 2]. Cells labelled "unsure" are in neither.
+    sizes_px: Float32[N, 2], width and height of each mitosis, or None where they were not measured.
     """
 
     image: str
@@ -38,6 +41,7 @@ class Annotations:
     um_per_px: float
     mitoses_xy_px: Float32
     lookalikes_xy_px: Float32
+    sizes_px: Float32 | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,40 +57,47 @@ def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
     """Read annotated cells, per image, in the order of the file.
 
     source: a path, or the bytes of the file. Every label but "mitosis" and "unsure" is a look-alike.
-    Raises UnusableData for an empty file, a missing column, a value that is not a number, or an image with two scales.
+    Raises UnusableData for an empty file, a missing column, a value that is not a number, an image with two scales,
+    or a size that is not above 0 or known of some mitoses of an image only.
     """
     images: dict[str, tuple[str, float]] = {}
-    points: dict[tuple[str, bool], list[tuple[float, float]]] = {}
-    for number, row in _rows(source, ANNOTATION_COLUMNS):
-        image = _text(row, "image", number)
+    points: dict[tuple[str, bool], _Pairs] = {}
+    sizes: dict[str, _Pairs] = {}
+    for number, row in read_rows(source, ANNOTATION_COLUMNS):
+        image = text_of(row, "image", number)
         slide = row.get("slide") or row.get("case") or Path(image).stem
-        facts = (slide, _scale(row, number))
+        facts = (slide, um_per_px_of(row, number))
         if images.setdefault(image, facts) != facts:
             raise UnusableData(f"Row {number}: {image} has another slide or another µm/px than in the rows before.")
         if not row["x_px"] and not row["y_px"]:
             continue
-        label = _text(row, "label", number).lower()
+        label = text_of(row, "label", number).lower()
         if label != UNSURE:
             xy = (_number(row, "x_px", number), _number(row, "y_px", number))
             points.setdefault((image, label == MITOSIS), []).append(xy)
-    return {
-        image: Annotations(
-            image, slide, um_per_px, _points(points.get((image, True), [])), _points(points.get((image, False), []))
-        )
-        for image, (slide, um_per_px) in images.items()
-    }
+        if label == MITOSIS:
+            sizes.setdefault(image, []).extend(_size(row, number))
+    read = {}
+    for image, (slide, um_per_px) in images.items():
+        mitoses, lookalikes = (_points(points.get((image, kind), [])) for kind in (True, False))
+        measured = _sizes(image, sizes.get(image, []), len(mitoses))
+        read[image] = Annotations(image, slide, um_per_px, mitoses, lookalikes, measured)
+    return read
 
 
 def write_annotations(path: str | Path, annotations: Iterable[Annotations]) -> None:
     """Write annotated images so that read_annotations gives the same back."""
+    annotations = list(annotations)
+    measured = any(one.sizes_px is not None for one in annotations)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow((*ANNOTATION_COLUMNS, "slide"))
+        writer.writerow((*ANNOTATION_COLUMNS, "slide", *(SIZE_COLUMNS if measured else ())))
         for one in annotations:
-            cells = [(x, y, MITOSIS) for x, y in one.mitoses_xy_px]
+            sizes = [()] * len(one.mitoses_xy_px) if one.sizes_px is None else one.sizes_px
+            cells = [(x, y, MITOSIS, *size) for (x, y), size in zip(one.mitoses_xy_px, sizes, strict=True)]
             cells += [(x, y, LOOKALIKE) for x, y in one.lookalikes_xy_px]
-            for x, y, label in cells or [("", "", "")]:
-                writer.writerow((one.image, x, y, label, one.um_per_px, one.slide))
+            for x, y, label, *size in cells or [("", "", "")]:
+                writer.writerow((one.image, x, y, label, one.um_per_px, one.slide, *size))
 
 
 def write_detections(path: str | Path, rows: Iterable[ImageDetections]) -> None:
@@ -106,9 +117,9 @@ def read_detections(source: str | Path | bytes) -> list[ImageDetections]:
     Raises UnusableData for an empty file, a missing column or a value that is not a number.
     """
     groups: dict[tuple[str, str], list[list[float]]] = {}
-    for number, row in _rows(source, DETECTION_COLUMNS):
+    for number, row in read_rows(source, DETECTION_COLUMNS):
         values = [_number(row, column, number) for column in ("x_px", "y_px", "score", "area_um2")]
-        groups.setdefault((_text(row, "image", number), row["model"]), []).append(values)
+        groups.setdefault((text_of(row, "image", number), row["model"]), []).append(values)
     read = []
     for (image, model), table_rows in groups.items():
         table = np.asarray(table_rows, np.float32)
@@ -116,8 +127,11 @@ def read_detections(source: str | Path | bytes) -> list[ImageDetections]:
     return read
 
 
-def _rows(source: str | Path | bytes, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Each row with its line number in the file (the header is line 1), every cell stripped."""
+def read_rows(source: str | Path | bytes, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Each row with its line number in the file (the header is line 1), every cell stripped.
+
+    Raises UnusableData for a file that is no CSV or lacks one of the columns.
+    """
     try:
         # utf-8-sig: spreadsheets put a byte-order mark in front.
         text = (source if isinstance(source, bytes) else Path(source).read_bytes()).decode("utf-8-sig")
@@ -142,7 +156,8 @@ def _rows(source: str | Path | bytes, columns: tuple[str, ...]) -> Iterator[tupl
         raise UnusableData(f"Row {reader.line_num} of the CSV file cannot be read.") from error
 
 
-def _text(row: Mapping[str, str], column: str, number: int) -> str:
+def text_of(row: Mapping[str, str], column: str, number: int) -> str:
+    """What stands in a column of a row; raises UnusableData where it is blank."""
     if not row[column]:
         raise UnusableData(f"Row {number}: {column} is blank.")
     return row[column]
@@ -158,12 +173,39 @@ def _number(row: Mapping[str, str], column: str, number: int) -> float:
     return value
 
 
-def _scale(row: Mapping[str, str], number: int) -> float:
+def um_per_px_of(row: Mapping[str, str], number: int) -> float:
+    """The column um_per_px of a row; raises UnusableData where it is no plausible number."""
     try:
         return check_um_per_px(_number(row, "um_per_px", number))
     except MissingScale as error:
         raise UnusableData(f"Row {number}: {error}") from error
 
 
-def _points(xy: list[tuple[float, float]]) -> Float32:
+_Pairs = list[tuple[float, float]]
+
+
+def _size(row: Mapping[str, str], number: int) -> _Pairs:
+    """Width and height of the object, or nothing where the row does not say."""
+    given = [bool(row.get(column)) for column in SIZE_COLUMNS]
+    if not any(given):
+        return []
+    if not all(given):
+        raise UnusableData(f"Row {number}: an object needs both object_width_px and object_height_px, or neither.")
+    width, height = (_number(row, column, number) for column in SIZE_COLUMNS)
+    if width <= 0 or height <= 0:
+        raise UnusableData(
+            f"Row {number}: object_width_px and object_height_px must be above 0, not {width:g} and {height:g}."
+        )
+    return [(width, height)]
+
+
+def _sizes(image: str, sizes: _Pairs, mitoses: int) -> Float32 | None:
+    if sizes and len(sizes) != mitoses:
+        raise UnusableData(
+            f"{image}: some mitoses have object_width_px and object_height_px, others not; give all of them or none."
+        )
+    return _points(sizes) if sizes else None
+
+
+def _points(xy: _Pairs) -> Float32:
     return np.asarray(xy, np.float32).reshape(-1, 2)

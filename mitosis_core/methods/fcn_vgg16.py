@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import vgg16
 
-from mitosis_core.methods.method import SegmentationNet
+from mitosis_core.methods.method import DetectorNet, SegmentationNet
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _POOL3, _POOL4 = 17, 24  # the ends of VGG's third and fourth block, in torchvision's numbering
@@ -56,11 +56,11 @@ class FCNVGG16(SegmentationNet):
                 y = head(skip) + F.interpolate(y, size=skip.shape[-2:], mode="bilinear")
         return F.interpolate(y, size=size, mode="bilinear")
 
-    def start_from(self, coarser: FCNVGG16) -> None:
+    def start_from(self, coarser: DetectorNet) -> None:
         """Take every weight the coarser network has (32s -> 16s -> 8s, section 4.1 of the paper)."""
         missing = self.load_state_dict(coarser.state_dict(), strict=False)
         if missing.unexpected_keys:
-            raise ValueError(f"FCN-{coarser.finest}s is not coarser than FCN-{self.finest}s")
+            raise ValueError(f"FCN-{self.finest}s starts from a coarser network; this one is not coarser")
 
 
 def load_imagenet(net: FCNVGG16, state: dict[str, torch.Tensor]) -> None:

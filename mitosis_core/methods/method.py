@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -17,6 +17,10 @@ class DetectorNet(nn.Module):
 
     def parts(self) -> list[nn.Module]:
         """From the image on: what may be kept frozen while training, a part at a time."""
+        raise NotImplementedError
+
+    def start_from(self, coarser: DetectorNet) -> None:
+        """Take the weights of a coarser network of the same method, where there is one (`Method.coarser`)."""
         raise NotImplementedError
 
 
@@ -69,10 +73,14 @@ class Build(Protocol):
 
 @dataclass(frozen=True)
 class Method:
-    """One published system. variants: what its paper compares, the published choice first."""
+    """One published system. variants: what its paper compares, the published choice first.
+
+    coarser: encoder -> that of the network which is trained first, and from whose weights the finer one starts.
+    """
 
     key: str
     title: str
     paper: str
     build: Build
     variants: tuple[str, ...] = ("",)
+    coarser: Mapping[str, str] = field(default_factory=dict)

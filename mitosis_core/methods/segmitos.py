@@ -20,6 +20,7 @@ from mitosis_core.methods.method import Method, SegmentationNet
 from mitosis_core.weights import find_weights
 
 PUBLISHED = {"vgg16-32s": 32, "vgg16-16s": 16, "vgg16-8s": 8}
+COARSER = {"vgg16-16s": "vgg16-32s", "vgg16-8s": "vgg16-16s"}  # which one each starts from (section 4.1)
 
 
 class LiteFCN(SegmentationNet):
@@ -68,4 +69,5 @@ SEGMITOS = Method(
     paper="Li C. et al., Weakly supervised mitosis detection in breast histopathology images using concentric loss, "
     "Medical Image Analysis 53 (2019) 165-178",
     build=build,
+    coarser=COARSER,
 )

@@ -47,6 +47,32 @@ def test_a_spreadsheets_byte_order_mark_and_line_ends_do_no_harm() -> None:
     assert read_annotations(text.encode())["a.png"].mitoses_xy_px.tolist() == [[1, 2]]
 
 
+def test_objects_may_have_a_size() -> None:
+    header = HEADER.replace("\n", ",object_width_px,object_height_px\n")
+    rows = "a.png,1,2,mitosis,0.25,30,12.5\na.png,3,4,lookalike,0.25,,\nb.png,5,6,mitosis,0.25,,\n"
+    read = read_annotations((header + rows).encode())
+    assert read["a.png"].sizes_px is not None and read["a.png"].sizes_px.tolist() == [[30, 12.5]]
+    assert read["b.png"].sizes_px is None
+
+
+SIZED = HEADER.encode().replace(b"\n", b",object_width_px,object_height_px\n") + b"a.png,1,2,mitosis,0.25,9,9\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (b"a.png,1,2,mitosis,0.25,0,9\n", "Row 3: object_width_px and object_height_px must be above 0, not 0 and 9"),
+        (b"a.png,1,2,mitosis,0.25,9,-2\n", "Row 3: object_width_px and object_height_px must be above 0"),
+        (b"a.png,1,2,mitosis,0.25,9,\n", "Row 3: an object needs both"),
+        (b"a.png,1,2,mitosis,0.25,nan,9\n", "Row 3: object_width_px must be a number"),
+        (b"a.png,1,2,mitosis,0.25,,\n", "a.png: some mitoses have object_width_px and object_height_px, others not"),
+    ],
+)
+def test_an_unusable_size_is_a_sentence(row: bytes, sentence: str) -> None:
+    with pytest.raises(UnusableData, match=sentence):
+        read_annotations(SIZED + row)
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -85,7 +111,10 @@ def test_annotations_written_then_read_are_the_same(
     tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, tuple[np.ndarray, np.ndarray, str]]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "annotations.csv"
-    images = {n.strip(): Annotations(n.strip(), slide, 0.2456, a, b) for n, (a, b, slide) in drawn.items()}
+    images = {
+        n.strip(): Annotations(n.strip(), slide, 0.2456, a, b, np.abs(a) + 1 if slide == "S1" and len(a) else None)
+        for n, (a, b, slide) in drawn.items()
+    }
     write_annotations(path, images.values())
     read = read_annotations(path)
     assert list(read) == list(images)
@@ -93,6 +122,8 @@ def test_annotations_written_then_read_are_the_same(
         assert (read[name].slide, read[name].um_per_px) == (one.slide, one.um_per_px)
         np.testing.assert_array_equal(read[name].mitoses_xy_px, one.mitoses_xy_px)
         np.testing.assert_array_equal(read[name].lookalikes_xy_px, one.lookalikes_xy_px)
+        assert (read[name].sizes_px is None) == (one.sizes_px is None)
+        np.testing.assert_array_equal(read[name].sizes_px, one.sizes_px)
 
 
 @settings(max_examples=40, deadline=None)

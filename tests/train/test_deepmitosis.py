@@ -1,15 +1,18 @@
 """Boxes out of centroids, the loss, and the training of a verifier."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from mitosis_core.errors import UnusableData
+from mitosis_core import load_model
+from mitosis_core.errors import UnusableData, UnusableModel
 from mitosis_core.evaluation import ScoredField
 from mitosis_core.methods.deepmitosis import build
-from mitosis_core.types import Detections, ProbabilityMap
+from mitosis_core.types import Detections, Field, ProbabilityMap
 from train.config import TrainConfig
-from train.deepmitosis import DEFAULTS, boxes_of, estimated_masks, loss
+from train.deepmitosis import DEFAULTS, boxes_of, estimated_masks, loss, with_estimated_masks
 from train.examples import Example
 from train.patches import prepare
 from train.verifier import VerifierConfig, best_weight, collect, fit_verifier, fused_fields
@@ -46,6 +49,32 @@ def test_a_blob_too_large_for_a_figure_is_no_figure() -> None:
 def test_two_centroids_share_a_blob() -> None:
     left, right = _boxes(_map((10, 10, 20, 16)), (48.0, 52.0), (72.0, 52.0))
     assert left == [40, 40, 61, 64] and right == [61, 40, 80, 64]
+
+
+def test_a_version_estimates_the_masks_of_fields_without_one(drawn: list[Example]) -> None:
+    known = dataclasses.replace(drawn[1], mask=np.ones(drawn[1].field.pixels.shape[:2], np.uint8))
+    patch = dataclasses.replace(drawn[2], whole_field=False)
+    glass = Example(Field(np.full((*SHAPE, 3), 245, np.uint8), 0.25, "glass"), "s", np.array([[80, 60]], np.float32),
+                    np.zeros((0, 2), np.float32))  # fmt: skip
+    field, *others, without_tissue = with_estimated_masks([drawn[0], known, patch, glass], load_model())
+    assert others == [known, patch]
+    assert without_tissue.mask is not None and boxes_of(without_tissue.mask, 1).tolist() == [[65, 45, 95, 75]]
+    assert field.mask is not None and field.mask.shape == drawn[0].field.pixels.shape[:2]
+    columns, rows = np.rint(field.mitoses_xy_px).astype(int).T
+    assert field.mask[rows, columns].tolist() == [1, 2, 3]
+    sides = boxes_of(field.mask, 3)[:, 2:] - boxes_of(field.mask, 3)[:, :2]
+    assert (sides != 30).any() and (sides * 0.25 > 2).all() and (sides * 0.25 <= 30).all()  # figures, in µm
+
+
+def test_boxes_do_not_outline_figures(drawn: list[Example]) -> None:
+    with pytest.raises(UnusableModel, match=r"rdlm-lite-1 answers with boxes"):
+        with_estimated_masks(drawn, load_model("rdlm-lite-1"))
+
+
+def test_a_field_that_cannot_be_masked_is_named(drawn: list[Example]) -> None:
+    outside = dataclasses.replace(drawn[0], mitoses_xy_px=np.array([[400, 10]], np.float32))
+    with pytest.raises(UnusableData, match=f"{drawn[0].field.name}: The centroid of a mitosis lies outside"):
+        with_estimated_masks([outside], load_model())
 
 
 def test_what_cannot_be_a_box_is_refused() -> None:

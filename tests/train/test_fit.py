@@ -2,19 +2,29 @@
 
 import csv
 import dataclasses
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import train.fit
 from mitosis_core import load_model, predict
 from mitosis_core.errors import UnusableData
-from mitosis_core.model import Model
+from mitosis_core.methods import METHODS
+from mitosis_core.methods.method import DetectorNet
+from mitosis_core.methods.segmitos import LiteFCN
+from mitosis_core.model import DEFAULT_VERSION, Model
+from tests.core.tiny_encoder import TinyEncoder
 from train.__main__ import main
 from train.config import TrainConfig
-from train.examples import Example, digest, read_examples
-from train.fit import Job, fit, folds_by_slide, snapshots
+from train.examples import Example, digest, read_examples, read_patches
+from train.fit import Job, fit, folds_by_slide, plan, snapshots, train_all
+from train.labels import boxes_of_masks
 
 
 def test_folds_never_split_a_slide(drawn: list[Example]) -> None:
@@ -103,3 +113,174 @@ def test_masks_are_read_beside_images(drawn: list[Example], tmp_path: Path) -> N
     Image.fromarray(mask).save(tmp_path / "masks" / f"{drawn[0].field.digest[:8]}.png")
     (example,) = read_examples(table, tmp_path, tmp_path / "masks")
     assert example.mask is not None and (example.mask == mask).all()
+
+
+@pytest.mark.parametrize(
+    ("mask", "sentence"),
+    [
+        (np.zeros((128, 256), np.uint8), "256 × 128 pixels, its image 256 × 256; both must be of one size"),
+        (np.zeros((128, 128), np.uint8), "both must be of one size"),
+        (np.zeros((256, 256, 3), np.uint8), "is a colour image"),
+        (np.full((256, 256), 255, np.uint8), "a figure number 255; they go from 1 to 254"),
+        (np.full((256, 256), 300, np.uint16), "a figure number 300"),
+        (None, "is damaged or not a PNG"),
+    ],
+)
+def test_an_unusable_mask_is_a_sentence(
+    drawn: list[Example], tmp_path: Path, mask: np.ndarray | None, sentence: str
+) -> None:
+    table = write_set(tmp_path, drawn[:1])
+    (tmp_path / "masks").mkdir()
+    path = tmp_path / "masks" / f"{drawn[0].field.digest[:8]}.png"
+    path.write_bytes(b"no mask") if mask is None else Image.fromarray(mask).save(path)
+    with pytest.raises(UnusableData, match=f"The mask {path.name} .*{sentence}"):
+        read_examples(table, tmp_path, tmp_path / "masks")
+    with pytest.raises(UnusableData, match="There is no folder"):
+        read_examples(table, tmp_path, tmp_path / "no masks")
+
+
+def test_objects_of_known_size_are_ellipses(drawn: list[Example], tmp_path: Path) -> None:
+    Image.fromarray(drawn[0].field.pixels).save(tmp_path / "a.png")
+    table = tmp_path / "sized.csv"
+    table.write_text("image,x_px,y_px,label,um_per_px,object_width_px,object_height_px\n"
+                     "a.png,100,60,mitosis,0.25,41,21\na.png,200,60,mitosis,0.25,5,7\n")  # fmt: skip
+    (example,) = read_examples(table, tmp_path)
+    assert example.mask is not None
+    assert boxes_of_masks(example.mask).tolist() == [[80, 50, 121, 71], [198, 57, 203, 64]]
+    table.write_text(table.read_text().replace("41,21", "256,256"))  # the size of the image, not of an object
+    with pytest.raises(UnusableData, match=r"a\.png: An object is as large as its image"):
+        read_examples(table, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("image,um_per_px\np.png,fine\n", "Row 2: um_per_px must be a number, not “fine”"),
+        ("image,um_per_px\np.png,\n", "Row 2: um_per_px must be a number"),
+        ("image,um_per_px\n,0.25\n", "Row 2: image is blank"),
+        ("image\np.png\n", "no column um_per_px"),
+        (None, "patches.csv cannot be opened"),
+    ],
+)
+def test_an_unusable_table_of_patches_is_a_sentence(tmp_path: Path, rows: str | None, sentence: str) -> None:
+    if rows is not None:
+        (tmp_path / "patches.csv").write_text(rows)
+    with pytest.raises(UnusableData, match=sentence):
+        read_patches(tmp_path / "patches.csv", tmp_path)
+
+
+def test_labels_drawn_from_masks_need_one(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(quick, labels="ellipse")
+    with pytest.raises(UnusableData, match="“ellipse” are drawn from masks"):
+        plan(drawn, [], config, tmp_path)
+    masked = dataclasses.replace(drawn[0], mask=np.zeros((256, 256), np.uint8))
+    assert len(plan([masked, *drawn[1:]], [], config, tmp_path)[0]) == 2
+    with pytest.raises(ValueError, match=r"labels must be one of .*ellipse, not square"):
+        dataclasses.replace(quick, labels="square")
+
+
+def test_the_command_line_estimates_masks_and_says_so_in_the_card(
+    drawn: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {}
+
+    def instead(fields: list[Example], *_: object, facts: dict[str, Any], **__: object) -> None:
+        given.update(masks=[e.mask for e in fields], **facts["data"])
+        raise UnusableData("far enough")
+
+    monkeypatch.setattr(train.fit, "fit", instead)
+    command = ["fit", "--annotations", str(write_set(tmp_path, drawn[:2])), "--images", str(tmp_path),
+               "--out", str(tmp_path / "o.safetensors")]  # fmt: skip
+    assert main(command) == 2 and given["masks"] == [None, None] and "boxes" not in given
+    assert main([*command, "--segmenter", "nobody"]) == 2
+    assert "no version or file “nobody”" in capsys.readouterr().err
+    assert main([*command, "--segmenter", DEFAULT_VERSION]) == 2
+    assert given["boxes"] == f"estimated by {DEFAULT_VERSION}" and all(m.max() == 3 for m in given["masks"])
+
+
+# ---------------------------------------------------------------- a network that starts from a coarser one
+
+
+class Chained(LiteFCN):
+    def start_from(self, coarser: DetectorNet) -> None:
+        self.load_state_dict(coarser.state_dict())
+
+
+@pytest.fixture
+def chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks "8s", "16s" and "32s", each from the next, in no time."""
+    tiny = dataclasses.replace(METHODS["segmitos"], build=lambda *_: Chained(TinyEncoder(), 8),
+                               coarser={"8s": "16s", "16s": "32s"})  # fmt: skip
+    monkeypatch.setitem(METHODS, "segmitos", tiny)
+
+
+def weights(net: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+@pytest.mark.usefixtures("chain")
+def test_a_finer_network_starts_from_the_coarser_one_of_the_same_data(
+    drawn: list[Example], quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[str, set[str], torch.Tensor]] = []
+    real = train.fit.fit_net
+
+    def spy(net: DetectorNet, examples: tuple[Example, ...], config: TrainConfig, **rest: Any) -> DetectorNet:
+        trained.append((config.encoder, {e.slide for e in examples}, weights(net).clone()))
+        return real(net, examples, config, **rest)
+
+    monkeypatch.setattr(train.fit, "fit_net", spy)
+    config = dataclasses.replace(quick, encoder="8s", frozen_stages=0)
+    folds, final = plan(drawn, [], config, tmp_path)
+    todo = [job for members in (*folds, final) for job in members]
+    train_all(todo, 1, lambda title, step: None)
+    assert sorted(encoder for encoder, _, _ in trained) == ["16s"] * 3 + ["32s"] * 3 + ["8s"] * 3
+    for job in todo:
+        slides = {e.slide for e in job.train}
+        mine = [one for one in trained if one[1] == slides]
+        assert [encoder for encoder, _, _ in mine] == ["32s", "16s", "8s"]
+        middle = job.coarser
+        assert middle is not None and middle.coarser is not None and middle.coarser.coarser is None
+        for start, before in zip(mine[1:], (middle.coarser, middle), strict=True):
+            end = Chained(TinyEncoder(), 8)
+            end.load_state_dict(torch.load(snapshots(before)[config.steps], weights_only=True))
+            assert torch.equal(start[2], weights(end))
+    train_all(todo, 1, lambda title, step: None)
+    assert len(trained) == 9  # nothing is trained twice
+
+
+@pytest.mark.usefixtures("chain")
+def test_parallel_jobs_do_not_train_the_same_coarser_network(
+    drawn: list[Example], quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools: list[list[Job]] = []
+
+    class Pool:
+        def __init__(self, *_: object) -> None:
+            pools.append([])
+
+        def __enter__(self) -> "Pool":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            for job in pools[-1]:  # done only when the pool is
+                job.folder.mkdir(parents=True)
+                (job.folder / f"{job.config.steps:07d}.pt").touch()
+
+        def submit(self, run: Callable[[Job], None], job: Job) -> Future[None]:
+            pools[-1].append(job)
+            future: Future[None] = Future()
+            future.set_result(None)
+            return future
+
+    monkeypatch.setattr(train.fit, "ProcessPoolExecutor", Pool)
+    fine = Job("all", tuple(drawn), (), dataclasses.replace(quick, encoder="16s"), tmp_path)
+    finest = dataclasses.replace(fine, config=dataclasses.replace(quick, encoder="8s"))
+    train_all([finest, fine], 2, lambda title, step: None)
+    done: set[Path] = set()
+    for pool in pools:
+        folders = [job.folder for job in pool]
+        assert len(set(folders)) == len(folders) and not done & set(folders)
+        assert all(job.coarser is None or job.coarser.folder in done for job in pool)
+        done |= set(folders)
+    assert len(done) == 3

@@ -14,6 +14,7 @@ from train.labels import (
     boxes_of_masks,
     concentric_labels,
     concentric_labels_from_boxes,
+    ellipse_masks,
     mask_labels,
 )
 
@@ -120,6 +121,38 @@ def test_masks_become_boxes() -> None:
     assert boxes_of_masks(mask).tolist() == [[0, 2, 1, 3], [1, 0, 3, 2]]
     assert boxes_of_masks(np.zeros((3, 3), np.uint8)).shape == (0, 4)
     assert concentric_labels_from_boxes(mask.shape, boxes_of_masks(mask))[2, 0] == MITOSIS
+
+
+def test_objects_of_known_size_become_masks() -> None:
+    """5 wide and 3 high; on its right end lies a smaller one of 1 x 1."""
+    masks = ellipse_masks((5, 9), np.array([[3, 2], [5, 2]], np.float32), np.array([[5, 3], [1, 1]], np.float32))
+    expected = np.array(
+        [
+            [0, 0, 0, 0, 0, 0, 0, 0, 0],
+            [0, 0, 1, 1, 1, 0, 0, 0, 0],
+            [0, 1, 1, 1, 1, 2, 0, 0, 0],
+            [0, 0, 1, 1, 1, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ]
+    )
+    assert (masks == expected).all()
+    swapped = ellipse_masks((5, 9), np.array([[5, 2], [3, 2]], np.float32), np.array([[1, 1], [5, 3]], np.float32))
+    assert ((swapped == 1) == (masks == 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("xy", "size", "sentence"),
+    [
+        ([[5, 5]] * 255, [2, 2], "255 figures in one image are more than a mask can number"),
+        ([[5, 5]], [20, 3], "as large as its image"),
+        ([[5, 5], [5, 5]], [3, 3], "covers no pixel of its own"),
+        ([[50, 5]], [3, 3], r"at \(50, 5\) covers no pixel"),
+        ([[5.5, 5.5]], [0.5, 0.5], "covers no pixel"),
+    ],
+)
+def test_objects_that_no_mask_can_show_are_refused(xy: list[list[float]], size: list[float], sentence: str) -> None:
+    with pytest.raises(UnusableData, match=sentence):
+        ellipse_masks((20, 20), np.array(xy, np.float32), np.array([size] * len(xy), np.float32))
 
 
 @pytest.mark.parametrize("box", [[3, 3, 3, 9], [3, 9, 8, 9], [8, 3, 3, 9], [0, 0, np.nan, 4]])

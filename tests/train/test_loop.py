@@ -11,6 +11,7 @@ from mitosis_core.methods import METHODS
 from train.config import TrainConfig
 from train.evaluation import sightings
 from train.examples import Example
+from train.labels import concentric_labels_from_boxes
 from train.loop import Step, fit_net
 from train.patches import Crops, prepare
 
@@ -52,6 +53,44 @@ def test_a_loss_that_is_no_number_stops_with_a_reason(drawn: list[Example], quic
         next(broken.parameters()).fill_(float("nan"))
     with pytest.raises(ValueError, match="stopped being a number"):
         fit_net(broken, drawn, quick)
+
+
+def test_ellipse_labels_come_from_height_and_width_of_the_masks(drawn: list[Example], quick: TrainConfig) -> None:
+    config = dataclasses.replace(quick, labels="ellipse")
+    tissue = prepare(drawn[:1], 0.5)[0]
+    tissue.mask = np.zeros(tissue.pixels.shape[:2], np.uint8)
+    mask = np.zeros((1, 32, 32), np.uint8)
+    mask[0, 8:16, 4:20], mask[0, 24:] = 3, 255  # an object of 16 x 8 px; nobody looked at the lowest rows
+    labels = Crops([tissue], config, 4, 1)._labels(
+        torch.from_numpy(mask), torch.tensor([[11.5, 11.5]]), tissue, np.random.default_rng(0)
+    )
+    expected = concentric_labels_from_boxes((8, 8), np.array([[1, 2, 5, 4]], np.float32))  # in cells of 4 px
+    expected[6:] = 255
+    assert (labels == expected).all() and (labels == 1).any()
+
+
+@pytest.mark.parametrize("labels", ["mask", "ellipse"])
+def test_a_figure_set_into_a_field_with_a_mask_is_in_the_mask(
+    drawn: list[Example], quick: TrainConfig, labels: str
+) -> None:
+    """Whatever the mask said before: the whole field was one figure."""
+    config = dataclasses.replace(quick, labels=labels, um_per_px=0.25, crop_px=96, share_mitosis=0, share_patch=1,
+                                 share_lookalike=0, share_hard=0, share_anywhere=0)  # fmt: skip
+    field = dataclasses.replace(drawn[0], mask=np.ones(drawn[0].field.pixels.shape[:2], np.uint8),
+                                mitoses_xy_px=np.zeros((0, 2), np.float32))  # fmt: skip
+    patch = dataclasses.replace(drawn[1], mitoses_xy_px=np.array([[128, 128]], np.float32), whole_field=False)
+    crops = Crops(prepare([field, patch], 0.25), config, 4, 40)
+    figures = 0
+    for one in (crops.crop(i) for i in range(40)):
+        for left, top, right, bottom in one.boxes.tolist():
+            # 7.5 µm are 30 px, which augmentation shrinks and enlarges; some reach beyond the crop.
+            whole = left > 0 and top > 0 and right < 96 and bottom < 96
+            assert max(right - left, bottom - top) < 40 and (not whole or min(right - left, bottom - top) > 22)
+            figures += whole
+            if whole:
+                assert one.labels[int((top + bottom) / 8), int((left + right) / 8)] in (1, 255)
+                assert (one.labels == 1).any()
+    assert figures >= 5
 
 
 def test_labels_follow_the_augmented_image(drawn: list[Example], quick: TrainConfig) -> None:

@@ -72,9 +72,9 @@ def test_a_patch_with_hardly_any_tissue_keeps_its_stain(drawn: list[Example]) ->
 
 
 def test_an_unknown_choice_is_a_sentence() -> None:
-    with pytest.raises(ValueError, match="stain must be empty or macenko or none, not tea"):
+    with pytest.raises(ValueError, match="stain must be one of empty, macenko, none, not tea"):
         TrainConfig(stain="tea")
-    with pytest.raises(ValueError, match="threshold must be empty or image, not steady"):
+    with pytest.raises(ValueError, match="threshold must be one of empty, image, not steady"):
         TrainConfig(threshold="steady")
 
 
