@@ -93,6 +93,7 @@ TABLES: dict[str, list[Setting]] = {
         Setting("attention", 0.014, {"variant": "attention"}),
         Setting("2 stages", None, {"variant": "2 stages"}),
         Setting("1 stage", None, {"variant": "1 stage"}),
+        Setting("instance, maximum, Macenko's stain", None, {"stain": "macenko"}),
     ],
 }
 METHOD_OF = {"segmitos labels": "segmitos"}  # where a table is not called as its method

@@ -32,11 +32,18 @@ from train.fit import fit, plan, train_all
 from train.loop import Step
 from train.recipes import default_config
 
-# Beside the published systems: what the second stage adds, to the shipped detector too.
+# Beside the published systems in our recipe: what the second stage adds, to other detectors too, and instance-max with
+# the stain and the threshold of its paper, which knows image-level labels only.
 SYSTEMS: dict[str, dict[str, Any]] = {
     **{method: {"method": method} for method in METHODS},
     "deepmitosis without verification": {"method": "deepmitosis", "verifier": ""},
     "segmitos with verification": {"method": "segmitos", "verifier": "efficientnet_lite0"},
+    "rdlm with verification": {"method": "rdlm", "verifier": "efficientnet_lite0"},
+    "instance_max as published": {
+        "method": "instance_max",
+        "stain": "macenko",
+        "threshold": "image",
+    },
 }
 QUICK: dict[str, Any] = {"steps": 30, "batch": 8, "crop_px": 96, "validate_every": 30, "mine_every": 0, "members": 1,
                          "ema": 0.9, "lr_head": 5e-3, "frozen_stages": 4}  # fmt: skip
