@@ -8,6 +8,7 @@ reference, and with it every score.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,18 +41,25 @@ def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> Probabi
 
     A small field says little about its tissue (one mitosis may fill it), so it is moved less.
     """
-    if calibration is None:
-        return found
-    moved = probability(logit(found.values) + np.float32(shift(found, calibration)))
-    return ProbabilityMap(moved, found.cell_px, found.um_per_px)
+    return moved_map(found, shift(found, calibration))
 
 
 def shift(found: ProbabilityMap, calibration: Calibration | None) -> float:
-    """By how much the logits of this field move."""
+    """By how much the logits of this field move; 0 without a calibration."""
     if calibration is None:
         return 0.0
     area_mm2 = found.values.size * found.cell_area_um2 / 1e6
     return float((calibration.reference - level(found, calibration.share)) * area_mm2 / (area_mm2 + _WEIGHT_MM2))
+
+
+def moved(values: Float32, by: float) -> Float32:
+    """Probabilities, of any shape, with `by` added to their logits."""
+    return probability(logit(values) + np.float32(by))
+
+
+def moved_map(found: ProbabilityMap, by: float) -> ProbabilityMap:
+    """The map with `by` added to its logits; the map itself where that is nothing."""
+    return found if by == 0 else dataclasses.replace(found, values=moved(found.values, by))
 
 
 def centre(values: Float32, raw_threshold: float) -> Float32:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mitosis_core.blobs import BlobSettings
 from mitosis_core.calibration import Calibration
 from mitosis_core.errors import UnusableModel
+from mitosis_core.scale import PLAUSIBLE_UM_PER_PX
 from mitosis_core.weights import verify
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_VERSION = "segmitos-lite-2"
 _SHIPPED = Path(__file__).parent / "versions"
+_MOST_MEMBERS = 20
 _SECOND = "verifier."  # before the names of the weights of a second stage
 
 
@@ -33,6 +33,7 @@ class ModelCard:
     """What a version is, and where it comes from: the JSON file beside the weights.
 
     raw_threshold, blobs and calibration belong to the version: they were chosen on its validation fields.
+    Raises ValueError or TypeError for what cannot be, before anything is built or detected with it.
     """
 
     version: str
@@ -56,18 +57,37 @@ class ModelCard:
     verifier: dict[str, Any] | None = None  # of a second stage: its encoder, weight and lower bound
     stain: str = ""  # what fields are brought to, see stain.normalise; "" is the reference
 
+    def __post_init__(self) -> None:
+        for name in ("version", "method", "encoder", "variant", "weights_sha256"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a name, not {getattr(self, name)}")
+        low, high = PLAUSIBLE_UM_PER_PX
+        if not low <= self.um_per_px <= high:
+            raise ValueError(f"um_per_px must lie between {low:g} and {high:g}, not {self.um_per_px}")
+        if not (isinstance(self.members, int) and 1 <= self.members <= _MOST_MEMBERS):
+            raise ValueError(f"members must be a whole number from 1 to {_MOST_MEMBERS}, not {self.members}")
+        if not 0 < self.raw_threshold < 1:
+            raise ValueError(f"raw_threshold must lie between 0 and 1, not {self.raw_threshold}")
+        if self.verifier is not None:
+            if not isinstance(self.verifier.get("encoder"), str):
+                raise ValueError("verifier needs the name of its encoder")
+            if not all(0 <= self.verifier[name] <= 1 for name in ("weight", "lower")):
+                raise ValueError("weight and lower of verifier must lie between 0 and 1")
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> ModelCard:
-        """Raises UnusableModel when a field is missing or unknown."""
+    def from_json(cls, text: str | bytes) -> ModelCard:
+        """Raises UnusableModel when a field is missing, unknown or cannot be."""
         try:
             values = json.loads(text)
             calibration = Calibration(**values["calibration"]) if values["calibration"] else None
             blobs = BlobSettings.from_dict(values["blobs"])
             return cls(**{**values, "blobs": blobs, "calibration": calibration})
-        except (TypeError, ValueError, KeyError) as error:
+        except KeyError as error:
+            raise UnusableModel(f"The model card cannot be understood: {error} is missing.") from error
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:  # it may hold anything in any place
             raise UnusableModel(f"The model card cannot be understood: {error}.") from error
 
 
@@ -95,12 +115,18 @@ class Model:
         from mitosis_core.methods import METHODS
         from mitosis_core.methods.ensemble import together
 
-        if self.card.method not in METHODS:
-            raise UnusableModel(f"{self.version} was made by the method “{self.card.method}”, which is not known here.")
-        with self._fitting():
-            build = METHODS[self.card.method].build
-            net = together([build(self.card.encoder, False, self.card.variant) for _ in range(self.card.members)])
-            net.load_state_dict({n: v for n, v in self._values().items() if not n.startswith(_SECOND)})
+        card = self.card
+        if card.method not in METHODS:
+            raise UnusableModel(f"{self.version} was made by the method “{card.method}”, which is not known here.")
+        build = METHODS[card.method].build
+        net = together([build(card.encoder, False, card.variant) for _ in range(card.members)])
+        if net.stride != card.stride:
+            raise self._misfit(f"its network answers every {net.stride} pixels, not every {card.stride}")
+        values = self._values()
+        own = {name: value for name, value in values.items() if not name.startswith(_SECOND)}
+        if (card.verifier is None) != (len(own) == len(values)):
+            raise self._misfit("one of them has a second stage, the other has none")
+        self._fill(net, own)
         return net.eval()
 
     def second_stage(self) -> Verifier | None:
@@ -110,25 +136,33 @@ class Model:
         from mitosis_core.encoders import build_encoder
         from mitosis_core.verifier import Verifier
 
-        with self._fitting():
-            net = Verifier(build_encoder(self.card.verifier["encoder"], pretrained=False))
-            own = {n.removeprefix(_SECOND): v for n, v in self._values().items() if n.startswith(_SECOND)}
-            net.load_state_dict(own)
+        net = Verifier(build_encoder(self.card.verifier["encoder"], pretrained=False))
+        own = {n.removeprefix(_SECOND): v for n, v in self._values().items() if n.startswith(_SECOND)}
+        self._fill(net, own)
         return net.eval()
 
+    def check(self) -> None:
+        """Raises UnusableModel unless every weight has its place in the networks of the card."""
+        self.net()
+        self.second_stage()
+
     def _values(self) -> dict[str, torch.Tensor]:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return {name: value.float() for name, value in load_file(self.weights).items()}
-
-    @contextmanager
-    def _fitting(self) -> Iterator[None]:
-        from safetensors import SafetensorError
-
         try:
-            yield
-        except (SafetensorError, RuntimeError, KeyError) as error:
-            raise UnusableModel(f"The weights of {self.version} do not fit its model card ({error}).") from error
+            return {name: value.float() for name, value in load_file(self.weights).items()}
+        except SafetensorError as error:
+            raise UnusableModel(f"{self.weights.name} is no file of weights (safetensors).") from error
+
+    def _fill(self, net: nn.Module, values: dict[str, torch.Tensor]) -> None:
+        try:
+            net.load_state_dict(values)
+        except RuntimeError as error:  # torch names every weight, hundreds of them
+            raise self._misfit("they are those of another network (method, variant, encoder or members)") from error
+
+    def _misfit(self, why: str) -> UnusableModel:
+        return UnusableModel(f"The weights of {self.version} do not fit its model card: {why}.")
 
 
 def list_versions() -> list[str]:
@@ -152,7 +186,7 @@ def load_model(version: str | Path | None = None) -> Model:
         raise UnusableModel(f"There is no version or file “{version or DEFAULT_VERSION}”. Versions here: {known}.")
     if not card.is_file():
         raise UnusableModel(f"The model card {card.name} is missing beside {weights.name}.")
-    model = Model(ModelCard.from_json(card.read_text(encoding="utf-8")), weights)
+    model = Model(ModelCard.from_json(card.read_bytes()), weights)
     verify(weights, model.card.weights_sha256)
     return model
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mitosis_core.blobs import BlobSettings, find_blobs
-from mitosis_core.calibration import Calibration, calibrate, centre, logit, probability, shift
+from mitosis_core.calibration import Calibration, centre, moved, moved_map, shift
 from mitosis_core.errors import MissingScale
 from mitosis_core.fusion import fuse
 from mitosis_core.model import Model
@@ -75,13 +75,13 @@ def candidates(
     seen: Sighting, field: Field, blobs: BlobSettings, calibration: Calibration | None
 ) -> tuple[Detections, ProbabilityMap]:
     """Every figure down to a low score, and the map, both calibrated."""
-    found_map = calibrate(seen.map, calibration)
+    by = shift(seen.map, calibration)
+    found_map = moved_map(seen.map, by)
     if seen.boxes is None:
         return inside(find_blobs(found_map, blobs), field), found_map
-    score = probability(logit(seen.boxes.score) + np.float32(shift(seen.map, calibration)))
-    moved = Detections(seen.boxes.xy_px, score, seen.boxes.area_um2).above(blobs.min_score)
+    found = Detections(seen.boxes.xy_px, moved(seen.boxes.score, by), seen.boxes.area_um2).above(blobs.min_score)
     # What lies near a surer one is the same figure, seen from two tiles or in two parts.
-    return fuse([moved], blobs.peak_distance_um / seen.map.um_per_px), found_map
+    return fuse([found], blobs.peak_distance_um / seen.map.um_per_px), found_map
 
 
 def verified(found: Detections, field: Field, model: Model, device: str = "auto") -> Detections:

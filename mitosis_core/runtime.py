@@ -6,6 +6,7 @@ precision. Converted networks are kept in the cache directory under the sha256 o
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import warnings
@@ -19,7 +20,7 @@ import cv2
 import numpy as np
 
 from mitosis_core.errors import ConcentricError
-from mitosis_core.model import Model
+from mitosis_core.model import Model, ModelCard
 from mitosis_core.types import Float32, UInt8
 from mitosis_core.weights import cache_dir
 
@@ -101,7 +102,7 @@ def _engine(model: Model, device: str) -> Engine:
         import torch
 
         return torch_engine(model.net(), torch.device("cuda"))
-    converted = cache_dir() / "openvino" / f"{model.card.weights_sha256[:32]}-{_CONVERSION}.xml"
+    converted = cache_dir() / "openvino" / f"{model.card.weights_sha256[:32]}-{_network_of(model.card)}.xml"
     if _has_openvino() and converted.exists():
         return _openvino_engine(converted, model)
     import torch
@@ -113,6 +114,12 @@ def _engine(model: Model, device: str) -> Engine:
         return torch_engine(net, torch.device("cpu"))
     _convert(net, converted)
     return _openvino_engine(converted, model)
+
+
+def _network_of(card: ModelCard) -> str:
+    """Short digest of the network a card describes: a card that does not fit its weights finds no converted file."""
+    told = (_CONVERSION, card.method, card.variant, card.encoder, card.members, card.stride, card.verifier is None)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
 
 
 @lru_cache(maxsize=4)

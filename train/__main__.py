@@ -104,6 +104,7 @@ def _fit(given: argparse.Namespace) -> int:
 
     wanted = {option.name for option in dataclasses.fields(TrainConfig)} & vars(given).keys()
     config = default_config(**{"method": "segmitos", **{name: getattr(given, name) for name in wanted}})
+    _check_names(config)
     segmenter = load_model(given.segmenter) if given.segmenter else None
     fields = read_examples(given.annotations, given.images, given.masks)
     data = {"note": given.data_note}
@@ -126,6 +127,16 @@ def _fit(given: argparse.Namespace) -> int:
     scores = model.card.scores["validation"]
     print(f"Wrote {model.weights}: F1 {scores['f1']:.3f} on the slides held out in turn ({scores['f1_by_slide']}).")
     return 0
+
+
+def _check_names(config: TrainConfig) -> None:
+    """Before the work, not after it. Raises UnusableModel for what there is not."""
+    from mitosis_core.encoders import build_encoder
+    from mitosis_core.methods import METHODS
+
+    METHODS[config.method].build(config.encoder, False, config.variant)
+    if config.verifier:
+        build_encoder(config.verifier, pretrained=False)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from mitosis_core.types import Float32, ProbabilityMap, UInt8
 from train.config import TrainConfig
 from train.examples import Example
 from train.labels import BACKGROUND, check_count
+from train.losses import check_boxes
 from train.patches import BOX_UM
 
 Ints = npt.NDArray[np.intp]
@@ -45,9 +46,7 @@ def loss(
     assert isinstance(net, DeepDet), "the loss of one method is given its own networks"
     side = images.shape[-1]
     cut = [one.clamp(0, side) for one in boxes]
-    for one in cut:
-        if bool(((one[:, 2:] - one[:, :2]) <= 0).any()):
-            raise UnusableData("A box of a mitosis has no area; please check the masks or boxes it comes from.")
+    check_boxes(cut)
     return net.training_loss(images, cut, labels != BACKGROUND)
 
 

@@ -44,7 +44,7 @@ def read_examples(annotations: Path, images: Path, masks: Path | None = None) ->
     mitoses where their width and height are annotated. Raises UnusableData or UnreadableField.
     """
     if masks and not masks.is_dir():
-        raise UnusableData(f"There is no folder “{masks}”.")
+        raise UnusableData(f"There is no folder “{masks}” of masks.")
     examples = []
     for name, known in sorted(read_annotations(annotations).items()):
         field = read_field(images / name, um_per_px=known.um_per_px)
@@ -88,7 +88,8 @@ def _read_mask(path: Path, field: Field) -> UInt8:
     from PIL import Image
 
     try:
-        mask = np.asarray(Image.open(path))
+        with Image.open(path) as picture:
+            mask = np.asarray(picture)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnusableData(f"The mask {path.name} is damaged or not a PNG image.") from error
     if mask.ndim != 2:

@@ -121,10 +121,11 @@ def _detections(numbers: torch.Tensor) -> Detections:
     return Detections(np.column_stack([x, y]), score, area)
 
 
-def estimate_seconds(base: Model, fields: int, config: RetrainConfig) -> float:
-    """How long it would take on this machine; a step is measured on a few batches of blank tissue."""
+def estimate_seconds(base: Model, net: nn.Module, fields: int, config: RetrainConfig) -> float:
+    """How long it would take on this machine; a step of `net`, that of the version and changed by it, is measured on a
+    few batches of blank tissue."""
     options = dataclasses.replace(_config(base, config), steps=3, validate_every=3)
-    network = cast(Sequence[DetectorNet], base.net().members)[0]
+    network = cast(Sequence[DetectorNet], net.members)[0]
     blank = Tissue(np.full((640, 640, 3), 190, np.uint8), _NOWHERE, _NOWHERE, None, True, _NOWHERE)
     ended = [time.perf_counter()]
     with one_thread():

@@ -91,9 +91,11 @@ def fit(
     fields are split by slide; patches (extra positives) always train. work: folder of the snapshots, which a
     second call takes up where the first was cut. jobs: networks trained at the same time, one thread each.
     facts: what else the card should say ("data", "licence", "parent").
-    Raises UnusableData when there is no mitosis, a single slide, or no mask for labels that are drawn from masks.
+    Raises UnusableData when there is no mitosis, all are on one slide, there is a single slide, or no mask for labels
+    that are drawn from masks.
     """
     folds, final = plan(fields, patches, config, work)
+    _check(folds)
     train_all([job for members in (*folds, final) for job in members], jobs, report)
     by_fold = [(members[0].held_out, [snapshots(job) for job in members]) for members in folds]
     choice = choose(by_fold, config)
@@ -116,6 +118,16 @@ def plan(
         )
     folds = [members(f"without {'+'.join(g)}", fields, patches, set(g), config, work) for g in folds_by_slide(fields)]
     return folds, members("all slides", fields, patches, set(), config, work)
+
+
+def _check(folds: Sequence[Sequence[Job]]) -> None:
+    """Raises UnusableData when a fold has nothing to learn from."""
+    for job, *_ in folds:
+        if not any(len(e.mitoses_xy_px) for e in job.train):
+            slides = " and ".join(sorted({e.slide for e in job.held_out}))
+            raise UnusableData(
+                f"There is no mitosis to learn from while {slides} is held out; please add some of another slide."
+            )
 
 
 def members(

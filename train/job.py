@@ -250,7 +250,7 @@ def queue(store: Store, *, by: str, base_version: str, source: str, config: Retr
     planned = plan(store, source)
     if planned.objection:
         raise UnusableData(planned.objection)
-    versions.load_version(store, base_version).net()  # raises
+    versions.load_version(store, base_version).check()
     return runs.queue_run(
         store, by=by, base_version=base_version, source=source, last_event=last_event(store), settings=asdict(config),
         split=planned.split, code=code_version(),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
+from mitosis_core.errors import UnusableData
 from train.labels import IGNORED
 
 
@@ -18,3 +21,10 @@ def concentric_loss(logits: torch.Tensor, labels: torch.Tensor, mitosis_weight: 
     weight = torch.tensor([1.0, mitosis_weight], device=logits.device)
     per_pixel = F.cross_entropy(logits.float(), labels.long(), weight, ignore_index=IGNORED, reduction="none")
     return per_pixel.sum() / (labels != IGNORED).sum().clamp_min(1)
+
+
+def check_boxes(boxes: Sequence[torch.Tensor]) -> None:
+    """Raises UnusableData unless every box has an area. boxes: any number of [N, 4] as x0, y0, x1, y1."""
+    for one in boxes:
+        if bool(((one[:, 2:] - one[:, :2]) <= 0).any()):
+            raise UnusableData("A box of a mitosis has no area; please check the masks or boxes it comes from.")

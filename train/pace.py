@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from mitosis_core.model import Model
 from train import finetune
@@ -25,9 +26,9 @@ class Pace:
     learn: float
 
 
-def pace(base: Model, config: RetrainConfig) -> Pace:
-    """Measured on a few crops, in a second or two."""
-    member = members(base.net())[0].to(memory_format=torch.channels_last).eval()
+def pace(net: nn.Module, config: RetrainConfig) -> Pace:
+    """Measured on a few crops with a network that `has_heads`, in a second or two."""
+    member = members(net)[0].to(memory_format=torch.channels_last).eval()
     head, images = head_of(member), torch.zeros((16, 3, config.crop_px, config.crop_px), dtype=torch.uint8)
     seconds: list[tuple[float, float]] = []
     with one_thread():
@@ -48,9 +49,10 @@ def estimate_seconds(
 
     area_mm2: of one field; a whole high-power field has 0.2 to 0.3. measured: `pace`, where it is known already.
     """
-    if not has_heads(base, base.net()):
-        return finetune.estimate_seconds(base, fields, config)
-    measured = measured or pace(base, config)
+    net = base.net()
+    if not has_heads(base, net):
+        return finetune.estimate_seconds(base, net, fields, config)
+    measured = measured or pace(net, config)
     fields = max(2, fields)  # a single one is learned from in halves
     crops = fields * max(1, min(config.crops_per_field, config.most_crops // fields))
     whole = fields * area_mm2 * 1e6 / (config.crop_px * base.card.um_per_px) ** 2  # all fields, in crops

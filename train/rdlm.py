@@ -14,6 +14,7 @@ from mitosis_core.methods.method import DetectorNet
 from mitosis_core.methods.rdlm import FOCAL, RDLMNet, anchors, flat
 from train.config import TrainConfig
 from train.labels import BACKGROUND
+from train.losses import check_boxes
 
 ALPHA = 0.5  # of the paper; gamma goes with the variant
 
@@ -34,10 +35,12 @@ def loss(
 
     images: Float32[B, 3, c, c] RGB in 0..255; labels: UInt8[B, c / 4, c / 4] in {0, 1, 255}; boxes: B times
     Float32[N, 4] as x0, y0, x1, y1 in pixels of the crop. Both sums are divided by the number of figures' anchors, by B
-    when there are fewer, so that a batch without a figure is no leap. Raises TypeError for a network of another method.
+    when there are fewer, so that a batch without a figure is no leap. Raises TypeError for a network of another method,
+    UnusableData for a box without area.
     """
     if not isinstance(net, RDLMNet):
         raise TypeError(f"{type(net).__name__} has no anchors to score")
+    check_boxes(boxes)
     logits, deltas = flat(net.dense(images))
     with torch.autocast(images.device.type, enabled=False):
         places = anchors(images.shape[-2], images.shape[-1], images.device)

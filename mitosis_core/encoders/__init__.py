@@ -10,6 +10,7 @@ from mitosis_core.encoders.efficientnet_lite import EfficientNetLite0, load_pack
 from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.encoders.resnet import ResNet, load_torchvision
 from mitosis_core.encoders.thin_resnet import ThinResNet50, load_onnx
+from mitosis_core.errors import UnusableModel
 from mitosis_core.weights import find_weights
 
 
@@ -46,7 +47,9 @@ ENCODERS: dict[str, Encoder] = {
 
 
 def build_encoder(name: str, *, pretrained: bool) -> EncoderNet:
-    """Raises KeyError for an unknown name, UnusableModel when its weights cannot be had."""
+    """Raises UnusableModel for an unknown name or when the weights cannot be had."""
+    if name not in ENCODERS:
+        raise UnusableModel(f"There is no encoder “{name}”; there are {', '.join(ENCODERS)}.")
     encoder = ENCODERS[name].build()
     if pretrained:
         ENCODERS[name].pretrain(encoder)

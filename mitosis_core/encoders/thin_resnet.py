@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mitosis_core.encoders.encoder_net import EncoderNet
+from mitosis_core.errors import UnusableModel
 
 # (blocks, inner width, outer width, stride) up to stride 16
 _STAGES = ((3, 32, 128, 1), (4, 64, 256, 2), (6, 128, 512, 2))
@@ -67,9 +68,15 @@ class ThinResNet50(EncoderNet):
 
 
 def load_onnx(net: ThinResNet50, path: Path) -> None:
-    """Copy the convolutions of open-nsfw.onnx into `net`, in the order of the graph; its head is not used."""
-    import onnx
-    from onnx import numpy_helper
+    """Copy the convolutions of open-nsfw.onnx into `net`, in the order of the graph; its head is not used.
+
+    Raises UnusableModel without the package that reads such files, ValueError when the file is of another network.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise UnusableModel("The weights of thin_resnet50 need a package to be read: run  pip install onnx") from error
 
     graph = onnx.load(str(path)).graph
     values = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}

@@ -90,7 +90,7 @@ def _logit_of_mean(logit: torch.Tensor) -> torch.Tensor:
 
 
 def build(encoder: str, pretrained: bool, variant: str = "") -> InstanceNet:
-    """Raises KeyError for an unknown encoder, UnusableModel for an unknown variant or weights that cannot be had."""
+    """Raises UnusableModel for an unknown encoder or variant, or weights that cannot be had."""
     if variant not in VARIANTS:
         known = ", ".join(f"“{name}”" for name in VARIANTS if name)
         raise UnusableModel(f"Instance-max has no variant “{variant}”; it has {known}.")

@@ -65,7 +65,7 @@ class DenseBoxNet(BoxNet):
 class Build(Protocol):
     """Gives the network of an encoder and a variant ("" is the published one), pretrained where that is asked for.
 
-    Raises KeyError for an encoder, UnusableModel for a variant it does not know or weights that cannot be had.
+    Raises UnusableModel for an encoder or a variant it does not know, or weights that cannot be had.
     """
 
     def __call__(self, encoder: str, pretrained: bool, variant: str = "") -> DetectorNet: ...

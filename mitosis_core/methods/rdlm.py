@@ -193,7 +193,7 @@ def _enlarge(features: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 
 def build(encoder: str, pretrained: bool, variant: str = "") -> RDLMNet:
-    """Raises KeyError for an unknown encoder, UnusableModel for an unknown variant or weights that cannot be had."""
+    """Raises UnusableModel for an unknown encoder or variant, or weights that cannot be had."""
     if variant not in RDLM.variants:
         known = ", ".join(f"“{name}”" for name in RDLM.variants if name)
         raise UnusableModel(f"RDLM has no variant “{variant}”; besides the published one it has {known}.")

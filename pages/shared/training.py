@@ -20,11 +20,10 @@ from db.runs import Run
 from db.versions import StoredVersion
 from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
-from mitosis_core.scale import check_um_per_px
 from train.plan import Plan
 
 _ROOT = Path(__file__).parents[2]
-_MOST_BYTES, _MOST_CARD_BYTES, _MOST_MEMBERS = 200_000_000, 5_000_000, 20  # of a version that is taken in
+_MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of a version that is taken in
 _taking_in = Lock()  # two uploads of one name: the second is refused
 
 
@@ -198,19 +197,11 @@ def _checked(name: str, weights: bytes, card_text: str) -> ModelCard:
         path = Path(folder) / f"{name}.safetensors"
         try:
             card = replace(ModelCard.from_json(card_text), version=name)
-            _check_numbers(card)
             path.write_bytes(weights)
             path.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")
-            load_model(path).net()  # the sha256 is checked, and every weight has its place
+            load_model(path).check()  # the sha256 too
         except ConcentricError as error:
             raise UnusableModel(str(error)) from error
         except Exception as error:  # a card may hold anything in any place
             raise UnusableModel("The model card cannot be understood, or does not fit the weights.") from error
     return card
-
-
-def _check_numbers(card: ModelCard) -> None:
-    """Before anything is built: a card must not make the program allocate without end, nor detect at no scale."""
-    check_um_per_px(card.um_per_px)
-    if not (isinstance(card.members, int) and 1 <= card.members <= _MOST_MEMBERS and 0 < card.raw_threshold < 1):
-        raise UnusableModel("The model card has numbers that cannot be: members or threshold.")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mitosis_core.encoders import ENCODERS, build_encoder
+from mitosis_core.errors import UnusableModel
 from mitosis_core.methods import METHODS
 from mitosis_core.prediction import HALO_PX, TILE_PX
 from mitosis_core.runtime import MULTIPLE_PX
@@ -19,8 +20,8 @@ def test_maps_have_the_strides_and_channels_that_are_named(name: str) -> None:
     assert max(encoder.strides) <= MULTIPLE_PX and all(MULTIPLE_PX % s == 0 for s in encoder.strides)
 
 
-def test_an_unknown_encoder_is_a_key_error() -> None:
-    with pytest.raises(KeyError):
+def test_an_unknown_encoder_is_a_sentence() -> None:
+    with pytest.raises(UnusableModel, match="no encoder “resnet9000”; there are thin_resnet50"):
         build_encoder("resnet9000", pretrained=False)
 
 

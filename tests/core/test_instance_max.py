@@ -108,7 +108,7 @@ def test_the_method_names_its_variants() -> None:
     assert INSTANCE_MAX.variants[0] == "" and INSTANCE_MAX.key == "instance_max"
     with pytest.raises(UnusableModel, match="no variant “median”; it has “instance-mean”"):
         INSTANCE_MAX.build("resnet18", False, "median")
-    with pytest.raises(KeyError):
+    with pytest.raises(UnusableModel, match="no encoder “resnet9000”"):
         INSTANCE_MAX.build("resnet9000", False)
 
 

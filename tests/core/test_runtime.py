@@ -1,5 +1,6 @@
 """Engines: each is made once, also when two sessions begin at once, and kept for the next start."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from mitosis_core import runtime
+from mitosis_core.errors import UnusableModel
 from mitosis_core.model import Model
 from mitosis_core.weights import cache_dir
 
@@ -40,6 +42,14 @@ def test_a_conversion_is_kept_under_the_digest_of_the_weights(
     runtime._engine.cache_clear()
     monkeypatch.setattr(runtime, "_convert", lambda net, path: pytest.fail("converted again"))
     assert np.array_equal(runtime.engine(random_version, "cpu")(pixels).values, answer)
+
+
+def test_a_converted_file_does_not_hide_that_a_card_does_not_fit(random_version: Model) -> None:
+    runtime.engine(random_version, "cpu")
+    for changed in ({"stride": 8}, {"method": "rdlm"}, {"encoder": "resnet18"}, {"members": 2}):
+        other = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, **changed))
+        with pytest.raises(UnusableModel, match="do not fit"):
+            runtime.engine(other, "cpu")
 
 
 def test_without_openvino_pytorch_answers(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from db import versions
 from db.engine import Store
-from mitosis_core.model import DEFAULT_VERSION, save_model
+from mitosis_core.model import DEFAULT_VERSION, load_model, save_model
 from pages.shared import session, store, training
 from tests.pages.test_packing import REFUSED, version
 from tests.train.finished import ended_run, finished_fields
@@ -158,6 +158,17 @@ def test_swapped_weights_are_not_used(kept: Store) -> None:
     next(net.parameters()).data.zero_()
     save_model(net, model.card, versions.weights_path(kept, MADE))
     assert "not those that were entered" in training.damage(kept, MADE)
+
+
+def test_a_card_that_does_not_fit_its_weights_is_a_sentence_on_the_page(kept: Store) -> None:
+    card = versions.weights_path(kept, MADE).with_suffix(".json")
+    card.write_text(json.dumps({**json.loads(card.read_text()), "stride": 8}))
+    load_model.cache_clear()
+    versions.decide(kept, "promote", MADE, by="Anna")
+    detect = AppTest.from_file("../../pages/detect.py", default_timeout=60)
+    detect.session_state[session.SAMPLE] = True
+    detect.run()
+    assert not detect.exception and "answers every 4 pixels, not every 8" in errors(detect)
 
 
 def test_when_the_champion_itself_is_damaged_there_is_a_way_on(kept: Store) -> None:

@@ -65,6 +65,7 @@ def lying(data: bytes) -> bytes:
 
 
 JSON = CARD.to_json()
+SECOND = {"encoder": "efficientnet_lite0", "weight": 0.8, "lower": 0.1}
 REFUSED = {
     "a pickle": pickle.dumps(Evil()),
     "a pickle under our names": packed({"x.safetensors": pickle.dumps(Evil()), "x.json": JSON}),
@@ -88,6 +89,10 @@ REFUSED = {
     "fewer members": version(members=1),
     "members without end": version(members=10**9),
     "members that are words": version(members="three"),
+    "another stride": version(stride=8),
+    "a variant nobody knows": version(variant="yolo"),
+    "a second stage without its weights": version(verifier=SECOND),
+    "a second stage half told": version(verifier={"encoder": SECOND["encoder"]}),
     "no scale": version(um_per_px=0),
     "a threshold beyond 1": version(raw_threshold=7),
     "a field nobody knows": version(surprise=1),

@@ -180,7 +180,7 @@ def test_the_estimate_adds_up(base: Model) -> None:
     seconds = estimate_seconds(base, 1, QUICK, area_mm2=area_mm2, measured=measured)
     assert seconds == pytest.approx(2 * (16 * 1.008 + 4 + 32 * 2 + 2 * 4), rel=1e-6)
     assert estimate_seconds(base, 9, QUICK, measured=measured) > estimate_seconds(base, 3, QUICK, measured=measured)
-    assert pace(base, QUICK).see > 0
+    assert pace(base.net(), QUICK).see > 0
 
 
 def test_options_have_bounds() -> None:
