@@ -4,8 +4,8 @@
 
 Each slide is held out in turn; a setting is one network (three for the screening) trained on the other slides with the
 recipe of its method, everything else alike. Trainings found in --work are not repeated, also those of
-benchmarks.accuracy; the figures of tables that are not named stay as they were. With --quick one table, one field per
-slide and a few steps. Without --masks the settings that need masks are left out.
+benchmarks.accuracy; the figures of tables that are not named stay as they were. With --quick two settings, one field
+per slide and a few steps. Without --masks the settings that need masks are left out.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Data:
     masked: list[Example]
     patches: list[Example]
     work: Path
-    options: dict[str, Any]  # of a quick run
+    options: dict[str, Any]  # of a quick run, which takes the first two settings only
 
     @property
     def slides(self) -> list[str]:
@@ -149,7 +149,7 @@ def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
     """The rows of a table whose settings are trained."""
     rows: list[dict[str, Any]] = []
     first: list[ScoredField] = []
-    for setting in TABLES[table]:
+    for setting in TABLES[table][: 2 if data.options else None]:
         if setting.masks and not data.masked:
             continue
         config = data.config(METHOD_OF.get(table, table), **setting.options)
