@@ -138,7 +138,8 @@ def ablations_table(result: dict[str, Any]) -> str:
             rows.append(
                 f"| {one['setting']} | {one['f1']:.3f} | {precision} | {against} | {paper} | {_as_there(one, first)} |"
             )
-        parts.append("\n".join([*rows, "", f"Protocol: {table['protocol']}. Machine: {table['machine']}."]))
+        said = f"Protocol: {table['protocol']}. Machine: {table['machine']}."
+        parts.append("\n".join([*rows, "", "Protocol: that above." if said in "".join(parts) else said]))
     return "\n\n".join(parts)
 
 
