@@ -121,7 +121,7 @@ def methods_table(result: dict[str, Any]) -> str:
 
 def ablations_table(result: dict[str, Any]) -> str:
     """One table for each paper: what every setting does against the first, here and there."""
-    parts = []
+    parts: list[str] = []
     for name, table in result.items():
         rows = [
             f"**{name}**",
