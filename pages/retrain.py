@@ -118,8 +118,9 @@ def _show_runs(store: Store, by: str) -> None:
 
 
 def _name(run: Run) -> str:
-    state = "under way" if run.is_open else run.state  # how far it is, is said below and changes every second
-    return f"Run {run.id}: {state}, by {run.by}, {run.created_at:%d %b %H:%M} UTC"
+    # How far an open one is, is said below; here the browser would go on showing it when the run has ended.
+    state = "" if run.is_open else f" {run.state}"
+    return f"Run {run.id}{state}, by {run.by}, {run.created_at:%d %b %H:%M} UTC"
 
 
 @st.fragment(run_every="1s")
