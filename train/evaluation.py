@@ -24,6 +24,7 @@ from mitosis_core.types import Detections, ProbabilityMap
 from train.config import TrainConfig
 from train.examples import Example
 from train.image_level import area_under_roc, image_threshold, images
+from train.optimise import training_device
 
 RADIUS_UM = 5.0  # within which a detection hits (MITOS12 protocol)
 
@@ -54,7 +55,7 @@ class Choice:
 
 def sightings(net: DetectorNet, fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
     """The network's answer on each field."""
-    run = torch_engine(net, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    run = torch_engine(net, training_device())
     return [look(e.field, run, config.um_per_px, net.stride, config.stain) for e in fields]
 
 
@@ -186,5 +187,5 @@ def _keep(seen: Sighting, path: Path) -> None:
 def load_snapshot(snapshot: Path, config: TrainConfig) -> DetectorNet:
     """The network whose weights train/fit.py left in `snapshot`."""
     net = METHODS[config.method].build(config.encoder, False, config.variant)
-    net.load_state_dict(torch.load(snapshot, weights_only=True))
+    net.load_state_dict(torch.load(snapshot, map_location="cpu", weights_only=True))
     return net.eval()

@@ -26,13 +26,13 @@ from train.checkpoint import Checkpoint, Parts
 from train.config import TrainConfig
 from train.heads import mean_head, move_towards, one_thread
 from train.loop import Step, fit_net, mine
+from train.optimise import training_device
 from train.patches import Tissue
 from train.recipes import default_config
 from train.retrain_config import RetrainConfig
 from train.task import Task
 from train.teach import Tell
 
-_DEVICE = torch.device("cpu")
 _NOWHERE = np.zeros((0, 2), np.float32)
 _LOOK_SECONDS = 4.0  # to look at a field once with each network
 
@@ -91,13 +91,13 @@ def _learn(
     """One network on the fields it learns from: its weights, and what it and the old one find where it is judged."""
     tissues = [task.tissues[i] for i in learns]
     task.stop_if_cancelled()
-    mine(network, tissues, config, _DEVICE)
+    mine(network, tissues, config, training_device())
 
     def report(step: Step) -> None:
         task.stop_if_cancelled()
         tell(step.step, step.loss, None)
 
-    average = fit_net(copy.deepcopy(network), [], config, tissues=tissues, still=True, report=report, device=_DEVICE)
+    average = fit_net(copy.deepcopy(network), [], config, tissues=tissues, still=True, report=report).cpu()
     taught = copy.deepcopy(network)
     move_towards(taught, average, task.config.blend)
     found = {i: (_numbers(_find(task, taught, i)), _numbers(_find(task, network, i))) for i in judges}
@@ -107,7 +107,7 @@ def _learn(
 def _find(task: Task, network: DetectorNet, i: int) -> Detections:
     task.stop_if_cancelled()
     card, field = task.base.card, task.fields[i].field
-    seen = look(field, torch_engine(copy.deepcopy(network), _DEVICE), card.um_per_px, card.stride, card.stain)
+    seen = look(field, torch_engine(copy.deepcopy(network), training_device()), card.um_per_px, card.stride, card.stain)
     return candidates(seen, field, card.blobs, card.calibration)[0]
 
 
@@ -129,7 +129,7 @@ def estimate_seconds(base: Model, net: nn.Module, fields: int, config: RetrainCo
     blank = Tissue(np.full((640, 640, 3), 190, np.uint8), _NOWHERE, _NOWHERE, None, True, _NOWHERE)
     ended = [time.perf_counter()]
     with one_thread():
-        fit_net(network, [], options, tissues=[blank], still=True, device=_DEVICE,
+        fit_net(network, [], options, tissues=[blank], still=True,
                 report=lambda step: ended.append(time.perf_counter()))  # fmt: skip
     step = float(np.diff(ended).min())
     parts = min(config.folds, max(2, fields))

@@ -98,6 +98,6 @@ def _crops(task: Task, member: LiteFCN, tissue: Tissue, number: int) -> tuple[Fe
     for start in range(0, count, AT_ONCE):
         task.stop_if_cancelled()
         items = [crops[i] for i in range(start, min(count, start + AT_ONCE))]
-        features.append(see(member, torch.stack([image for image, _ in items])))
-        labels.append(torch.stack([label for _, label in items]))
+        features.append(see(member, torch.stack([one.image for one in items])))
+        labels.append(torch.stack([one.labels for one in items]))
     return [torch.cat(maps) for maps in zip(*features, strict=True)], torch.cat(labels)

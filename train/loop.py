@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mitosis_core.blobs import BlobSettings, find_blobs
 from mitosis_core.matching import match
@@ -20,11 +21,12 @@ from mitosis_core.runtime import MULTIPLE_PX, pad, torch_engine, without_margin
 from mitosis_core.types import Detections, ProbabilityMap
 from train.config import TrainConfig
 from train.examples import Example
-from train.optimise import descend, one_cycle
+from train.optimise import descend, one_cycle, training_device
 from train.patches import Crop, Crops, Tissue, prepare
 from train.recipes import RECIPES
 
 _WARMUP = 100
+_MOST_WORKERS = 8
 _MINED_SCORE = 0.2  # a false detection on a training field is worth learning from above this
 _MATCH_UM = 7.5
 
@@ -52,12 +54,12 @@ def fit_net(
 ) -> DetectorNet:
     """Train `net` on the examples and return the running average of its weights.
 
-    checkpoint: file that is written at every validation and resumed from when it exists.
-    at_validation: called with the average and the step, every `validate_every` steps and at the end; may return
-    a score to report. tissues: the examples, where they were prepared already. still: frozen parts keep their
-    statistics of the tissue too. Raises ValueError when the loss is not a number.
+    device: the GPU where there is one, unless given. checkpoint: file that is written at every validation and resumed
+    from when it exists. at_validation: called with the average and the step, every `validate_every` steps and at the
+    end; may return a score to report. tissues: the examples, where they were prepared already. still: frozen parts keep
+    their statistics of the tissue too. Raises ValueError when the loss is not a number.
     """
-    device = device or torch.device("cpu")
+    device = device or training_device()
     torch.manual_seed(config.seed)
     net = net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     for part in net.parts()[: config.frozen_stages]:
@@ -67,7 +69,7 @@ def fit_net(
     optimiser = _optimiser(net, config)
     tissues = prepare(examples, config.um_per_px, config.stain) if tissues is None else tissues
     start = _load(checkpoint, net, average, optimiser, tissues) if checkpoint and checkpoint.exists() else 0
-    batches = _batches(tissues, config, net.stride, start)
+    batches = _batches(tissues, config, net.stride, start, device)
     for step in range(start + 1, config.steps + 1):
         loss = _step(net, next(batches), optimiser, config, step, device)
         if not math.isfinite(loss):
@@ -76,7 +78,7 @@ def fit_net(
         last, score = step == config.steps, None
         if config.mine_every and step % config.mine_every == 0 and not last:
             mine(average, tissues, config, device)
-            batches = _batches(tissues, config, net.stride, step)
+            batches = _batches(tissues, config, net.stride, step, device)
         if step % config.validate_every == 0 or last:
             score = at_validation(average, step)
             if checkpoint:
@@ -93,11 +95,13 @@ def _optimiser(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
-def _batches(tissues: list[Tissue], config: TrainConfig, stride: int, step: int) -> Iterator[list[Crop]]:
-    """The batches from `step` on."""
-    left = config.steps - step
-    crops = Crops(tissues, config, stride, left * config.batch, offset=step * config.batch)
-    return ([crops.crop(batch * config.batch + i) for i in range(config.batch)] for batch in range(left))
+def _batches(
+    tissues: list[Tissue], config: TrainConfig, stride: int, step: int, device: torch.device
+) -> Iterator[list[Crop]]:
+    """The batches from `step` on, whoever cuts them: a GPU would wait for one process, on a CPU it is no gain."""
+    crops = Crops(tissues, config, stride, (config.steps - step) * config.batch, offset=step * config.batch)
+    workers = 0 if device.type == "cpu" else min(_MOST_WORKERS, os.cpu_count() or 1)
+    return iter(DataLoader(crops, config.batch, collate_fn=list, num_workers=workers))
 
 
 def _step(
@@ -160,7 +164,7 @@ def _save(path: Path, step: int, net: nn.Module, average: nn.Module,
 def _load(path: Path, net: nn.Module, average: nn.Module,
           optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]) -> int:  # fmt: skip
     """Take up a checkpoint; returns the step it was written after."""
-    parts = torch.load(path, weights_only=True)
+    parts = torch.load(path, map_location="cpu", weights_only=True)
     net.load_state_dict(parts["net"])
     average.load_state_dict(parts["average"])
     optimiser.load_state_dict(parts["optimiser"])

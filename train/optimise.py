@@ -1,4 +1,4 @@
-"""The step that every training here takes."""
+"""The step that every training here takes, and where it takes it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import math
 
 import torch
 from torch import nn
+
+from mitosis_core.runtime import resolve_device
+
+
+def training_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device(resolve_device("auto"))
 
 
 def one_cycle(step: int, steps: int, warmup: float) -> float:

@@ -92,10 +92,10 @@ class Crop(NamedTuple):
     boxes: torch.Tensor
 
 
-class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class Crops(Dataset[Crop]):
     """Endless, seeded crops. Item i depends on (seed, i) alone, so a resumed run sees what it would have seen.
 
-    An item is image and labels of a `Crop`. Four kinds are drawn in the shares of the config: a mitosis of a field,
+    Four kinds are drawn in the shares of the config: a mitosis of a field,
     a patch, a hard negative (look-alike or mined), any place.
     """
 
@@ -124,12 +124,7 @@ class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        one = self.crop(index)
-        return one.image, one.labels
-
-    def crop(self, index: int) -> Crop:
-        """The index-th crop with the boxes of its mitoses."""
+    def __getitem__(self, index: int) -> Crop:
         rng = np.random.default_rng((self.config.seed, index + self.offset))
         kind = str(rng.choice(self.kinds, p=self.shares))
         tissue, xy = self._draw("anywhere" if kind == "patch" else kind, rng)

@@ -22,7 +22,7 @@ from mitosis_core.types import Detections, Float32, UInt8
 from mitosis_core.verifier import LOWER, PATCH_PX, UM_PER_PX, Verifier, crops, weighed
 from train.augment import stain_statistics, training_transforms
 from train.examples import Example
-from train.optimise import descend, one_cycle
+from train.optimise import descend, one_cycle, training_device
 from train.patches import Tissue, prepare
 
 _HIT_UM = 5.0  # a detection this near to a centroid is of that figure
@@ -74,7 +74,8 @@ def fit_verifier(
     torch.manual_seed(config.seed)
     tissues = prepare(examples, UM_PER_PX)
     patches = collect(examples, tissues, [d.above(config.lower) for d in detections])
-    net = Verifier(build_encoder(encoder, pretrained=pretrained)).train()
+    device = training_device()
+    net = Verifier(build_encoder(encoder, pretrained=pretrained)).to(device).train()
     for part in net.parts()[: config.frozen]:
         part.requires_grad_(False)
     optimiser = _optimiser(net, config)
@@ -85,12 +86,12 @@ def fit_verifier(
         phase = one_cycle(step, config.steps, _WARMUP)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * max(phase, 0.01)
-        images, labels = _batch(patches, transforms, config, step)
-        with torch.autocast("cpu", torch.bfloat16):
+        images, labels = (part.to(device) for part in _batch(patches, transforms, config, step))
+        with torch.autocast(device.type, torch.bfloat16):
             logits = net(images)
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
         losses.append(descend(loss, net, optimiser))
-    return net.eval(), losses
+    return net.cpu().eval(), losses
 
 
 def collect(examples: Sequence[Example], tissues: Sequence[Tissue], detections: Sequence[Detections]) -> Patches:

@@ -220,6 +220,36 @@ def test_without_openvino_every_version_answers(method: str, monkeypatch: pytest
 
 
 @every_method
+def test_nothing_is_made_on_another_device_than_the_images(method: str) -> None:
+    """What is made without saying where would be on the CPU when the network is on a GPU; here it is nowhere."""
+    x, labels = torch.rand(2, 3, 128, 128) * 255, torch.zeros(2, 32, 32, dtype=torch.uint8)
+    for variant in METHODS[method].variants:
+        if (method, variant) == ("deepmitosis", ""):  # torchvision's pooling makes a scalar, which may lie anywhere
+            continue
+        net = fresh(method, variant)
+        own = labels[:, :: net.stride // 4, :: net.stride // 4].contiguous()
+        config = default_config(method, variant=variant)
+        with torch.device("meta"), torch.autocast("cpu", torch.bfloat16):
+            value = RECIPES[method].loss(net.train(), x, own, [x.new_tensor([[30, 30, 60, 60]]), x.new_zeros(0, 4)],
+                                         config)  # fmt: skip
+        assert torch.isfinite(value).item()
+        with torch.device("meta"), torch.inference_mode():
+            seen = net.eval().find(x[:1]).heat if isinstance(net, BoxNet) else net(x[:1])
+        assert torch.isfinite(seen).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
+@every_method
+def test_it_learns_on_a_gpu_and_detects_on_a_cpu(method: str, drawn: list[Example]) -> None:
+    config = default_config(method, steps=4, batch=4, crop_px=96, mine_every=2, share_patch=0.0)
+    net = fit_net(fresh(method), drawn, config)
+    assert next(net.parameters()).is_cuda
+    for device in (torch.device("cuda"), CPU):
+        seen = look(drawn[0].field, torch_engine(net, device), config.um_per_px, net.stride)
+        assert np.isfinite(seen.map.values).all()
+
+
+@every_method
 def test_it_learns_four_planted_fields_whatever_their_scale(method: str) -> None:
     """Overfits; then finds the same places in the same tissue at twice the µm/px."""
     samples = [draw_sample_field(seed=seed, size_px=512, mitoses=2, lookalikes=2) for seed in range(4)]

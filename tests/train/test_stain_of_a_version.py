@@ -58,7 +58,12 @@ def test_a_training_brings_its_fields_to_their_stain(drawn: list[Example], quick
     def learned(examples: list[Example], tissues: list[Tissue] | None = None) -> torch.Tensor:
         torch.manual_seed(0)
         net = METHODS["segmitos"].build("thin_resnet50", False)
-        return torch.cat([p.detach().flatten() for p in fit_net(net, examples, config, tissues=tissues).parameters()])
+        return torch.cat(
+            [
+                p.detach().flatten()
+                for p in fit_net(net, examples, config, tissues=tissues, device=torch.device("cpu")).parameters()
+            ]
+        )
 
     weights = learned(drawn)
     assert torch.equal(weights, learned([], prepare(drawn, 0.5, "macenko")))
