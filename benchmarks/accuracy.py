@@ -45,7 +45,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "threshold": "image",
     },
 }
-QUICK: dict[str, Any] = {"steps": 30, "batch": 8, "crop_px": 96, "validate_every": 30, "mine_every": 0, "members": 1,
+QUICK: dict[str, Any] = {"steps": 20, "batch": 8, "crop_px": 96, "validate_every": 20, "mine_every": 0, "members": 1,
                          "ema": 0.9, "lr_head": 5e-3, "frozen_stages": 4}  # fmt: skip
 QUICK_SYSTEMS = ["segmitos", "rdlm"]  # one that answers with a map, one with boxes
 PROTOCOL = (
