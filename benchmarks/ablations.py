@@ -22,15 +22,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.accuracy import QUICK
+from benchmarks.accuracy import QUICK, few, report
 from benchmarks.record import RESULTS, cpu_name, write_result
 from mitosis_core.blobs import BlobSettings
 from mitosis_core.evaluation import ScoredField, best_threshold, evaluate, threshold_curve
 from train.config import TrainConfig
 from train.deepmitosis import estimated_masks
-from train.evaluation import RADIUS_UM, choose, detections, held_out_sightings
+from train.evaluation import RADIUS_UM, Fold, choose, detections, held_out_sightings
 from train.examples import Example, read_examples, read_patches
-from train.fit import Job, members, snapshots, train_all
+from train.fit import Job, last_snapshot, members, train_all
 from train.recipes import default_config
 
 AREAS_UM2 = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 25.0, 30.0, 40.0)  # the paper: 200 to 500 px of 0.25 µm are all well
@@ -154,15 +154,15 @@ def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
             continue
         config = data.config(METHOD_OF.get(table, table), **setting.options)
         todo = [_job(slide, setting, config, data) for slide in data.slides]
-        train_all(todo, jobs, lambda title, step: None)
-        last = [(job.held_out, [{config.steps: snapshots(job)[config.steps]}]) for job in todo]
+        train_all(todo, jobs, report)
+        last = _last([[job] for job in todo])
         choice = choose(last, config)
         scored = [one for fold in detections(last, choice, config) for one in fold]
         first = first or scored
         rows.append({
             "setting": setting.name, "paper_f1": setting.paper, "f1": _mean(choice.f1_by_slide.values()),
             "average_precision": _average_precision(scored), "average_precision_by_slide":
-            {slide: _average_precision([f for f in scored if f.slide == slide]) for slide in data.slides},
+            {slide: _average_precision(some) for slide, some in _by_slide(scored).items()},
             "difference": _difference(first, scored, _average_precision),
             "budget": f"{config.steps} steps of {config.batch} crops of {config.crop_px} px on {config.encoder}",
         })  # fmt: skip
@@ -172,9 +172,8 @@ def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
 
 def _job(slide: str, setting: Setting, config: TrainConfig, data: Data) -> Job:
     """The network of a setting that sees nothing of a slide."""
-    fields = {"": data.fields, "given": data.masked, "estimated": data.fields}[setting.masks]
-    if setting.masks == "estimated":
-        fields = _estimated(slide, data)
+    given = data.masked if setting.masks else data.fields
+    fields = _estimated(slide, data) if setting.masks == "estimated" else given
     return members(f"{setting.name}, without {slide}", fields, data.patches, {slide}, config, data.work)[0]
 
 
@@ -186,9 +185,9 @@ def _estimated(held: str, data: Data) -> list[Example]:
         (job,) = members(
             f"DeepSeg without {held}, {slide}", data.masked, data.patches, {held, slide}, config, data.work
         )
-        train_all([job], 1, lambda title, step: None)
+        train_all([job], 1, report)
         mine = [e for e in data.fields if e.slide == slide]
-        for example, seen in zip(mine, held_out_sightings(snapshots(job)[config.steps], mine, config), strict=True):
+        for example, seen in zip(mine, held_out_sightings(last_snapshot(job), mine, config), strict=True):
             mask = estimated_masks(seen.map, example.mitoses_xy_px, example.field.pixels.shape[:2])
             fields.append(dataclasses.replace(example, mask=mask))
     return fields
@@ -200,8 +199,8 @@ def _screening(data: Data, jobs: int) -> list[dict[str, Any]]:
     folds = [
         members(f"without {slide}", data.fields, data.patches, {slide}, config, data.work) for slide in data.slides
     ]
-    train_all([job for fold in folds for job in fold], jobs, lambda title, step: None)
-    last = [(f[0].held_out, [{config.steps: snapshots(job)[config.steps]} for job in f]) for f in folds]
+    train_all([job for fold in folds for job in fold], jobs, report)
+    last = _last(folds)
     choice = choose(last, config)
     rows: list[dict[str, Any]] = []
     first: list[ScoredField] = []
@@ -211,11 +210,16 @@ def _screening(data: Data, jobs: int) -> list[dict[str, Any]]:
         first = first or kept
         rows.append({
             "setting": name, "paper_f1": paper, "f1": _mean_f1(kept), "f1_by_slide":
-            {slide: _mean_f1([f for f in kept if f.slide == slide]) for slide in data.slides},
+            {slide: _mean_f1(some) for slide, some in _by_slide(kept).items()},
             "difference": _difference(first, kept, _mean_f1),
         })  # fmt: skip
         print(rows[-1], flush=True)
     return rows
+
+
+def _last(folds: Sequence[Sequence[Job]]) -> list[Fold]:
+    """The held-out fields of each fold, and the last snapshot alone of each of its networks."""
+    return [(jobs[0].held_out, [{job.config.steps: last_snapshot(job)} for job in jobs]) for jobs in folds]
 
 
 def _screened(found: Sequence[ScoredField], slide: str, by_area: bool, by_score: bool) -> list[ScoredField]:
@@ -233,9 +237,7 @@ def _screened(found: Sequence[ScoredField], slide: str, by_area: bool, by_score:
 
 
 def _of_size(one: ScoredField, area_um2: float) -> ScoredField:
-    found = one.detections
-    keep = found.area_um2 >= area_um2
-    return dataclasses.replace(one, detections=type(found)(found.xy_px[keep], found.score[keep], found.area_um2[keep]))
+    return dataclasses.replace(one, detections=one.detections.only(one.detections.area_um2 >= area_um2))
 
 
 def _mean(values: Any) -> float:
@@ -244,14 +246,16 @@ def _mean(values: Any) -> float:
 
 def _mean_f1(scored: Sequence[ScoredField]) -> float:
     """Of all detections, the mean over slides."""
-    slides = sorted({f.slide for f in scored})
-    return _mean(evaluate([f for f in scored if f.slide == s], RADIUS_UM, samples=1).scores.f1 for s in slides)
+    return _mean(evaluate(fields, RADIUS_UM, samples=1).scores.f1 for fields in _by_slide(scored).values())
 
 
 def _average_precision(scored: Sequence[ScoredField]) -> float:
     """The mean over slides."""
-    slides = sorted({f.slide for f in scored})
-    return _mean(threshold_curve([f for f in scored if f.slide == s], RADIUS_UM).average_precision for s in slides)
+    return _mean(threshold_curve(fields, RADIUS_UM).average_precision for fields in _by_slide(scored).values())
+
+
+def _by_slide(scored: Sequence[ScoredField]) -> dict[str, list[ScoredField]]:
+    return {slide: [f for f in scored if f.slide == slide] for slide in sorted({f.slide for f in scored})}
 
 
 def _difference(first: Sequence[ScoredField], other: Sequence[ScoredField], figure: Any) -> dict[str, float]:
@@ -273,7 +277,7 @@ def _data(given: argparse.Namespace) -> Data:
     patches = read_patches(given.patches, given.patches.parent / "images") if given.patches else []
     options: dict[str, Any] = {}
     if given.quick:
-        fields, masked = (list({e.slide: e for e in some}.values()) for some in (fields, masked))
+        fields, masked = few(fields), few(masked)
         patches, options = patches[:10], QUICK
     return Data(fields, masked, patches, given.work or Path(tempfile.mkdtemp()), options)
 

@@ -39,11 +39,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "deepmitosis without verification": {"method": "deepmitosis", "verifier": ""},
     "segmitos with verification": {"method": "segmitos", "verifier": "efficientnet_lite0"},
     "rdlm with verification": {"method": "rdlm", "verifier": "efficientnet_lite0"},
-    "instance_max as published": {
-        "method": "instance_max",
-        "stain": "macenko",
-        "threshold": "image",
-    },
+    "instance_max as published": {"method": "instance_max", "stain": "macenko", "threshold": "image"},
 }
 QUICK: dict[str, Any] = {"steps": 20, "batch": 8, "crop_px": 96, "validate_every": 20, "mine_every": 0, "members": 1,
                          "ema": 0.9, "lr_head": 5e-3, "frozen_stages": 4}  # fmt: skip
@@ -60,7 +56,7 @@ def main() -> None:
     fields = read_examples(given.annotations, given.images)
     patches = read_patches(given.patches, given.patches.parent / "images") if given.patches else []
     if given.quick:
-        fields, patches = _few(fields), patches[:10]
+        fields, patches = few(fields), patches[:10]
     work = given.work or Path(tempfile.mkdtemp())
     kept = RESULTS / f"{name}.json"
     before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() and not given.quick else {}
@@ -77,7 +73,7 @@ def _system(
     slides = sorted({e.slide for e in fields})
     plans = [plan([e for e in fields if e.slide != slide], patches, config, work) for slide in slides]
     todo = [job for folds, final in plans for ms in (*folds, final) for job in ms]
-    train_all(todo, jobs, _report)
+    train_all(todo, jobs, report)
     folds = [
         _fold(slide, fields, patches, config, work, work / f"{system}-without-{slide}.safetensors") for slide in slides
     ]
@@ -149,12 +145,13 @@ def _interval(folds: list[tuple[dict[str, Any], list[ScoredField]]]) -> tuple[fl
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
-def _few(fields: list[Example]) -> list[Example]:
+def few(fields: list[Example]) -> list[Example]:
     """One field per slide."""
     return list({e.slide: e for e in fields}.values())
 
 
-def _report(title: str, step: Step) -> None:
+def report(title: str, step: Step) -> None:
+    """Progress on the terminal."""
     if step.step % 100 == 0:
         print(f"{title}: step {step.step}, loss {step.loss:.4f}", flush=True)
 

@@ -26,17 +26,16 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.record import RESULTS, cpu_name, write_result
-from mitosis_core.blobs import find_blobs
-from mitosis_core.calibration import calibrate
 from mitosis_core.evaluation import ScoredField, evaluate
 from mitosis_core.model import Model, load_model
-from mitosis_core.prediction import inside, probability_map
+from mitosis_core.prediction import candidates, look
 from mitosis_core.runtime import torch_engine
 from mitosis_core.sample_field import draw_sample_field
 from train.config import TrainConfig
 from train.evaluation import RADIUS_UM
 from train.examples import Example, read_examples, read_patches
 from train.fit import fit
+from train.optimise import training_device
 from train.retrain import retrain
 from train.retrain_config import RetrainConfig
 
@@ -165,11 +164,11 @@ def corrected(example: Example) -> Example:
 
 def counts(model: Model, fields: Sequence[Example]) -> Counts:
     """Of each field, at the version's own threshold: `predict`, but on PyTorch, to spare each version a conversion."""
-    run = torch_engine(model.net(), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    run = torch_engine(model.net(), training_device())
     card, scored = model.card, []
     for e in fields:
-        found_map = probability_map(e.field, run, card.um_per_px, card.stride, card.stain)
-        found = inside(find_blobs(calibrate(found_map, card.calibration), card.blobs), e.field)
+        seen = look(e.field, run, card.um_per_px, card.stride, card.stain)
+        found, _ = candidates(seen, e.field, card.blobs, card.calibration)
         scored.append(ScoredField(e.field.name, e.slide, found, e.mitoses_xy_px, e.um_per_px))
     rows = evaluate(scored, RADIUS_UM, threshold=card.raw_threshold, samples=10).fields
     return np.array([[row.scores.tp, row.scores.fp, row.scores.fn] for row in rows])

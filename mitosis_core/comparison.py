@@ -61,7 +61,7 @@ def vouched(labels: Vouched, found: Detections) -> Detections:
         keep &= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
     for place in labels.unsure_xy_px:
         keep &= np.hypot(*(found.xy_px - place).T) > RADIUS_UM / labels.um_per_px
-    return Detections(found.xy_px[keep], found.score[keep], found.area_um2[keep])
+    return found.only(keep)
 
 
 def compare(

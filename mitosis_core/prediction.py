@@ -152,8 +152,8 @@ def _owned(boxes: Float32, owned: Window) -> Bool:
 
 def inside(found: Detections, field: Field) -> Detections:
     """Without what was found in the mirrored margin."""
-    keep = (found.xy_px > -0.5).all(1) & (found.xy_px < [field.width_px, field.height_px]).all(1)
-    return found if keep.all() else Detections(found.xy_px[keep], found.score[keep], found.area_um2[keep])
+    keep = np.asarray((found.xy_px > -0.5).all(1) & (found.xy_px < [field.width_px, field.height_px]).all(1))
+    return found if keep.all() else found.only(keep)
 
 
 def _answer(

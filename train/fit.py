@@ -95,7 +95,6 @@ def fit(
     that are drawn from masks.
     """
     folds, final = plan(fields, patches, config, work)
-    _check(folds)
     train_all([job for members in (*folds, final) for job in members], jobs, report)
     by_fold = [(members[0].held_out, [snapshots(job) for job in members]) for members in folds]
     choice = choose(by_fold, config)
@@ -104,30 +103,29 @@ def fit(
     if config.verifier:
         second = second_stage(by_fold, choice, config, work)
         choice = second.choice
-    return save_model(net, _card(out.stem, fields, patches, config, choice, second, facts or {}), out,
+    return save_model(net, _card(out.stem, net.stride, fields, patches, config, choice, second, facts or {}), out,
                       second.net if second else None)  # fmt: skip
 
 
 def plan(
     fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path
 ) -> tuple[list[list[Job]], list[Job]]:
-    """The networks a version needs: the members of every fold, and those that are kept, on all slides."""
+    """The networks a version needs: the members of every fold, and those that are kept, on all slides.
+
+    Raises UnusableData when one of them would have nothing to learn from.
+    """
     if config.labels in FROM_MASKS and all(e.mask is None for e in fields):
         raise UnusableData(
             f"The labels “{config.labels}” are drawn from masks, but no field has a mask or objects of known size."
         )
     folds = [members(f"without {'+'.join(g)}", fields, patches, set(g), config, work) for g in folds_by_slide(fields)]
-    return folds, members("all slides", fields, patches, set(), config, work)
-
-
-def _check(folds: Sequence[Sequence[Job]]) -> None:
-    """Raises UnusableData when a fold has nothing to learn from."""
     for job, *_ in folds:
         if not any(len(e.mitoses_xy_px) for e in job.train):
             slides = " and ".join(sorted({e.slide for e in job.held_out}))
             raise UnusableData(
                 f"There is no mitosis to learn from while {slides} is held out; please add some of another slide."
             )
+    return folds, members("all slides", fields, patches, set(), config, work)
 
 
 def members(
@@ -160,15 +158,13 @@ def train_all(todo: Sequence[Job], jobs: int, report: Report) -> None:
 def train_one(job: Job, report: Report | None = None) -> None:
     """Train one network, leaving a snapshot of its running average at every `validate_every` steps.
 
-    Where the method has a coarser network it begins as the last snapshot of that, which is trained if it is not there.
+    Where the method has a coarser network it begins as the last snapshot of that, which must be there.
     """
-    if job.coarser and not _finished(job.coarser):
-        train_one(job.coarser, report)
     started = time.perf_counter()
     torch.manual_seed(job.config.seed)
     net = METHODS[job.config.method].build(job.config.encoder, job.coarser is None, job.config.variant)
     if job.coarser:
-        net.start_from(load_snapshot(_last(job.coarser), job.coarser.config))
+        net.start_from(load_snapshot(last_snapshot(job.coarser), job.coarser.config))
 
     def keep(average: DetectorNet, step: int) -> float | None:
         _write(average, job.folder / f"{step:07d}.pt")
@@ -192,10 +188,11 @@ def _write(net: DetectorNet, path: Path) -> None:
 
 
 def _finished(job: Job) -> bool:
-    return _last(job).exists()
+    return last_snapshot(job).exists()
 
 
-def _last(job: Job) -> Path:
+def last_snapshot(job: Job) -> Path:
+    """Its file; there when the job is done."""
     return job.folder / f"{job.config.steps:07d}.pt"
 
 
@@ -205,8 +202,8 @@ def snapshots(job: Job) -> dict[int, Path]:
 
 
 def _card(
-    version: str, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, choice: Choice,
-    second: SecondStage | None, facts: dict[str, Any],
+    version: str, stride: int, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig,
+    choice: Choice, second: SecondStage | None, facts: dict[str, Any],
 ) -> ModelCard:  # fmt: skip
     data = {
         "sha256": digest([*fields, *patches]),
@@ -219,13 +216,12 @@ def _card(
     validation = {"f1": choice.f1, "precision": choice.precision, "recall": choice.recall,
                   "f1_by_slide": choice.f1_by_slide, "radius_um": RADIUS_UM,
                   "note": "threshold and settings were chosen on these held-out slides, so this flatters"}  # fmt: skip
-    net = METHODS[config.method].build(config.encoder, False, config.variant)
     return ModelCard(
         version=version,
         method=config.method,
         encoder=config.encoder,
         um_per_px=config.um_per_px,
-        stride=net.stride,
+        stride=stride,
         members=config.members,
         raw_threshold=round(choice.threshold, 4),
         blobs=choice.blobs,

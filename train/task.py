@@ -82,7 +82,7 @@ class Task:
         example, tissue = self.fields[i], self.tissues[i]
         pixel = pixel_px(example, tissue)
         keep = vouched_for(to_resampled_px(found.xy_px, pixel), tissue)
-        kept = Detections(found.xy_px[keep], found.score[keep], found.area_um2[keep])
+        kept = found.only(keep)
         true = example.mitoses_xy_px.reshape(-1, 2)
         true = true[vouched_for(to_resampled_px(true, pixel), tissue)]
         return ScoredField(example.field.name, example.slide, kept, true, example.um_per_px)

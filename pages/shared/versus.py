@@ -240,8 +240,7 @@ def _join(cells: list[dict[str, Mark]], name: str, found: Detections, radius_px:
     marks = _marks(found)
     for detection, cell in matched.pairs.tolist():
         cells[cell][name] = marks[detection]
-    rest = matched.extra
-    return Detections(found.xy_px[rest], found.score[rest], found.area_um2[rest])
+    return found.only(matched.extra)
 
 
 def _marks(found: Detections) -> list[Mark]:

@@ -65,7 +65,7 @@ def missing(these: Detections, others: Detections, away_px: float, score: float)
     larger = np.abs(others.area_um2[nearest] - these.area_um2)
     gone = (away > away_px) | (np.abs(others.score[nearest] - these.score) > score)
     gone |= larger > 4.0 + 0.05 * these.area_um2  # a cell of a map more or less is no other figure
-    return Detections(these.xy_px[gone], these.score[gone], these.area_um2[gone])
+    return these.only(gone)
 
 
 def agree(these: Detections, others: Detections, away_px: float, score: float, lowest: float) -> None:
