@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from threading import Lock
 
-from db.engine import Store, open_store
+from db.engine import Store, data_folder, open_store
 
 _opening = Lock()
-
-
-def data_folder() -> Path:
-    return Path(os.environ.get("CONCENTRIC_DATA") or Path(__file__).parents[2] / "data")
 
 
 def the_store() -> Store:
