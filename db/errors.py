@@ -32,6 +32,10 @@ class BadValue(ConcentricError):
     """A text or number that no database can hold. Nothing was stored."""
 
 
+class BackupDamaged(ConcentricError):
+    """An archive that is no backup of a store, or not whole."""
+
+
 class FieldGone(ConcentricError):
     """The field was deleted, or never was."""
 
