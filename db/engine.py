@@ -64,6 +64,8 @@ class Store:
                 yield session
                 session.commit()
                 self._check_file()  # what went into a file that nobody will find again is not acknowledged
+                if not Path(f"{self.file}-wal").exists():
+                    raise StoreFailed(MOVED)
         finally:
             self._turn.release()
 
@@ -92,8 +94,8 @@ class Store:
             self._opened = _identity(self.file)
 
     def _check_file(self) -> None:
-        """SQLite goes on writing to a file that has lost its name, or whose log has. Raises StoreFailed."""
-        if _identity(self.file) != self._opened or _identity(Path(f"{self.file}-wal")) is None:
+        """SQLite goes on with a file that has lost its name. Raises StoreFailed."""
+        if _identity(self.file) != self._opened:
             raise StoreFailed(MOVED)
 
 
@@ -121,7 +123,7 @@ def open_store(folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
 def own_files(store: Store) -> Iterator[Path]:
     """The folder, the database and its log, and every image, copy and file of a version."""
     yield from (store.folder, *store.folder.glob(f"{DATABASE}*"), *store.folder.glob("secret.key"))
-    for folder in (store.images, store.backups, store.aside, store.folder / "versions", store.folder / "runs"):
+    for folder in (store.images, store.backups, store.aside, store.folder / "versions"):
         if folder.is_dir():
             yield folder
             yield from (file for file in folder.iterdir() if file.is_file())

@@ -85,6 +85,11 @@ def known_versions() -> set[str]:
     return {script.revision for script in ScriptDirectory(str(SCRIPTS)).walk_revisions()}
 
 
+def newest_version() -> str:
+    """The version of the database that this program works with."""
+    return str(ScriptDirectory(str(SCRIPTS)).get_current_head())
+
+
 def _refuse_beside_images(folder: Path) -> None:
     if any((folder / "images").glob("*.png")):
         raise StoreFailed(

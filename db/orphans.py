@@ -33,12 +33,12 @@ def put_in_order(store: Store) -> list[Path]:
     with store.writing() as session:
         _take_back(session, store)
         remove_stale_parts(store.images, _OUR_PART)
-        return [_set_aside(store, file) for file in orphans(session, store)]
+        return [set_aside(store, file) for file in orphans(session, store)]
 
 
 def orphans(session: Session, store: Store) -> list[Path]:
     """Files among the images that no row names. Under `store.writing` this is exact."""
-    files = [file for file in store.images.iterdir() if file.is_file() and not _OUR_PART.fullmatch(file.name)]
+    files = [file for file in store.images.glob("*") if file.is_file() and not _OUR_PART.fullmatch(file.name)]
     kept = {f"{digest}.png" for digest in session.scalars(select(FieldRow.digest))}
     return sorted(file for file in files if file.name not in kept)
 
@@ -71,10 +71,11 @@ def _take_back(session: Session, store: Store) -> None:
             (store.aside / place.name).rename(place)
 
 
-def _set_aside(store: Store, file: Path) -> Path:
+def set_aside(store: Store, file: Path) -> Path:
+    """Move a file into the folder set-aside, never over another one; call it under `store.writing`."""
     make_folders(store.aside)
     place, number = store.aside / file.name, 1
-    while place.exists():  # never over another file; nobody else moves files here while we hold the lock
+    while place.exists():
         place, number = store.aside / f"{file.stem}.{number}{file.suffix}", number + 1
     file.rename(place)
     return place

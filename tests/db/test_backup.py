@@ -15,27 +15,15 @@ from db.archive import MANIFEST, restore, verify, write_archive
 from db.backup import copies, copy_if_due, keep_copies, last_copy, make_copy
 from db.engine import Store, open_store
 from db.errors import BackupDamaged, StoreBusy, StoreFailed
-from db.fields import StoredField, add_field, delete_field, image_path, list_fields, load_field
+from db.fields import add_field, delete_field, image_path, list_fields, load_field
 from db.reviews import apply_ops, history
-from db.versions import decide, decisions, enter, list_stored, weights_path
+from db.versions import decisions, list_stored, weights_path
 from tests.db.conftest import make_field, make_op
 
 
 @pytest.fixture(autouse=True)
 def _a_week(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONCENTRIC_BACKUP_DAYS", "7")
-
-
-@pytest.fixture
-def filled(store: Store, field: StoredField) -> Store:
-    """Two fields, events of two readers, a version, a decision, a field that was deleted."""
-    other, gone = (add_field(store, make_field(seed))[0] for seed in (1, 2))
-    for reader, one in (("Ann", field), ("Bob", other), ("Ann", gone)):
-        apply_ops(store, one.id, reader, [make_op(one.id, seq=1), make_op(one.id, "state", state="complete", seq=2)])
-    delete_field(store, gone.id, by="Ann")
-    enter(store, "v1", b"weights", "{}", by="Ann")
-    decide(store, "promote", "v1", by="Ann")
-    return store
 
 
 def contents(store: Store) -> dict[str, Any]:

@@ -122,8 +122,9 @@ def test_a_database_taken_away_under_the_program_acknowledges_nothing(
     for _ in range(2):
         with pytest.raises(StoreFailed, match="please"):
             apply_ops(store, field.id, "Ann", [op(id="m2", seq=2)])
-        with pytest.raises(StoreFailed, match="please"):
-            list_fields(store)
+        if how != "without its log":
+            with pytest.raises(StoreFailed, match="please"):
+                list_fields(store)
     assert how != "deleted" or not store.file.exists()  # no empty one was made in its place
 
 
