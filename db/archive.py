@@ -26,7 +26,7 @@ from db.migrate import DATABASE, copy_database, known_versions
 
 FORMAT = "concentric backup 1"
 MANIFEST = "manifest.json"
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
+Progress = Callable[[int, int], object]  # bytes done, bytes in all
 _NAME = re.compile(r"images/[0-9a-f]{64}\.png|versions/[A-Za-z0-9][A-Za-z0-9._-]{0,79}\.(safetensors|json)")
 _CHUNK, _MOST_MANIFEST = 1 << 20, 1 << 26
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)

@@ -19,7 +19,7 @@ from db.orphans import find_aside, in_set_aside, orphans, put_in_order, set_asid
 from db.reviews import rebuild, replayed, reviews_of
 from db.versions import list_stored, weights_path
 
-Progress = Callable[[int, int], None]  # fields looked through, fields in all
+Progress = Callable[[int, int], object]  # fields looked through, fields in all
 TRIGGERS = {
     *(f"{table}_{what}" for table in ("event", "decision", "tombstone") for what in ("update", "replace", "delete")),
     "field_delete",
