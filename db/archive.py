@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from db.disk import create, make_folders, put
 from db.engine import Store
@@ -28,7 +28,7 @@ FORMAT = "concentric backup 1"
 MANIFEST = "manifest.json"
 Progress = Callable[[int, int], object]  # bytes done, bytes in all
 _NAME = re.compile(r"images/[0-9a-f]{64}\.png|versions/[A-Za-z0-9][A-Za-z0-9._-]{0,79}\.(safetensors|json)")
-_CHUNK, _MOST_MANIFEST = 1 << 20, 1 << 26
+_CHUNK, _PORTION, _MOST_MANIFEST = 1 << 20, 1 << 23, 1 << 26
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 
 
@@ -137,21 +137,31 @@ def _write(store: Store, part: Path, snapshot: Path, progress: Progress) -> Mani
     total = sum(path.stat().st_size for name, path in sources.items() if name not in missing)
     if shutil.disk_usage(part.parent).free < total:
         raise StoreFull(f"A backup needs {total / 1e9:.2f} GB in {part.parent}, and there is not as much room.")
-    files: dict[str, Entry] = {}
+    files, done, written = dict[str, Entry](), 0, 0
     with create(part) as file:
         with zipfile.ZipFile(file, "w") as archive:
             for name in [name for name in sources if name not in missing]:
-                done = sum(entry.bytes for entry in files.values())
                 try:
                     files[name] = _add(archive, name, sources[name], _onwards(progress, done, total))
                 except FileNotFoundError as error:
                     raise _Changed from error
+                done += files[name].bytes
+                written = _down_to_disk(file, written)
             made_at = datetime.now(UTC).isoformat(timespec="seconds")
             manifest = Manifest(made_at, revision, fields, events, missing, files)
             archive.writestr(MANIFEST, json.dumps({"format": FORMAT, **asdict(manifest)}))
         file.flush()
         os.fsync(file.fileno())
     return manifest
+
+
+def _down_to_disk(file: BinaryIO, written: int) -> int:
+    """In small portions: one large one at the end would hold up every change that waits for the disk meanwhile."""
+    if file.tell() - written < _PORTION:
+        return written
+    file.flush()
+    os.fsync(file.fileno())
+    return file.tell()
 
 
 def _named(database: sqlite3.Connection) -> Iterator[str]:
@@ -170,7 +180,7 @@ def _refuse_deleted(store: Store, missing: tuple[str, ...]) -> None:
                 raise _Changed
 
 
-def _add(archive: zipfile.ZipFile, name: str, path: Path, progress: Callable[[int], None]) -> Entry:
+def _add(archive: zipfile.ZipFile, name: str, path: Path, progress: Callable[[int], object]) -> Entry:
     info = zipfile.ZipInfo(name, datetime.now(UTC).timetuple()[:6])
     info.external_attr = 0o600 << 16
     # Images and weights do not get smaller.
@@ -179,7 +189,7 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path, progress: Callable[[in
         return _copy(source, target, progress)
 
 
-def _copy(source: IO[bytes], target: IO[bytes], progress: Callable[[int], None], most: int | None = None) -> Entry:
+def _copy(source: IO[bytes], target: IO[bytes], progress: Callable[[int], object], most: int | None = None) -> Entry:
     """Copy, and say what was copied; stop once there are more than `most` bytes."""
     digest, done = hashlib.sha256(), 0
     while chunk := source.read(_CHUNK):
@@ -233,7 +243,7 @@ def _read(place: Path, folder: Path, progress: Progress, *, keep: bool) -> tuple
         return manifest, problems
 
 
-def _onwards(progress: Progress, before: int, total: int) -> Callable[[int], None]:
+def _onwards(progress: Progress, before: int, total: int) -> Callable[[int], object]:
     """Progress of one file among many."""
     return lambda done: progress(before + done, total)
 
@@ -261,7 +271,7 @@ def _compare_names(archive: zipfile.ZipFile, manifest: Manifest) -> list[str]:
 
 
 def _take_out(
-    archive: zipfile.ZipFile, name: str, entry: Entry, kept: Path | None, progress: Callable[[int], None]
+    archive: zipfile.ZipFile, name: str, entry: Entry, kept: Path | None, progress: Callable[[int], object]
 ) -> bool:
     """Whether a file is what the manifest says; it is written while it is read, and never more than was said."""
     if kept is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -158,6 +157,11 @@ def _mark(store: Store) -> str:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One process at a time; the lock goes with the process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock; one server is the rule there
+        yield
+        return
     with open(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE), "rb+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
