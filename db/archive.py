@@ -71,6 +71,8 @@ def write_archive(store: Store, place: Path, progress: Progress = nothing) -> Ma
     """
     if place.exists():
         raise StoreFailed(f"There is a file {place} already; please choose another name.")
+    if not place.parent.is_dir():
+        raise StoreFailed(f"There is no folder {place.parent}.")
     part = place.with_name(f"{place.name}.{secrets.token_hex(8)}.part")
     snapshot = part.with_suffix(".database.part")
     for _ in range(3):
@@ -132,15 +134,15 @@ def _write(store: Store, part: Path, snapshot: Path, progress: Progress) -> Mani
         )
         names = list(_named(database))
     sources = {DATABASE: snapshot} | {name: store.folder / name for name in names}
-    missing = tuple(name for name, path in sources.items() if not path.is_file())
+    sizes = {name: size for name, path in sources.items() if (size := _size(path)) is not None}
+    missing, total = tuple(name for name in sources if name not in sizes), sum(sizes.values())
     _refuse_deleted(store, missing)
-    total = sum(path.stat().st_size for name, path in sources.items() if name not in missing)
     if shutil.disk_usage(part.parent).free < total:
         raise StoreFull(f"A backup needs {total / 1e9:.2f} GB in {part.parent}, and there is not as much room.")
     files, done, written = dict[str, Entry](), 0, 0
     with create(part) as file:
         with zipfile.ZipFile(file, "w") as archive:
-            for name in [name for name in sources if name not in missing]:
+            for name in sizes:
                 try:
                     files[name] = _add(archive, name, sources[name], _onwards(progress, done, total))
                 except FileNotFoundError as error:
@@ -153,6 +155,13 @@ def _write(store: Store, part: Path, snapshot: Path, progress: Progress) -> Mani
         file.flush()
         os.fsync(file.fileno())
     return manifest
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _down_to_disk(file: BinaryIO, written: int) -> int:

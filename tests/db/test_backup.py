@@ -52,6 +52,8 @@ def test_no_file_is_written_over_and_no_folder_with_anything_in_it(filled: Store
     (tmp_path / "b.zip").write_bytes(b"precious")
     with pytest.raises(StoreFailed, match="already"):
         write_archive(filled, tmp_path / "b.zip")
+    with pytest.raises(StoreFailed, match="no folder"):
+        write_archive(filled, tmp_path / "nowhere" / "b.zip")
     write_archive(filled, tmp_path / "c.zip")
     with pytest.raises(StoreFailed, match="not empty"):
         restore(tmp_path / "c.zip", tmp_path)
