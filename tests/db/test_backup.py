@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from db import backup
+from db import archive, backup
 from db.archive import MANIFEST, restore, verify, write_archive
 from db.backup import copies, copy_if_due, keep_copies, last_copy, make_copy
 from db.engine import Store, open_store
@@ -91,6 +91,22 @@ def test_a_field_that_is_deleted_meanwhile_is_in_no_backup(filled: Store, tmp_pa
 
     manifest = write_archive(filled, tmp_path / "b.zip", delete_once)
     assert manifest.fields == 1 and manifest.missing == () and verify(tmp_path / "b.zip")[1] == []
+
+
+def test_a_field_deleted_right_after_the_database_was_copied_is_in_no_backup(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, times = archive.copy_database, []
+
+    def copy_then_delete(file: Path, place: Path) -> str:
+        times.append(copy(file, place))
+        if len(times) == 1:
+            delete_field(filled, list_fields(filled)[1].id, by="Ann")
+        return times[-1]
+
+    monkeypatch.setattr(archive, "copy_database", copy_then_delete)
+    manifest = write_archive(filled, tmp_path / "b.zip")
+    assert (manifest.fields, manifest.missing, len(times)) == (1, (), 2)
 
 
 def test_a_missing_image_is_named_and_the_rest_is_kept(filled: Store, tmp_path: Path) -> None:
