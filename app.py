@@ -25,6 +25,7 @@ def main() -> None:
             st.Page("pages/retrain.py", title="Retrain"),
             st.Page("pages/models.py", title="Models"),
             st.Page("pages/compare.py", title="Compare"),
+            st.Page("pages/data.py", title="Data"),
             st.Page("pages/about.py", title="About"),
         ],
         position="top",

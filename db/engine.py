@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from db.disk import make_folders, write_durably
-from db.errors import BUSY, StoreBusy, as_sentences
-from db.migrate import copy_to_backups, migrate
-from db.schema import FieldRow
+from db.disk import close_to_others, make_folders, write_durably
+from db.errors import BUSY, MOVED, StoreBusy, StoreFailed, as_sentences
+from db.migrate import DATABASE, copy_to_backups, migrate
+from db.orphans import put_in_order
 
 BUSY_TIMEOUT_S = 3.0
-_STALE_PART_S = 3600
 _SECRET_BYTES = 32
 
 
@@ -30,11 +29,14 @@ class Store:
 
     def __init__(self, folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.folder = folder
-        self.file = folder / "concentric.sqlite"
+        self.file = folder / DATABASE
         self.images = folder / "images"
+        self.aside = folder / "set-aside"
         self.backups = folder / "backups"
         self.busy_timeout_s = busy_timeout_s
         self.engine = _engine(self.file, busy_timeout_s)
+        event.listen(self.engine, "connect", self._remember_file)
+        self._opened: tuple[int, int] | None = None
         self._writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
         self._turn = Lock()
 
@@ -42,6 +44,8 @@ class Store:
     def reading(self) -> Iterator[Session]:
         """A session that sees one moment of the store and writes nothing. Raises StoreFailed."""
         with as_sentences(), Session(self.engine) as session:
+            session.connection()
+            self._check_file()
             yield session
 
     @contextmanager
@@ -56,8 +60,12 @@ class Store:
         try:
             with as_sentences(), Session(self._writer, expire_on_commit=False) as session:
                 session.connection()  # take the lock now, not at the first statement
+                self._check_file()
                 yield session
                 session.commit()
+                self._check_file()  # what went into a file that nobody will find again is not acknowledged
+                if not Path(f"{self.file}-wal").exists():
+                    raise StoreFailed(MOVED)
         finally:
             self._turn.release()
 
@@ -70,7 +78,7 @@ class Store:
         file = self.folder / "secret.key"
         with self.writing():  # another process may be starting too
             if not file.exists() or file.stat().st_size != _SECRET_BYTES:
-                write_durably(file, secrets.token_bytes(_SECRET_BYTES), mode=0o600)
+                write_durably(file, secrets.token_bytes(_SECRET_BYTES))
             return file.read_bytes()
 
     def backup(self) -> Path:
@@ -82,41 +90,56 @@ class Store:
         """Give back all connections; the store is not used afterwards."""
         self.engine.dispose()
 
+    def _remember_file(self, *_: object) -> None:
+        if self._opened is None:
+            self._opened = _identity(self.file)
+
+    def _check_file(self) -> None:
+        """SQLite goes on with a file that has lost its name. Raises StoreFailed."""
+        if _identity(self.file) != self._opened:
+            raise StoreFailed(MOVED)
+
+
+def data_folder() -> Path:
+    """CONCENTRIC_DATA, or else data/ beside app.py."""
+    return Path(os.environ.get("CONCENTRIC_DATA") or Path(__file__).parents[1] / "data")
+
 
 def open_store(folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
-    """Make what is missing, bring the database to the newest version (a backup first), sweep what a crash left.
+    """Make what is missing, bring the database to the newest version (a backup first), set aside what a crash left.
 
-    Raises StoreFailed: no database, one of a newer Concentric, a folder that cannot be written.
+    Nothing is deleted. Raises StoreFailed: no database, none beside images, one of a newer Concentric, a folder that
+    cannot be written.
     """
     store = Store(folder, busy_timeout_s)
     make_folders(folder, store.images, store.backups)
     with as_sentences():
         migrate(store.file, store.backups, busy_timeout_s)
-    with suppress(StoreBusy):  # the next start sweeps
-        sweep(store)
+        close_to_others(own_files(store))
+    with suppress(StoreBusy):  # the next start does it
+        put_in_order(store)
     return store
 
 
-def sweep(store: Store) -> None:
-    """Remove image files without a row, and parts of files that were never finished."""
-    # An image is put in its place and its row committed under the same lock, so nothing half-added is seen here.
-    with store.writing() as session:
-        kept = {f"{digest}.png" for digest in session.scalars(select(FieldRow.digest))}
-        now = time.time()
-        for file in store.images.iterdir():
-            if file.suffix == ".part":
-                orphan = now - file.stat().st_mtime > _STALE_PART_S  # a fresh one may be being written
-            else:
-                orphan = file.suffix == ".png" and file.name not in kept
-            if orphan:
-                file.unlink(missing_ok=True)
+def own_files(store: Store) -> Iterator[Path]:
+    """The folder, the database and its log, and every image, copy and file of a version."""
+    yield from (store.folder, *store.folder.glob(f"{DATABASE}*"), *store.folder.glob("secret.key"))
+    for folder in (store.images, store.backups, store.aside, store.folder / "versions"):
+        if folder.is_dir():
+            yield folder
+            yield from (file for file in folder.iterdir() if file.is_file())
 
 
 def _engine(file: Path, busy_timeout_s: float) -> Engine:
-    # isolation_level None: the driver begins no transactions of its own; _begin does, as the engine's option says.
+    def connect() -> sqlite3.Connection:
+        # isolation_level None: the driver begins no transactions of its own; _begin does, as the engine's option says.
+        # mode=rw: a database that was deleted is not made anew.
+        uri = f"{file.resolve().as_uri()}?mode=rw"
+        return sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
-        connect_args={"isolation_level": None, "timeout": busy_timeout_s},
+        creator=connect,
         pool_size=8,
         max_overflow=40,
         pool_timeout=busy_timeout_s,
@@ -133,3 +156,12 @@ def _pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file lies at this place; None when there is none."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

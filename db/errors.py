@@ -24,6 +24,18 @@ class StoreFull(StoreFailed):
     """No room on the disk. Trying again is right once there is."""
 
 
+class ImageDamaged(StoreFailed):
+    """The stored image of a field is missing, or is not the one that was kept."""
+
+
+class BadValue(ConcentricError):
+    """A text or number that no database can hold. Nothing was stored."""
+
+
+class BackupDamaged(ConcentricError):
+    """An archive that is no backup of a store, or not whole."""
+
+
 class FieldGone(ConcentricError):
     """The field was deleted, or never was."""
 
@@ -38,7 +50,15 @@ class VersionGone(ConcentricError):
 
 BUSY = "The database is busy; please try again in a moment. Nothing was saved."
 FULL = "The disk is full, so nothing was saved; please make room and try again."
-NO_DATABASE = "The database file concentric.sqlite is damaged or is not a database; please put a backup in its place."
+NO_DATABASE = (
+    "The database file concentric.sqlite is damaged or is not a database; please put a backup in its place. "
+    "python -m db doctor says what is wrong, python -m db restore makes a folder from a backup."
+)
+MOVED = (
+    "The database file was moved, deleted or replaced while the program was running. Nothing was saved; please stop "
+    "the program, put the file back (python -m db restore makes a folder from a backup) and start it again."
+)
+_BAD_VALUE = "A text holds characters, or a number is so large, that it cannot be stored. Nothing was saved."
 _UNREADABLE = "The database could not be read or written, perhaps because of the disk or of access rights."
 
 _BY_CODE: dict[int, tuple[type[StoreFailed], str]] = {
@@ -57,14 +77,18 @@ _BY_CODE: dict[int, tuple[type[StoreFailed], str]] = {
 
 @contextmanager
 def as_sentences() -> Iterator[None]:
-    """Errors of SQLite and of the disk become StoreBusy, StoreFull or StoreFailed; all others pass."""
+    """Errors of SQLite and of the disk become StoreBusy, StoreFull, StoreFailed or BadValue; all others pass."""
     try:
         yield
+    except (UnicodeEncodeError, OverflowError) as error:  # a lone surrogate, a whole number beyond 64 bits
+        raise BadValue(_BAD_VALUE) from error
     except TimeoutError as error:  # all connections of the pool are in use
         raise StoreBusy(BUSY) from error
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         known = _BY_CODE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)  # the low byte is the primary code
+        if known is None and str(cause).startswith("no such table"):  # emptied under the running program
+            known = (StoreFailed, NO_DATABASE)
         if known is None:
             raise
         raise known[0](known[1]) from error

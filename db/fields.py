@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
 
-import numpy as np
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy.orm import Session
 
 from db.disk import put, write_part
 from db.engine import Store
-from db.errors import FieldGone, StoreFailed, as_sentences
-from db.schema import FieldRow, ReviewRow
+from db.errors import FieldGone, ImageDamaged, as_sentences
+from db.images import decode, encode, image_path, is_whole
+from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
 from mitosis_core.appearance import Look
 from mitosis_core.errors import ConcentricError, MissingScale
 from mitosis_core.scale import check_um_per_px
-from mitosis_core.types import Field, UInt8
+from mitosis_core.types import Field
+
+__all__ = [
+    "StoredField", "Tombstone", "add_field", "delete_field", "find_field", "finished", "get_field", "image_path",
+    "list_cases", "list_fields", "load_field", "looks", "rename", "save_looks", "set_case", "set_scale", "tombstones",
+]  # fmt: skip
 
 _GONE = "This field is no longer there: it was deleted."
 
@@ -43,6 +48,20 @@ class StoredField:
         return self.width_px * self.height_px * self.um_per_px**2 / 1e6
 
 
+@dataclass(frozen=True)
+class Tombstone:
+    """A field that was deleted. marks: that stood, of all readers; events: all; at: UTC."""
+
+    field_id: int
+    digest: str
+    name: str
+    case: str
+    marks: int
+    events: int
+    by: str
+    at: datetime
+
+
 def add_field(
     store: Store, field: Field, *, case: str = "", name: str | None = None, keep_name: bool = True
 ) -> tuple[StoredField, bool]:
@@ -55,11 +74,11 @@ def add_field(
     if field.um_per_px is None:
         raise MissingScale(f"{field.name}: please say how many µm a pixel measures before it is kept.")
     known = find_field(store, field.digest)
-    if known and _is_whole(store, known):
+    if known and is_whole(image_path(store, known.digest), known.digest):
         return known, True
     place = image_path(store, field.digest)
     with as_sentences():
-        part = write_part(place, _png(field.pixels))
+        part = write_part(place, encode(field.pixels))
     try:
         with store.writing() as session:
             row = session.scalar(select(FieldRow).where(FieldRow.digest == field.digest))
@@ -70,7 +89,7 @@ def add_field(
                 session.flush()
                 if not keep_name and name is None:
                     row.name = f"Field {row.id}"
-            # While nobody else writes: a sweep or a deletion elsewhere sees the file and its row, or neither.
+            # While nobody else writes: a start or a deletion elsewhere sees the file and its row, or neither.
             put(part, place)
         return _stored(row), was_there
     finally:
@@ -145,36 +164,38 @@ def finished(store: Store) -> set[int]:
 
 
 def load_field(store: Store, stored: StoredField) -> Field:
-    """The field with its pixels. Raises StoreFailed when the image is missing or not the one that was kept."""
-    again = f"The stored image of {stored.name} is missing or damaged; please upload it again."
+    """The field with its pixels. Raises ImageDamaged when the image is missing or not the one that was kept."""
     try:
-        data = image_path(store, stored.digest).read_bytes()
+        pixels = decode(image_path(store, stored.digest).read_bytes(), stored.digest)
     except OSError as error:
-        raise StoreFailed(again) from error
-    pixels = _pixels(data)
+        raise ImageDamaged(_damaged(stored, "missing or cannot be read")) from error
     if pixels is None:
-        raise StoreFailed(again)
-    field = Field(pixels, stored.um_per_px, stored.name, stored.scale_source)
-    if field.digest != stored.digest:
-        raise StoreFailed(again)
-    return field
+        raise ImageDamaged(_damaged(stored, "damaged"))
+    return Field(pixels, stored.um_per_px, stored.name, stored.scale_source)
 
 
-def delete_field(store: Store, field_id: int) -> None:
-    """Remove a field, everything said about it, and its image. Raises FieldGone."""
-    digest = get_field(store, field_id).digest
+def delete_field(store: Store, field_id: int, *, by: str) -> None:
+    """Remove a field, everything said about it, and its image; a tombstone says that it was. Raises FieldGone."""
     with store.writing() as session:
+        row = session.get(FieldRow, field_id)
+        if row is None:
+            raise FieldGone(_GONE)
+        digest = row.digest
+        session.add(_tombstone(session, row, by))
+        session.flush()  # before the field goes: the database wants the one for the other
         session.execute(delete(FieldRow).where(FieldRow.id == field_id))
-    # After the rows, so that a crash in between leaves a file (the next start sweeps it) and not a row without one;
-    # asking again, because the same image may have been added anew.
+    # After the rows, so that a crash in between leaves a file (the next start sets it aside) and not a row without
+    # one; asking again, because the same image may have been added anew.
     with store.writing() as session:
         if session.scalar(select(FieldRow.id).where(FieldRow.digest == digest)) is None:
             image_path(store, digest).unlink(missing_ok=True)
 
 
-def image_path(store: Store, digest: str) -> Path:
-    """Where the image with this digest is kept."""
-    return store.images / f"{digest}.png"
+def tombstones(store: Store) -> list[Tombstone]:
+    """What is known of deleted fields, in the order they were deleted."""
+    with store.reading() as session:
+        rows = session.scalars(select(TombstoneRow).order_by(TombstoneRow.id))
+        return [Tombstone(**{one.name: getattr(row, one.name) for one in fields(Tombstone)}) for row in rows]
 
 
 def _set(store: Store, field_id: int, **values: object) -> None:
@@ -203,30 +224,21 @@ def _row(field: Field, name: str, case: str, file_size: int) -> FieldRow:
     )
 
 
+def _tombstone(session: Session, row: FieldRow, by: str) -> TombstoneRow:
+    marks = select(func.count()).where(MarkRow.field_id == row.id, ~MarkRow.deleted)
+    events = select(func.count()).where(EventRow.field_id == row.id)
+    return TombstoneRow(
+        field_id=row.id, digest=row.digest, name=row.name, case=row.case, marks=session.scalar(marks) or 0,
+        events=session.scalar(events) or 0, by=_line(by, 60) or "somebody", at=datetime.now(UTC),
+    )  # fmt: skip
+
+
+def _damaged(stored: StoredField, how: str) -> str:
+    return (
+        f"The stored image of {stored.name} is {how}; please upload it again, or put it back from a backup "
+        "(python -m db doctor lists all such fields)."
+    )
+
+
 def _stored(row: FieldRow) -> StoredField:
     return StoredField(**{one.name: getattr(row, one.name) for one in fields(StoredField)})
-
-
-def _is_whole(store: Store, stored: StoredField) -> bool:
-    try:
-        load_field(store, stored)
-    except StoreFailed:
-        return False
-    return True
-
-
-def _png(pixels: UInt8) -> bytes:
-    """Made from the pixels alone: no text, name or date of the original can come along."""
-    import cv2
-
-    return bytes(cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
-
-
-def _pixels(data: bytes) -> UInt8 | None:
-    import cv2
-
-    try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # an empty file
-        return None
-    return None if bgr is None else np.ascontiguousarray(bgr[..., ::-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,13 +15,23 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, create_engine, event, inspect
 from sqlalchemy.pool import NullPool
 
+from db.disk import create
 from db.errors import StoreFailed
 
 SCRIPTS = Path(__file__).parent / "migrations"
+DATABASE = "concentric.sqlite"
 
 
 def migrate(file: Path, backups: Path, busy_timeout_s: float, to: str = "head") -> None:
-    """In one transaction: all steps or none. Raises StoreFailed, and SQLite's errors."""
+    """In one transaction: all steps or none. Raises StoreFailed, and SQLite's errors.
+
+    A new database is made only where no images lie: beside images a missing or empty one was lost, and a new one
+    would hide that. It is closed to other users from its first byte on.
+    """
+    if not file.exists() or file.stat().st_size == 0:
+        _refuse_beside_images(file.parent)  # before SQLite opens it, which would delete the log beside it
+        with suppress(FileExistsError):
+            create(file).close()
     # foreign_keys stays off here: a step that rebuilds a table would delete what refers to it.
     url = URL.create("sqlite", database=str(file))
     own_begin = {"isolation_level": None, "timeout": busy_timeout_s}
@@ -32,6 +42,8 @@ def migrate(file: Path, backups: Path, busy_timeout_s: float, to: str = "head") 
         scripts = ScriptDirectory.from_config(config)
         now = _revision(connection, {script.revision for script in scripts.walk_revisions()})
         wanted = scripts.get_current_head() if to == "head" else to
+        if now is None:
+            _refuse_beside_images(file.parent)
         if now == wanted:
             return
         if now is not None:
@@ -52,12 +64,39 @@ def draft(revision: str, says: str) -> None:
 def copy_to_backups(file: Path, backups: Path) -> Path:
     """Copy by SQLite's backup API: right even while others write. Version and UTC time are in the name."""
     part = backups / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}.part"
-    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(part)) as copy:
-        source.backup(copy)
-        row = copy.execute("SELECT version_num FROM alembic_version").fetchone()
-    place = backups / f"concentric-{row[0]}-{part.stem}Z.sqlite"
+    revision = copy_database(file, part)
+    place = backups / f"concentric-{revision}-{part.stem}Z.sqlite"
     os.replace(part, place)
     return place
+
+
+def copy_database(file: Path, place: Path) -> str:
+    """One moment of the database in one new file, without holding up those who write; returns its version."""
+    create(place).close()
+    uri = f"{file.resolve().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(place)) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # no log beside it
+        return str(copy.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def known_versions() -> set[str]:
+    """The versions of the database that this program can bring to the newest."""
+    return {script.revision for script in ScriptDirectory(str(SCRIPTS)).walk_revisions()}
+
+
+def newest_version() -> str:
+    """The version of the database that this program works with."""
+    return str(ScriptDirectory(str(SCRIPTS)).get_current_head())
+
+
+def _refuse_beside_images(folder: Path) -> None:
+    if any((folder / "images").glob("*.png")):
+        raise StoreFailed(
+            f"There are images in {folder} but the database {DATABASE} is missing or empty, so nothing was changed. "
+            "Please put a backup of it back (the folder backups has copies; python -m db restore makes a new folder "
+            "from an archive, python -m db doctor says what is there), or move the images away to begin anew."
+        )
 
 
 def _config(connection: Connection) -> Config:

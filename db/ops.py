@@ -26,7 +26,7 @@ _OWN: dict[str, set[str]] = {kind: {"id", "x", "y", "cls"} for kind in MARK_KIND
 _OWN |= {"state": {"state"}, "area": {"area"}, "time": {"seconds"}}
 _OP_ID = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_LARGEST = 2**53  # whole numbers that JavaScript counts exactly
+_LARGEST = 2**53 - 1  # JavaScript counts exactly up to here, and SQLite holds it
 
 
 class BadOp(ConcentricError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Integer, Select, func, insert, select, text
+from sqlalchemy import Integer, Select, delete, func, insert, select, text
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -24,7 +24,7 @@ from mitosis_core.errors import ConcentricError
 
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "history",
-    "overviews", "parse_op", "readers", "replay", "restore", "review_of", "reviews_of",
+    "overviews", "parse_op", "readers", "rebuild", "replay", "replayed", "restore", "review_of", "reviews_of",
 ]  # fmt: skip
 
 MAX_OPS = 5000
@@ -133,6 +133,26 @@ def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
         return _write(session, field_id, reader, course, list(_steps_back(course.review(), then, reader)))
 
 
+def replayed(store: Store, field_id: int) -> tuple[dict[str, Review], bool]:
+    """What the events of a field give, by reader, and whether each was rightly applied or superseded."""
+    courses: dict[str, Course] = defaultdict(Course)
+    rightly = [
+        courses[event.reader].take(event).superseded == event.superseded for event in history(store, field_id)
+    ]  # fmt: skip
+    return {reader: course.review() for reader, course in courses.items()}, all(rightly)
+
+
+def rebuild(store: Store, field_id: int) -> None:
+    """Make the marks and reviews of a field anew from its events."""
+    with store.writing() as session:
+        for table in (MarkRow, ReviewRow):
+            session.execute(delete(table).where(table.field_id == field_id))
+        for reader, review in replayed(store, field_id)[0].items():
+            session.execute(insert(ReviewRow), [_review_row(review, field_id, reader)])
+            if review.marks:
+                session.execute(insert(MarkRow), [_mark_row(mark, field_id, reader) for mark in review.marks])
+
+
 def _apply(session: Session, field: FieldRow, reader: str, ops: Sequence[Op]) -> Applied:
     course = _course(session, field.id, reader, {op.target for op in ops})
     before = _already(session, [op.op_id for op in ops])
@@ -172,8 +192,7 @@ def _write(session: Session, field_id: int, reader: str, course: Course, events:
         session.execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
         changed = {event.target for event in taken if event.mark and not event.superseded}
         _upsert(session, MarkRow, [_mark_row(course.marks[key], field_id, reader) for key in sorted(changed)])
-        values = {"state": course.state, "seconds": course.seconds, "rev": course.rev, **_sides(course.area)}
-        _upsert(session, ReviewRow, [{"field_id": field_id, "reader": reader, **values}])
+        _upsert(session, ReviewRow, [_review_row(course, field_id, reader)])
     done = tuple(event.op_id for event in taken if not event.superseded)
     return Applied(done, tuple(event.op_id for event in taken if event.superseded), (), course.rev, False)
 
@@ -288,6 +307,11 @@ def _event_row(event: Event, field_id: int) -> dict[str, Any]:
 
 def _mark_row(mark: Mark, field_id: int, reader: str) -> dict[str, Any]:
     return {"field_id": field_id, "reader": reader, **{one.name: getattr(mark, one.name) for one in fields(mark)}}
+
+
+def _review_row(review: Review | Course, field_id: int, reader: str) -> dict[str, Any]:
+    values = {"state": review.state, "seconds": review.seconds, "rev": review.rev, **_sides(review.area)}
+    return {"field_id": field_id, "reader": reader, **values}
 
 
 def _upsert(session: Session, table: type[MarkRow] | type[ReviewRow], rows: list[dict[str, Any]]) -> None:

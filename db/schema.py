@@ -102,7 +102,7 @@ class ProposalRow(Base):
 
 
 class EventRow(Base):
-    """One change by one reader; never altered, and deleted only with its field.
+    """One change by one reader; never altered, and deleted only with its field: triggers refuse all else.
 
     target: the mark, or ":state", ":area", ":time". base, seq, client, sent_ms: as the browser said.
     """
@@ -224,6 +224,23 @@ class VersionRow(Base):
     by: Mapped[str] = mapped_column(String(60))
     created_at: Mapped[datetime] = mapped_column(Utc)
     deleted_at: Mapped[datetime | None] = mapped_column(Utc)
+
+
+class TombstoneRow(Base):
+    """A field that was deleted: what is still known of it. Never altered. A field goes only with one of these."""
+
+    __tablename__ = "tombstone"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    field_id: Mapped[int] = mapped_column(unique=True)
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    case: Mapped[str] = mapped_column(String(100))
+    marks: Mapped[int]
+    events: Mapped[int]
+    by: Mapped[str] = mapped_column(String(60))
+    at: Mapped[datetime] = mapped_column(Utc)
 
 
 class DecisionRow(Base):

@@ -164,7 +164,7 @@ def put_files(store: Store, name: str, weights: bytes, card: str) -> Path:
     path = weights_path(store, name)
     _refuse_known(store, name)
     with as_sentences():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         write_durably(path, weights)
         write_durably(path.with_suffix(".json"), card.encode())
     return path

@@ -330,7 +330,7 @@ def _ask_to_delete(store: Store, stored: StoredField) -> None:
         f"{'reader' if known == 1 else 'readers'} will be gone for good."
     )
     if st.button("Delete for good", type="primary"):
-        delete_field(store, stored.id)
+        delete_field(store, stored.id, by=st.session_state.get(session.READER) or "somebody")
         st.rerun()
 
 

@@ -8,4 +8,5 @@ from hypothesis import settings
 settings.register_profile("no deadline", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("no deadline")
 os.environ["OMP_NUM_THREADS"] = "1"  # two processes test at once; threads that wait for each other's cores are slower
+os.environ["CONCENTRIC_BACKUP_DAYS"] = "0"  # no test waits for, or trips over, the daily copy of a store
 os.environ["CONCENTRIC_DATA"] = tempfile.mkdtemp(prefix="concentric-tests-")

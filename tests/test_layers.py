@@ -19,6 +19,7 @@ BANNED = {
     "pages/shared/comparing.py": WEB,
     "pages/shared/training.py": WEB,
     "pages/shared/efficiency.py": WEB,
+    "pages/shared/keeping.py": WEB,
     "pages/shared/versus.py": WEB,
     "benchmarks": WEB,
 }

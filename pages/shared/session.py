@@ -38,6 +38,7 @@ COMPARED_BY = "compared_by"  # whose labels they are compared by
 COMPARED_ON = "compared_on"  # which fields
 DISPUTED = "disputed"  # id of the field whose marks are compared
 ONLY_DISPUTED = "only_disputed"
+FOUND = "found"  # what was found when the data folder was examined
 _PEAKS = "peaks"
 _OPENED = "opened"
 _USER = "user"

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from threading import Lock
 
-from db.engine import Store, open_store
+from db.backup import keep_copies
+from db.engine import Store, data_folder, open_store
 
 _opening = Lock()
 
 
-def data_folder() -> Path:
-    """The folder of the store."""
-    return Path(os.environ.get("CONCENTRIC_DATA") or Path(__file__).parents[2] / "data")
-
-
 def the_store() -> Store:
-    """Opened, and migrated where needed, at the first call. Raises ConcentricError when it cannot be used."""
+    """Opened, and migrated where needed, at the first call, and from then on copied once a day.
+
+    Raises ConcentricError when it cannot be used.
+    """
     with _opening:
         return _open(data_folder())
 
 
 @cache
 def _open(folder: Path) -> Store:
-    return open_store(folder)
+    store = open_store(folder)
+    keep_copies(store)
+    return store

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from db.engine import Store, open_store
-from db.fields import StoredField, add_field
+from db.fields import StoredField, add_field, delete_field
 from db.ops import Op, parse_op
+from db.reviews import apply_ops
+from db.versions import decide, enter
 from mitosis_core.types import Field
 
 SIZE_PX = 100
@@ -52,3 +54,15 @@ def field(store: Store) -> StoredField:
 def op(field: StoredField) -> MakeOp:
     """Make a change of the field."""
     return lambda kind="add", **rest: make_op(field.id, kind, **rest)
+
+
+@pytest.fixture
+def filled(store: Store, field: StoredField) -> Store:
+    """Two fields, events of two readers, a version, a decision, a field that was deleted."""
+    other, gone = (add_field(store, make_field(seed))[0] for seed in (1, 2))
+    for reader, one in (("Ann", field), ("Bob", other), ("Ann", gone)):
+        apply_ops(store, one.id, reader, [make_op(one.id, seq=1), make_op(one.id, "state", state="complete", seq=2)])
+    delete_field(store, gone.id, by="Ann")
+    enter(store, "v1", b"weights", "{}", by="Ann")
+    decide(store, "promote", "v1", by="Ann")
+    return store

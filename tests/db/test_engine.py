@@ -13,9 +13,10 @@ from sqlalchemy import text
 from db import disk, migrate
 from db.engine import Store, open_store
 from db.errors import StoreBusy, StoreFailed, StoreFull
-from db.fields import StoredField, add_field, list_fields
+from db.fields import StoredField, add_field, delete_field, list_fields, tombstones
 from db.reviews import apply_ops, history, review_of
 from db.schema import Base
+from db.versions import decide
 from tests.db.conftest import MakeOp, make_field, make_op
 
 
@@ -99,6 +100,81 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreFailed, match="cannot be written"):
         open_store(tmp_path / "file" / "data")
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced", "emptied", "without its log"])
+def test_a_database_taken_away_under_the_program_acknowledges_nothing(
+    store: Store, field: StoredField, op: MakeOp, how: str
+) -> None:
+    apply_ops(store, field.id, "Ann", [op()])
+    log = Path(f"{store.file}-wal")
+    match how:
+        case "deleted":
+            store.file.unlink()
+        case "replaced":
+            disk.write_durably(store.file, store.file.read_bytes())
+        case "emptied":
+            for file in (store.file, log):
+                file.write_bytes(b"")
+            store.engine.dispose()
+        case _:
+            log.unlink()
+    for says in ("please", r"\.$"):
+        with pytest.raises(StoreFailed, match=says):
+            apply_ops(store, field.id, "Ann", [op(id="m2", seq=2)])
+        if how != "without its log":
+            with pytest.raises(StoreFailed, match=says):
+                list_fields(store)
+        if how == "deleted":
+            store.engine.dispose()  # what connects anew makes no file either
+    assert how != "deleted" or not store.file.exists()  # no empty one was made in its place
+
+
+def test_a_database_taken_away_during_a_change_acknowledges_nothing(store: Store, field: StoredField) -> None:
+    with pytest.raises(StoreFailed, match="moved"), store.writing() as session:
+        session.execute(text("UPDATE field SET name = 'x'"))
+        store.file.unlink()
+
+
+def test_an_existing_folder_is_closed_to_other_users(store: Store, field: StoredField) -> None:
+    store.backup()
+    store.close()
+    files = [file for file in store.folder.rglob("*") if file.is_file()]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    for path in (store.folder, store.images, *files):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    again = open_store(store.folder)
+    list_fields(again)
+    paths = [store.folder, *store.folder.rglob("*")]
+    assert {"concentric.sqlite-wal", "concentric.sqlite-shm", f"{field.digest}.png"} < {path.name for path in paths}
+    assert [path for path in paths if path.stat().st_mode & 0o777 != (0o700 if path.is_dir() else 0o600)] == []
+
+
+REFUSED_SQL = [
+    "UPDATE event SET x = 1", "DELETE FROM event", "REPLACE INTO event SELECT * FROM event",
+    "UPDATE decision SET note = ''", "DELETE FROM decision", "REPLACE INTO decision SELECT * FROM decision",
+    "UPDATE tombstone SET \"by\" = ''", "DELETE FROM tombstone", "REPLACE INTO tombstone SELECT * FROM tombstone",
+    "DELETE FROM field",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("foreign_keys", ["ON", "OFF"])
+def test_the_database_itself_keeps_events_decisions_and_tombstones(
+    store: Store, field: StoredField, op: MakeOp, foreign_keys: str
+) -> None:
+    other = add_field(store, make_field(1))[0]
+    apply_ops(store, other.id, "Ann", [make_op(other.id)])
+    apply_ops(store, field.id, "Ann", [op()])
+    delete_field(store, other.id, by="Ann")
+    decide(store, "promote", "v1", by="Ann")
+    with closing(sqlite3.connect(store.file, isolation_level=None)) as outside:
+        outside.execute(f"PRAGMA foreign_keys = {foreign_keys}")
+        for statement in REFUSED_SQL:
+            with pytest.raises(sqlite3.IntegrityError, match=r"never|only with"):
+                outside.execute(statement)
+    assert len(history(store, field.id)) == 1
+    delete_field(store, field.id, by="Ann")  # and yet a field can go
+    assert list_fields(store) == [] and [one.events for one in tombstones(store)] == [1, 1]
 
 
 def test_the_secret_survives_a_restart_and_is_closed_to_others(store: Store) -> None:

@@ -1,7 +1,5 @@
 """Images are kept once, without anything but their pixels, and go with their rows."""
 
-import os
-import time
 from io import BytesIO
 
 import numpy as np
@@ -9,8 +7,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 from sqlalchemy import func, select
 
-from db.engine import Store, open_store
-from db.errors import FieldGone, StoreFailed
+from db.engine import Store
+from db.errors import BadValue, FieldGone, ImageDamaged
 from db.fields import (
     StoredField,
     add_field,
@@ -27,6 +25,7 @@ from db.fields import (
     save_looks,
     set_case,
     set_scale,
+    tombstones,
 )  # fmt: skip
 from db.predictions import save_prediction
 from db.reviews import apply_ops
@@ -34,7 +33,7 @@ from db.schema import Base
 from mitosis_core.errors import MissingScale
 from mitosis_core.reading import read_field
 from mitosis_core.types import Detections, Field, Prediction
-from tests.db.conftest import MakeOp, make_field
+from tests.db.conftest import MakeOp, make_field, make_op
 
 
 def test_a_field_comes_back_as_it_was(store: Store) -> None:
@@ -57,10 +56,10 @@ def test_a_damaged_image_is_a_sentence_and_an_upload_repairs_it(store: Store, fi
     path = image_path(store, field.digest)
     for content in (b"", path.read_bytes()[:2000], image_of(make_field(1))):
         path.write_bytes(content)
-        with pytest.raises(StoreFailed, match="damaged"):
+        with pytest.raises(ImageDamaged, match="is damaged; please upload it again"):
             load_field(store, field)
     path.unlink()
-    with pytest.raises(StoreFailed, match="missing"):
+    with pytest.raises(ImageDamaged, match="is missing"):
         load_field(store, field)
     assert add_field(store, make_field())[1]
     assert load_field(store, field).digest == field.digest
@@ -114,24 +113,39 @@ def test_deleting_takes_rows_and_file_and_the_id_for_ever(store: Store, field: S
     found = Detections(np.array([[1, 2]]), np.array([0.5]), np.array([9.0]))
     save_prediction(store, field.id, Prediction(found, 0.5, "v1", 1.0, 1.0))
     apply_ops(store, field.id, "Ann", [op(), op("state", state="complete")])
-    delete_field(store, field.id)
+    delete_field(store, field.id, by="Ann")
     with store.reading() as session:
         left = {
             table.name: session.scalar(select(func.count()).select_from(table)) for table in Base.metadata.sorted_tables
         }
-    assert set(left.values()) == {0} and list(store.images.iterdir()) == []
+    assert {name for name, rows in left.items() if rows} == {"tombstone"} and list(store.images.iterdir()) == []
     with pytest.raises(FieldGone):
         apply_ops(store, field.id, "Ann", [op()])
     assert add_field(store, make_field())[0].id > field.id
 
 
-def test_the_start_sweeps_what_a_crash_left_and_nothing_else(store: Store, field: StoredField) -> None:
-    orphan, old, fresh = (store.images / name for name in (f"{'a' * 64}.png", "old.png.1.part", "new.png.2.part"))
-    for file in (orphan, old, fresh):
-        file.write_bytes(b"x")
-    os.utime(old, (0, time.time() - 7200))
-    open_store(store.folder)
-    assert sorted(store.images.iterdir()) == sorted([image_path(store, field.digest), fresh])
+def test_a_tombstone_says_what_was_deleted_and_by_whom(store: Store) -> None:
+    kept, gone = (add_field(store, make_field(seed), case="S26-1")[0] for seed in (1, 2))
+    for reader in ("Ann", "Bob"):
+        apply_ops(store, gone.id, reader, [make_op(gone.id), make_op(gone.id, id="m2", seq=2, client="page")])
+    apply_ops(store, gone.id, "Bob", [make_op(gone.id, "delete", id="m2", seq=3)])
+    apply_ops(store, kept.id, "Ann", [make_op(kept.id)])
+    assert tombstones(store) == []
+    delete_field(store, gone.id, by="Ann")
+    (one,) = tombstones(store)
+    assert (one.field_id, one.digest, one.name, one.case) == (gone.id, gone.digest, gone.name, "S26-1")
+    assert (one.marks, one.events, one.by) == (3, 5, "Ann") and one.at.tzinfo is not None
+    with pytest.raises(FieldGone):
+        delete_field(store, gone.id, by="Ann")
+    assert len(tombstones(store)) == 1
+
+
+def test_what_no_database_can_hold_is_a_sentence(store: Store, field: StoredField) -> None:
+    for ask in (lambda: find_field(store, "\ud800"), lambda: get_field(store, 2**70)):
+        with pytest.raises(BadValue, match="cannot be stored"):
+            ask()
+    rename(store, field.id, "a\ud800b")
+    assert get_field(store, field.id).name == "a b"
 
 
 def test_looks_are_kept_and_go_with_their_field(store: Store, field: StoredField) -> None:
@@ -140,7 +154,7 @@ def test_looks_are_kept_and_go_with_their_field(store: Store, field: StoredField
     save_looks(store, {field.id: (0.5, 0.25), 99: (1.0,)})
     save_looks(store, {other.id: ()})  # bare glass is known to be so
     assert looks(store) == {field.id: (0.5, 0.25), other.id: ()}
-    delete_field(store, field.id)
+    delete_field(store, field.id, by="Ann")
     assert looks(store) == {other.id: ()}
 
 

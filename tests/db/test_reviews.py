@@ -127,7 +127,9 @@ MALFORMED: list[tuple[str, dict[str, Any]]] = [
     ("add", {"kind": "explode"}), ("add", {"kind": ["add"]}), ("add", {"extra": 1}), ("add", {"op_id": "short"}),
     ("add", {"op_id": None}), ("add", {"client": "c" * 65}), ("add", {"client": "a b"}), ("add", {"id": "m" * 65}),
     ("add", {"id": ":state"}), ("add", {"id": 7}), ("add", {"seq": -1}), ("add", {"seq": 1.0}), ("add", {"seq": True}),
-    ("add", {"base": 2**60}), ("add", {"t": float("nan")}), ("add", {"x": float("nan")}), ("add", {"x": "1"}),
+    ("add", {"base": 2**53}), ("add", {"base": 2**63}), ("add", {"seq": 2**53}), ("add", {"t": 2**53}),
+    ("add", {"op_id": "\ud800" * 32}), ("add", {"id": "\ud800"}), ("add", {"cls": "\ud800"}),
+    ("add", {"t": float("nan")}), ("add", {"x": float("nan")}), ("add", {"x": "1"}),
     ("add", {"y": float("inf")}), ("add", {"y": 10**400}), ("add", {"y": None}), ("add", {"cls": "cell"}),
     ("add", {"cls": ["mitosis"]}), ("add", {"field": 1}), ("state", {"state": "unseen"}), ("state", {"state": None}),
     ("area", {"area": [0, 0, 1]}), ("area", {"area": [5, 0, 1, 9]}), ("area", {"area": "all"}),
@@ -164,7 +166,7 @@ def test_a_part_that_is_missing() -> None:
 
 def test_names_of_readers() -> None:
     assert check_reader("  Dr. Jörg Ärzt ") == "Dr. Jörg Ärzt" and len(check_reader("x" * 60)) == 60
-    for name in ("", "   ", "x" * 61, "a\nb", "a\x00"):
+    for name in ("", "   ", "x" * 61, "a\nb", "a\x00", "a\ud800"):
         with pytest.raises(BadOp):
             check_reader(name)
 

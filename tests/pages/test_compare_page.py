@@ -71,7 +71,7 @@ def test_without_a_finished_field_too(kept: Store) -> None:
     page.selectbox(session.COMPARED_BY).select("Anna").run()
     assert LOOK in labels(page)
     for field in list_fields(kept):
-        delete_field(kept, field.id)
+        delete_field(kept, field.id, by="Anna")
     assert "Please finish fields on the Review page" in text(page.run())
 
 

@@ -134,7 +134,7 @@ def test_an_oversized_request_is_refused(client: TestClient, store: Store, field
 def test_a_field_that_was_deleted_is_said_to_be_gone(client: TestClient, store: Store, field: StoredField) -> None:
     from db.fields import delete_field
 
-    delete_field(store, field.id)
+    delete_field(store, field.id, by="Ann")
     answer = send(client, field, [op(field)])
     assert answer.status_code == 404 and "deleted" in answer.json()["error"]
 

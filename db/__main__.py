@@ -1,0 +1,158 @@
+"""`python -m db`: backup, verify and restore a data folder, examine it, and say who did what."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from db import archive, audit, doctor
+from db.disk import create, put
+from db.engine import Store, data_folder, open_store
+from db.errors import as_sentences
+from db.migrate import DATABASE
+from mitosis_core.errors import ConcentricError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 only when all is well, 1 when something is wrong with the data, 2 for a refusal."""
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.command(given))
+    except ConcentricError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m db", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    backup = commands.add_parser("backup", help="copy database, images and versions into one archive; others may work")
+    backup.add_argument("file", type=Path)
+    _folder_option(backup, "--data")
+    backup.set_defaults(command=_backup)
+
+    restore = commands.add_parser("restore", help="unpack an archive into a new or empty folder")
+    restore.add_argument("file", type=Path)
+    restore.add_argument("folder", type=Path)
+    restore.set_defaults(command=_restore)
+
+    verify = commands.add_parser("verify", help="read all of an archive and say whether it is whole")
+    verify.add_argument("file", type=Path)
+    verify.set_defaults(command=_verify)
+
+    examine = commands.add_parser("doctor", help="say what is wrong with a data folder")
+    _folder_option(examine, "folder", nargs="?")
+    examine.add_argument("--mend", action="store_true", help="mend what can be mended without losing anything")
+    examine.set_defaults(command=_doctor)
+
+    said = commands.add_parser("audit", help="all changes, decisions and deletions, oldest first")
+    _folder_option(said, "--data")
+    said.add_argument("--out", type=Path, help="a new file (default: the terminal)")
+    said.add_argument("--format", choices=audit.FORMATS, default="csv")
+    said.set_defaults(command=_audit)
+    return parser
+
+
+def _folder_option(parser: argparse.ArgumentParser, name: str, **more: Any) -> None:
+    says = "the data folder (default: CONCENTRIC_DATA, or data)"
+    parser.add_argument(name, type=Path, default=data_folder(), help=says, **more)
+
+
+def _backup(given: argparse.Namespace) -> int:
+    store = _store(given.data)
+    with _bar("B") as progress:
+        manifest = archive.write_archive(store, given.file, progress)
+    print(f"{given.file}: {_holds(manifest)}")
+    return _say([f"{name} was missing." for name in manifest.missing])
+
+
+def _verify(given: argparse.Namespace) -> int:
+    with _bar("B") as progress:
+        manifest, problems = archive.verify(given.file, progress)
+    print(f"{given.file}: {_holds(manifest)}")
+    return _say(problems + [f"{name} was missing when it was made." for name in manifest.missing])
+
+
+def _restore(given: argparse.Namespace) -> int:
+    with _bar("B") as progress:
+        manifest = archive.restore(given.file, given.folder, progress)
+    print(f"{given.folder}: {_holds(manifest)}")
+    return _say([f"{name} was missing when the backup was made." for name in manifest.missing])
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    look = doctor.mend if given.mend else doctor.examine
+    with _bar(" fields") as progress:
+        found = look(_existing(given.folder), progress)
+    for one in found:
+        how = "note" if not one.fault else "can be mended with --mend" if one.mendable else "wrong"
+        print(f"[{how}] {one.says}")
+    print("All is well." if doctor.is_well(found) else "Something is wrong; see above.")
+    return 0 if doctor.is_well(found) else 1
+
+
+def _audit(given: argparse.Namespace) -> int:
+    store = _store(given.data)
+    if given.out is None:
+        audit.write(store, sys.stdout, given.format)
+        return 0
+    if given.out.exists():
+        raise ConcentricError(f"There is a file {given.out} already; please choose another name.")
+    part = given.out.with_name(f"{given.out.name}.{os.getpid()}.part")
+    try:
+        with as_sentences():
+            create(part).close()
+            with part.open("w", encoding="utf-8", newline="") as file:
+                number = audit.write(store, file, given.format)
+            put(part, given.out)
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"{given.out}: {number} entries")
+    return 0
+
+
+def _store(folder: Path) -> Store:
+    if not (folder / DATABASE).is_file():
+        raise ConcentricError(f"There is no database in {folder}.")
+    return open_store(folder)
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise ConcentricError(f"There is no data folder {folder}.")
+    return folder
+
+
+def _holds(manifest: archive.Manifest) -> str:
+    size = f"{manifest.bytes / 1e6:.1f} MB"
+    return f"{manifest.fields} fields, {manifest.events} events, {size}, as of {manifest.made_at}"
+
+
+def _say(problems: Sequence[str]) -> int:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+@contextmanager
+def _bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress on the terminal, for what takes more than a second."""
+    with tqdm(unit=unit, unit_scale=unit == "B", delay=1, leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Looks a data folder through: what is wrong with it, in sentences, and what can be mended without losing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from db.disk import close_to_others, open_to_others
+from db.engine import Store, own_files
+from db.errors import NO_DATABASE, as_sentences
+from db.fields import find_field, list_fields, tombstones
+from db.images import image_path, is_whole
+from db.migrate import known_versions, newest_version
+from db.orphans import find_aside, in_set_aside, orphans, put_in_order, set_aside
+from db.reviews import rebuild, replayed, reviews_of
+from db.versions import list_stored, weights_path
+
+Progress = Callable[[int, int], object]  # fields looked through, fields in all
+TRIGGERS = {
+    *(f"{table}_{what}" for table in ("event", "decision", "tombstone") for what in ("update", "replace", "delete")),
+    "field_delete",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found. says: a sentence. fault: False for what is only good to know. mendable: by `mend`."""
+
+    says: str
+    fault: bool = True
+    mendable: bool = False
+
+
+def nothing(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def examine(folder: Path, progress: Progress = nothing) -> list[Finding]:
+    """Everything that is wrong with a data folder. Nothing is changed; others may go on working.
+
+    Opens every image, and replays every event. Raises StoreFailed, StoreBusy when the database cannot be read now.
+    """
+    store = Store(folder)
+    try:
+        if found := list(_database(store)):
+            return [*found, *_aside(store)]
+        with as_sentences():
+            return [
+                *_rights(store), *_orphans(store), *_fields(store, progress), *_versions(store), *_aside(store),
+            ]  # fmt: skip
+    finally:
+        store.close()
+
+
+def mend(folder: Path, progress: Progress = nothing) -> list[Finding]:
+    """Mend what can be mended without loss, and examine again: what is left.
+
+    Rebuilds marks and reviews from their events, sets files without a row aside, takes whole images back from there,
+    and closes the folder to other users.
+    """
+    store = Store(folder)
+    try:
+        if not list(_database(store)):
+            with as_sentences():
+                close_to_others(own_files(store))
+                put_in_order(store)
+                for stored in list_fields(store):
+                    _mend_image(store, stored.digest)
+                    if _differing(store, stored.id):
+                        rebuild(store, stored.id)
+    finally:
+        store.close()
+    return examine(folder, progress)
+
+
+def is_well(findings: Iterable[Finding]) -> bool:
+    """Whether none of them is a fault."""
+    return not any(one.fault for one in findings)
+
+
+# ---- looking
+
+
+def _database(store: Store) -> Iterator[Finding]:
+    """What keeps everything else from being looked at."""
+    if not store.file.is_file() or store.file.stat().st_size == 0:
+        images = len(list(store.images.glob("*.png"))) if store.images.is_dir() else 0
+        yield Finding(
+            f"The database {store.file} is missing or empty, beside {_count(images, 'image')}. "
+            "Please put back a backup of it, or make a new folder from an archive (python -m db restore)."
+        )
+        return
+    try:
+        with closing(sqlite3.connect(f"{store.file.resolve().as_uri()}?mode=rw", uri=True)) as database:
+            said = [str(row[0]) for row in database.execute("PRAGMA integrity_check(5)")]
+            if said != ["ok"]:
+                yield Finding(f"{NO_DATABASE} SQLite says: {'; '.join(said)}")
+                return
+            yield from _tables(database)
+    except sqlite3.DatabaseError as error:
+        yield Finding(f"{NO_DATABASE} SQLite says: {error}.")
+
+
+def _tables(database: sqlite3.Connection) -> Iterator[Finding]:
+    names = {name: kind for kind, name in database.execute("SELECT type, name FROM sqlite_master")}
+    rows = database.execute("SELECT version_num FROM alembic_version").fetchall() if "alembic_version" in names else []
+    if not rows:
+        yield Finding("The database holds something else than reviews; please use another folder.")
+    elif rows[0][0] not in known_versions():
+        yield Finding("The database was made by a newer Concentric; please update the program.")
+    elif rows[0][0] != newest_version():
+        yield Finding("The database is of an older Concentric; please start the program once, then examine again.")
+    elif missing := sorted(TRIGGERS - names.keys()):
+        yield Finding(f"The database no longer refuses changes of what was recorded: {', '.join(missing)} missing.")
+    broken = database.execute("PRAGMA foreign_key_check").fetchall()
+    if broken:
+        where = ", ".join(sorted({str(row[0]) for row in broken}))
+        yield Finding(f"{_count(len(broken), 'row')} belong to nothing (in {where}).")
+
+
+def _rights(store: Store) -> Iterator[Finding]:
+    if wide := open_to_others(own_files(store)):
+        says = f"Other users of this machine may read {_count(len(wide), 'file')} or folders, {wide[0]} among them."
+        yield Finding(says, mendable=True)
+
+
+def _orphans(store: Store) -> Iterator[Finding]:
+    with store.reading() as session:
+        found = orphans(session, store)
+    if found:
+        with store.writing() as session:  # a field may have been added just then: under the lock it is sure
+            found = orphans(session, store)
+    if found:
+        yield Finding(f"{_count(len(found), 'image file')} without a field: {_names(found)}.", mendable=True)
+
+
+def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
+    fields = list_fields(store)
+    for place, stored in enumerate(fields, 1):
+        path = image_path(store, stored.digest)
+        if not is_whole(path, stored.digest) and find_field(store, stored.digest):  # not deleted meanwhile
+            how = "damaged" if path.exists() else "missing"
+            aside = find_aside(store, stored.digest) is not None
+            way = "a whole one was set aside" if aside else "please upload it again or take it from a backup"
+            yield Finding(f"The image of field {stored.id}, {stored.name}, is {how}; {way}.", mendable=aside)
+        for reader in _differing(store, stored.id):
+            says = (
+                f"What is shown of {reader}'s review of field {stored.id}, {stored.name}, is not what its events say."
+            )
+            yield Finding(says, mendable=True)
+        if not replayed(store, stored.id)[1]:
+            yield Finding(f"The events of field {stored.id}, {stored.name}, do not follow the rule of events.")
+        progress(place, len(fields))
+
+
+def _versions(store: Store) -> Iterator[Finding]:
+    for one in list_stored(store):
+        path = weights_path(store, one.name)
+        card = path.with_suffix(".json")
+        if not path.is_file() or not card.is_file():
+            yield Finding(f"The weights or the card of version {one.name} are missing; please take it from a backup.")
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != one.sha256:
+            yield Finding(f"The weights of version {one.name} are damaged; please take them from a backup.")
+
+
+def _aside(store: Store) -> Iterator[Finding]:
+    found = in_set_aside(store)
+    if not found:
+        return
+    deleted: set[str] = set()
+    with suppress(Exception):  # also told where the database cannot be read
+        deleted = {one.digest for one in tombstones(store)}
+    of_deleted = sum(file.name[:64] in deleted for file in found)
+    says = f"{_count(len(found), 'file')} without a field were set aside in {store.aside}: {_names(found)}."
+    if of_deleted:
+        says += f" {of_deleted} of them are of fields that somebody deleted."
+    yield Finding(says, fault=False)
+
+
+def _differing(store: Store, field_id: int) -> list[str]:
+    """The readers whose stored review of a field is not what their events give."""
+
+    def compare() -> list[str]:
+        known, (derived, _) = reviews_of(store, field_id), replayed(store, field_id)
+        return sorted(name for name in {*known, *derived} if known.get(name) != derived.get(name))
+
+    if not compare():
+        return []
+    with store.writing():  # somebody may have written between the two looks; nobody does now
+        return compare()
+
+
+# ---- mending
+
+
+def _mend_image(store: Store, digest: str) -> None:
+    """Put a whole copy from the files set aside in the place of a missing or damaged image, which is set aside."""
+    place = image_path(store, digest)
+    if is_whole(place, digest):
+        return
+    whole = find_aside(store, digest)
+    if whole is None:
+        return
+    with store.writing():
+        if place.exists():
+            set_aside(store, place)
+        whole.rename(place)
+
+
+def _names(files: list[Path]) -> str:
+    shown = ", ".join(file.name for file in files[:3])
+    return f"{shown} and {len(files) - 3} more" if len(files) > 3 else shown
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

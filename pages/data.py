@@ -1,0 +1,106 @@
+"""Data: where everything is kept, its copies, what is wrong with it, and who did what."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from db import audit, doctor
+from db.backup import make_copy
+from db.engine import Store, data_folder
+from mitosis_core.errors import ConcentricError
+from pages.shared import keeping, session
+from pages.shared.shell import open_page, plain
+from pages.shared.store import the_store
+
+
+def main() -> None:
+    open_page("Data")
+    st.title("Data", anchor=False)
+    try:
+        _show(the_store())
+    except ConcentricError as error:  # the folder can be examined all the same
+        st.error(plain(str(error)))
+    _examine()
+
+
+def _show(store: Store) -> None:
+    copied = st.container()
+    _back_up(store)  # first, so that what it made is shown
+    with copied:
+        _show_standing(keeping.standing(store))
+    st.subheader("Who did what", anchor=False)
+    st.caption("Every change to a review, every decision about a version, every deleted field, oldest first.")
+    with st.container(horizontal=True):
+        for form in audit.FORMATS:
+            st.download_button(f"Audit ({form.upper()})", keeping.audit_file(store, form), f"audit.{form}",
+                               keeping.MIME[form], icon=":material/download:", on_click="ignore")  # fmt: skip
+    if rows := keeping.deleted(store):
+        st.markdown("**Deleted fields**")
+        st.dataframe(rows, hide_index=True)
+
+
+def _show_standing(stands: keeping.Standing) -> None:
+    st.code(str(stands.folder), language=None)
+    last = "none" if stands.last is None else keeping.age(datetime.now(UTC) - stands.last)
+    for column, (label, value) in zip(
+        st.columns(4),
+        {
+            "Size": keeping.size(stands.bytes),
+            "Free on its disk": keeping.size(stands.free_bytes),
+            "Age of the last copy": last,
+            "Copies": str(len(stands.copies)),
+        }.items(),
+        strict=True,
+    ):
+        column.metric(label, value)
+    if doubt := keeping.doubt(stands):
+        st.warning(plain(doubt))
+    st.caption(plain(f"{keeping.routine()} They lie in {stands.copies_folder}."))
+    if stands.copies:
+        newest = stands.copies[0]
+        if newest.bytes <= keeping.DOWNLOAD_BYTES:
+            st.download_button(f"Download the last copy ({keeping.size(newest.bytes)})", newest.path.read_bytes,
+                               newest.path.name, "application/zip", icon=":material/download:",
+                               on_click="ignore")  # fmt: skip
+        else:
+            st.caption(plain(f"The last copy, {keeping.size(newest.bytes)}: {newest.path}"))
+
+
+def _back_up(store: Store) -> None:
+    if not st.button("Back up now", icon=":material/backup:"):
+        return
+    slot = st.progress(0.0, "Copying…")
+    try:
+        made = make_copy(store, lambda done, total: slot.progress(done / max(total, 1), "Copying…"))
+        st.success(plain(f"Copied and read back: {made.path}"))
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+    finally:
+        slot.empty()
+
+
+def _examine() -> None:
+    st.subheader("Is all well?", anchor=False)
+    if st.button("Examine", icon=":material/stethoscope:", help="Opens every image and replays every change."):
+        slot = st.progress(0.0, "Looking…")
+        try:
+            st.session_state[session.FOUND] = doctor.examine(
+                data_folder(), lambda done, total: slot.progress(done / max(total, 1), f"Field {done} of {total}")
+            )
+        except ConcentricError as error:
+            st.error(plain(str(error)))
+        slot.empty()
+    found: list[doctor.Finding] | None = st.session_state.get(session.FOUND)
+    if found is None:
+        return
+    if doctor.is_well(found):
+        st.success("All is well: the database is whole, every image is there, and every review is what its events say.")
+    for one in found:
+        (st.warning if one.fault else st.info)(plain(one.says))
+    if any(one.mendable for one in found):
+        st.caption("Some of this can be mended without losing anything: `python -m db doctor --mend`")
+
+
+main()
