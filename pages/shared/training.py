@@ -159,8 +159,9 @@ def pack(store: Store, name: str) -> bytes:
     model = versions.load_version(store, name)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.write(model.weights, f"{name}.safetensors")
-        archive.writestr(f"{name}.json", model.card.to_json())
+        # ZipInfo: without the hour, so that the same version is always the same file
+        archive.writestr(zipfile.ZipInfo(f"{name}.safetensors"), model.weights.read_bytes())
+        archive.writestr(zipfile.ZipInfo(f"{name}.json"), model.card.to_json())
     return packed.getvalue()
 
 
