@@ -7,8 +7,6 @@ the other inputs are still done).
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections import Counter
@@ -24,6 +22,7 @@ from mitosis_core.interchange.contest_csv import (
     ImageDetections,
     read_annotations,
     read_detections,
+    read_rows,
     write_detections,
 )
 from mitosis_core.types import Detections, Field, Prediction
@@ -287,13 +286,13 @@ def _areas_mm2(annotations: dict[str, Annotations], arguments: argparse.Namespac
 def _sizes_in_columns(path: Path) -> dict[str, tuple[float, float]]:
     """(width, height) in px per image where the file has such columns."""
     sizes = {}
-    for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), skipinitialspace=True):
+    for _, row in read_rows(path, ("image",)):
         try:
             width, height = float(row["width_px"]), float(row["height_px"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, ValueError):
             continue
         if 0 < width < 1e6 and 0 < height < 1e6:
-            sizes[row["image"].strip()] = (width, height)
+            sizes[row["image"]] = (width, height)
     return sizes
 
 

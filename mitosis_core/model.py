@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mitosis_core.blobs import BlobSettings
 from mitosis_core.calibration import Calibration
+from mitosis_core.card_schema import read_card
 from mitosis_core.errors import UnusableModel
-from mitosis_core.scale import PLAUSIBLE_UM_PER_PX
 from mitosis_core.weights import verify
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_VERSION = "segmitos-lite-2"
 _SHIPPED = Path(__file__).parent / "versions"
-_MOST_MEMBERS = 20
 _SECOND = "verifier."  # before the names of the weights of a second stage
 
 
@@ -33,7 +32,7 @@ class ModelCard:
     """What a version is, and where it comes from: the JSON file beside the weights.
 
     raw_threshold, blobs and calibration belong to the version: they were chosen on its validation fields.
-    Raises ValueError or TypeError for what cannot be, before anything is built or detected with it.
+    What each may be is in card_schema, and checked wherever a card is read or written.
     """
 
     version: str
@@ -57,38 +56,18 @@ class ModelCard:
     verifier: dict[str, Any] | None = None  # of a second stage: its encoder, weight and lower bound
     stain: str = ""  # what fields are brought to, see stain.normalise; "" is the reference
 
-    def __post_init__(self) -> None:
-        for name in ("version", "method", "encoder", "variant", "weights_sha256"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} must be a name, not {getattr(self, name)}")
-        low, high = PLAUSIBLE_UM_PER_PX
-        if not low <= self.um_per_px <= high:
-            raise ValueError(f"um_per_px must lie between {low:g} and {high:g}, not {self.um_per_px}")
-        if not (isinstance(self.members, int) and 1 <= self.members <= _MOST_MEMBERS):
-            raise ValueError(f"members must be a whole number from 1 to {_MOST_MEMBERS}, not {self.members}")
-        if not 0 < self.raw_threshold < 1:
-            raise ValueError(f"raw_threshold must lie between 0 and 1, not {self.raw_threshold}")
-        if self.verifier is not None:
-            if not isinstance(self.verifier.get("encoder"), str):
-                raise ValueError("verifier needs the name of its encoder")
-            if not all(0 <= self.verifier[name] <= 1 for name in ("weight", "lower")):
-                raise ValueError("weight and lower of verifier must lie between 0 and 1")
-
     def to_json(self) -> str:
         """The text of the card's file."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelCard:
-        """Raises UnusableModel when a field is missing, unknown or cannot be."""
+        """Raises UnusableModel when a field is missing, unknown, or not what it may be (see card_schema)."""
         try:
-            values = json.loads(text)
+            values = read_card(text)
             calibration = Calibration(**values["calibration"]) if values["calibration"] else None
-            blobs = BlobSettings.from_dict(values["blobs"])
-            return cls(**{**values, "blobs": blobs, "calibration": calibration})
-        except KeyError as error:
-            raise UnusableModel(f"The model card cannot be understood: {error} is missing.") from error
-        except (TypeError, ValueError, AttributeError, RecursionError) as error:  # it may hold anything in any place
+            return cls(**{**values, "blobs": BlobSettings.from_dict(values["blobs"]), "calibration": calibration})
+        except ValueError as error:
             raise UnusableModel(f"The model card cannot be understood: {error}.") from error
 
 
@@ -188,8 +167,11 @@ def load_model(version: str | Path | None = None) -> Model:
         raise UnusableModel(f"There is no version or file “{version or DEFAULT_VERSION}”. Versions here: {known}.")
     if not card.is_file():
         raise UnusableModel(f"The model card {card.name} is missing beside {weights.name}.")
-    model = Model(ModelCard.from_json(card.read_bytes()), weights)
-    verify(weights, model.card.weights_sha256)
+    try:
+        model = Model(ModelCard.from_json(card.read_bytes()), weights)
+        verify(weights, model.card.weights_sha256)
+    except OSError as error:
+        raise UnusableModel(f"The files of {weights.stem} cannot be read ({error.strerror or error}).") from error
     return model
 
 
@@ -211,6 +193,7 @@ def save_model(net: nn.Module, card: ModelCard, path: Path, verifier: nn.Module 
         values |= {_SECOND + name: value for name, value in verifier.state_dict().items()}
     save_file({name: value.to(torch.float16).contiguous() for name, value in values.items()}, part)
     card = dataclasses.replace(card, weights_sha256=hashlib.sha256(part.read_bytes()).hexdigest())
+    card = ModelCard.from_json(card.to_json())  # none is written that could not be read
     card_part = path.with_suffix(".json.part")
     card_part.write_text(card.to_json(), encoding="utf-8")
     part.replace(path)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mitosis_core.errors import ConcentricError, UnreadableField
+from mitosis_core.reading_apart import decode_apart
 from mitosis_core.scale import PLAUSIBLE_UM_PER_PX, check_um_per_px
 from mitosis_core.types import Field, UInt8
 
@@ -25,10 +27,16 @@ MIN_SIDE_PX = 64
 MAX_BYTES = 500_000_000
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_STRIP_ROWS = 64  # of an image that is brought to 8-bit RGB at a time
+_PLAIN_TIFF = (1, 5, 8, 32773, 32946)  # not compressed, LZW, deflate, PackBits: decoders that write where they are told
+_JPEG_TIFF, _JPEG_END = 7, b"\xff\xd9"
+_MOST_DECODED_BYTES = 200_000_000  # of a TIFF in this process: 8-bit RGB up to MAX_PIXELS
+_MOST_SAMPLE_BYTES = 8  # of a pixel: 16-bit RGBA
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _GREY = "This is a greyscale image; mitoses are counted in colour images of H&E-stained tissue."
 _CMYK = "This image is in CMYK (print) colours; please save it as RGB."
 _DAMAGED = "The image file is damaged or incomplete; please export it again."
+_FAULTY = "The JPEG data of this image has faults; please look whether the picture is whole."
 _ODD_COLOURS = "The colours of this image are stored in an unusual way; please save it as 8-bit RGB."
 
 # Micrometres in the length units of OME-XML (those of astronomy cannot describe a pixel).
@@ -144,21 +152,60 @@ def _decode_other(data: bytes) -> _Picture:
             raise UnreadableField(_CMYK)
         if image.mode not in ("RGB", "RGBA", "P", "PA"):
             raise UnreadableField(_GREY)
-        # The EXIF of some formats comes after the pixels, so decode before asking for it.
-        image.load()
-        pixels, notes = _pillow_pixels(image, data)
-        return _Picture(pixels, int(image.getexif().get(0x0112, 1)), tuple(_pillow_scales(image.info)), notes)
+        pixels, notes = _pixels_of(image, data)
+        return _Picture(pixels, _exif_orientation(image, data), tuple(_pillow_scales(image.info)), notes)
 
 
-def _pillow_pixels(image: Any, data: bytes) -> tuple[UInt8, tuple[str, ...]]:
-    # Pillow keeps only the upper byte of 16-bit PNG, which blackens 12-bit data. Byte 24 is the PNG's bit depth.
-    if image.format == "PNG" and data[24] == 16:
+def _pixels_of(image: Any, data: bytes) -> tuple[UInt8, tuple[str, ...]]:
+    """Decoded by whoever tells that rows are missing, in the least memory. Pillow would keep only the upper byte of
+    16-bit PNG besides, which blackens 12-bit data."""
+    if image.format == "PNG":
         import imagecodecs
 
+        _check_same_size(image, (int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")))
         return _to_rgb8(imagecodecs.png_decode(data))
-    if image.mode != "RGB" or "transparency" in image.info:
-        return _to_rgb8(np.asarray(image.convert("RGBA")))
-    return np.asarray(image), ()
+    if image.format == "WEBP" and not image.is_animated:
+        import imagecodecs
+
+        samples = imagecodecs.webp_decode(data)
+        _check_same_size(image, samples.shape[:2])
+        return _to_rgb8(samples)
+    if image.format == "JPEG" and image.mode == "RGB":
+        return _jpeg_pixels(image, data)
+    if image.mode == "RGB":
+        return np.asarray(image), ()
+    samples = np.empty((image.height, image.width, 4), np.uint8)
+    for top in range(0, image.height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, image.height)
+        samples[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)).convert("RGBA"))
+    return _to_rgb8(samples)
+
+
+def _jpeg_pixels(image: Any, data: bytes) -> tuple[UInt8, tuple[str, ...]]:
+    """A JPEG without its end is filled up with grey by most decoders; here it is refused, smaller faults are told."""
+    import simplejpeg
+
+    _check_same_size(image, simplejpeg.decode_jpeg_header(data, strict=False)[:2])
+    try:
+        return simplejpeg.decode_jpeg(data, strict=True), ()
+    except ValueError as error:
+        if "remature end" in str(error):
+            raise UnreadableField(_DAMAGED) from error
+        return np.asarray(image), (_FAULTY,)
+
+
+def _check_same_size(image: Any, shape: tuple[int, int]) -> None:
+    """A file that tells one decoder another (height, width) than the one that was checked is damaged, or worse."""
+    if (image.height, image.width) != shape:
+        raise UnreadableField(_DAMAGED)
+
+
+def _exif_orientation(image: Any, data: bytes) -> int:
+    if "exif" not in image.info and b"eXIf" in data:  # a PNG may have it behind its pixels
+        image.load()
+    from PIL import Image
+
+    return int(Image.Image.getexif(image).get(0x0112, 1))
 
 
 def _pillow_scales(info: dict[Any, Any]) -> Iterator[_Scale]:
@@ -175,21 +222,76 @@ def _decode_tiff(data: bytes) -> _Picture:
     import tifffile
 
     with tifffile.TiffFile(BytesIO(data)) as tiff:
-        series = _colour_series(tiff)
-        page = series.keyframe
-        _check_size(page.imagewidth, page.imagelength)
-        _check_segments(series, len(data))
-        if len(page.shape) == 2:  # the three colours are three pages
-            pixels, notes = _to_rgb8(np.moveaxis(series.asarray(), 0, -1))
-        else:
-            samples = np.moveaxis(page.asarray(), page.axes.index("S"), -1)
-            alpha = int(page.extrasamples[0]) if page.extrasamples else 0
-            # An extra sample that is not declared as alpha (1 premultiplied, 2 not) says nothing about colour.
-            pixels, notes = _to_rgb8(samples[..., : 4 if alpha else 3], premultiplied=alpha == 1)
-            if len(tiff.series) > 1 or len(series.pages) > 1:
-                notes += ("The file holds several images; the first of the largest was read.",)
-        orientation = page.tags.valueof("Orientation", default=1)
-        return _Picture(pixels, int(orientation), tuple(_tiff_scales(tiff, series)), notes)
+        if _is_plain(_checked_series(tiff, data), data):
+            return _tiff_picture(tiff, data)
+    pixels, facts = decode_apart(data)
+    return _Picture(pixels, facts["orientation"], tuple(_Scale(*one) for one in facts["scales"]), tuple(facts["notes"]))
+
+
+def decode_tiff(data: bytes) -> tuple[UInt8, dict[str, Any]]:
+    """Pixels of a TIFF of any compression, and its orientation, scales and notes; for a process of limited memory.
+
+    Raises UnreadableField, MemoryError, and whatever decoders raise on damaged files.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(BytesIO(data)) as tiff:
+        picture = _tiff_picture(tiff, data)
+    scales = [astuple(one) for one in picture.scales]
+    return picture.pixels, {"orientation": picture.orientation, "scales": scales, "notes": picture.notes}
+
+
+def _tiff_picture(tiff: Any, data: bytes) -> _Picture:
+    series = _checked_series(tiff, data)
+    page = series.keyframe
+    if len(page.shape) == 2:  # the three colours are three pages
+        pixels, notes = _to_rgb8(np.moveaxis(series.asarray(), 0, -1))
+    else:
+        samples = np.moveaxis(page.asarray(), page.axes.index("S"), -1)
+        alpha = int(page.extrasamples[0]) if page.extrasamples else 0
+        # An extra sample that is not declared as alpha (1 premultiplied, 2 not) says nothing about colour.
+        pixels, notes = _to_rgb8(samples[..., : 4 if alpha else 3], premultiplied=alpha == 1)
+        if len(tiff.series) > 1 or len(series.pages) > 1:
+            notes += ("The file holds several images; the first of the largest was read.",)
+    orientation = page.tags.valueof("Orientation", default=1)
+    return _Picture(pixels, int(orientation), tuple(_tiff_scales(tiff, series)), notes)
+
+
+def _checked_series(tiff: Any, data: bytes) -> Any:
+    """The image of a TIFF that is to be read, once what the file says of it is found to be possible."""
+    series = _colour_series(tiff)
+    page = series.keyframe
+    _check_size(page.imagewidth, page.imagelength)
+    if page.dtype not in (np.uint8, np.uint16) or page.nbytes > MAX_PIXELS * _MOST_SAMPLE_BYTES:
+        raise UnreadableField(_ODD_COLOURS)
+    _check_segments(series, data)
+    return series
+
+
+def _is_plain(series: Any, data: bytes) -> bool:
+    """Whether decoding takes no more memory than the size of the image says, whatever is in the file."""
+    page = series.keyframe
+    segments = [
+        (at, count) for one in series.pages for at, count in zip(one.dataoffsets, one.databytecounts, strict=True)
+    ]
+    if prod(page.chunks) * page.dtype.itemsize * len(segments) > _MOST_DECODED_BYTES:
+        return False
+    if page.compression == _JPEG_TIFF:
+        return all(_fits(data[at : at + count], page) for at, count in segments)
+    return page.compression in _PLAIN_TIFF
+
+
+def _fits(jpeg: bytes, page: Any) -> bool:
+    """Whether a JPEG in a TIFF is one whose size can be told. Raises UnreadableField if it is more than its tile."""
+    import simplejpeg
+
+    try:
+        height, width = simplejpeg.decode_jpeg_header(jpeg, strict=False)[:2]
+    except ValueError:
+        return False
+    if height * width * page.samplesperpixel > prod(page.chunks):
+        raise UnreadableField(_DAMAGED)
+    return True
 
 
 def _colour_series(tiff: Any) -> Any:
@@ -217,14 +319,18 @@ def _is_colour(series: Any) -> bool:
     return kind == "MINISBLACK" and series.axes == "CYX" and series.shape[0] == 3
 
 
-def _check_segments(series: Any, size: int) -> None:
-    """Refuse pixels that lie beyond the end of the file, or tiles that blow up (before anything is decoded)."""
-    for page in series.pages:
-        if page is None or any(
-            at + count > size for at, count in zip(page.dataoffsets, page.databytecounts, strict=True)
-        ):
-            raise UnreadableField(_DAMAGED)
+def _check_segments(series: Any, data: bytes) -> None:
+    """Refuse pixels that are not in the file, or tiles that blow up (before anything is decoded)."""
     keyframe = series.keyframe
+    for page in series.pages:
+        if page is None or not page.dataoffsets:
+            raise UnreadableField(_DAMAGED)
+        for at, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            if not 0 < count <= len(data) - at:
+                raise UnreadableField(_DAMAGED)
+            # Decoders fill up a JPEG without its end.
+            if keyframe.compression == _JPEG_TIFF and _JPEG_END not in data[max(at, at + count - 16) : at + count]:
+                raise UnreadableField(_DAMAGED)
     if keyframe.is_tiled and keyframe.tilewidth * keyframe.tilelength > MAX_PIXELS:
         raise UnreadableField(_DAMAGED)
 
@@ -279,30 +385,38 @@ def _too_large(what: str) -> UnreadableField:
 
 
 def _to_rgb8(samples: npt.NDArray[Any], premultiplied: bool = False) -> tuple[UInt8, tuple[str, ...]]:
-    """[H, W, 3 or 4] of 8 or 16 bits to UInt8[H, W, 3]: alpha on white, 16 bits by those really in use."""
+    """[H, W, 3 or 4] of 8 or 16 bits to UInt8[H, W, 3]: alpha on white, 16 bits by those really in use.
+
+    Some rows at a time: what numbers of 8 bits become on the way takes many times their memory.
+    """
     if samples.dtype not in (np.uint8, np.uint16):
         raise UnreadableField(_ODD_COLOURS)
+    if samples.dtype == np.uint8 and samples.shape[-1] == 3:
+        return np.ascontiguousarray(samples), ()
     notes: tuple[str, ...] = ()
-    colour = samples[..., :3]
-    if colour.dtype == np.uint16:
-        colour, bits = _to_8_bits(colour)
-        notes = (f"The image has 16 bits per colour, {bits} of them in use; it was brought to 8 bits.",)
-    if samples.shape[-1] == 4:
-        alpha = samples[..., 3:]
-        alpha = _to_8_bits(alpha)[0] if alpha.dtype == np.uint16 else alpha
-        if alpha.min() < 255:
-            colour = _on_white(colour, alpha, premultiplied)
-            notes += ("Transparent parts were laid on white.",)
-    return np.ascontiguousarray(colour), notes
+    tables: tuple[UInt8, ...] = ()
+    if samples.dtype == np.uint16:
+        tables, bits = zip(
+            *(_to_8_bits(part) for part in (samples[..., :3], samples[..., 3:]) if part.size), strict=True
+        )
+        notes = (f"The image has 16 bits per colour, {bits[0]} of them in use; it was brought to 8 bits.",)
+    pixels, transparent = np.empty((*samples.shape[:2], 3), np.uint8), False
+    for top in range(0, len(samples), _STRIP_ROWS):
+        strip = samples[top : top + _STRIP_ROWS]
+        colour, alpha = strip[..., :3], strip[..., 3:]
+        if tables:
+            colour, alpha = tables[0][colour], tables[-1][alpha]
+        if alpha.size and alpha.min() < 255:
+            colour, transparent = _on_white(colour, alpha, premultiplied), True
+        pixels[top : top + _STRIP_ROWS] = colour
+    return pixels, (*notes, "Transparent parts were laid on white.") if transparent else notes
 
 
 def _to_8_bits(samples: npt.NDArray[np.uint16]) -> tuple[UInt8, int]:
-    """Scale by the smallest bit depth of cameras that holds the data (16 bits: divide by 257)."""
+    """Table that scales by the smallest bit depth of cameras that holds the data (16 bits: divide by 257), and that."""
     brightest = int(samples.max())
     bits = next(depth for depth in (8, 10, 12, 14, 16) if brightest < 2**depth)
-    table = np.rint(np.arange(brightest + 1) * (255 / (2**bits - 1))).astype(np.uint8)
-    scaled: UInt8 = table[samples]
-    return scaled, bits
+    return np.rint(np.arange(brightest + 1) * (255 / (2**bits - 1))).astype(np.uint8), bits
 
 
 def _on_white(colour: UInt8, alpha: UInt8, premultiplied: bool) -> UInt8:

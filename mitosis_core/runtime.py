@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from mitosis_core.errors import ConcentricError
+from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.model import Model, ModelCard
 from mitosis_core.types import Float32, UInt8
-from mitosis_core.weights import cache_dir
+from mitosis_core.weights import cache_dir, is_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ def _engine(model: Model, device: str) -> Engine:
         import torch
 
         return torch_engine(model.net(), torch.device("cuda"))
-    converted = cache_dir() / "openvino" / f"{model.card.weights_sha256[:32]}-{_network_of(model.card)}.xml"
+    converted = _converted_file(model.card)
     if _has_openvino() and converted.exists():
         return _openvino_engine(converted, model)
     import torch
@@ -114,6 +114,14 @@ def _engine(model: Model, device: str) -> Engine:
         return torch_engine(net, torch.device("cpu"))
     _convert(net, converted)
     return _openvino_engine(converted, model)
+
+
+def _converted_file(card: ModelCard) -> Path:
+    """Where the converted network of a version is kept. Raises UnusableModel without a whole sha256 of its weights:
+    it would be found for the weights of others."""
+    if not is_sha256(card.weights_sha256):
+        raise UnusableModel(f"The model card of {card.version} does not name its weights by their sha256.")
+    return cache_dir() / "openvino" / f"{card.weights_sha256}-{_network_of(card)}.xml"
 
 
 def _network_of(card: ModelCard) -> str:

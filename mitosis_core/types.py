@@ -59,7 +59,9 @@ class Field:
     def digest(self) -> str:
         """sha256 over shape and pixels: the same image has the same digest whatever its file format."""
         pixels = np.ascontiguousarray(self.pixels)
-        return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        digest = hashlib.sha256(repr(pixels.shape).encode())
+        digest.update(pixels.data)  # no copy of it
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

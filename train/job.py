@@ -28,6 +28,7 @@ from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.parts import case_of, parts
 from db.runs import Run
 from mitosis_core.errors import ConcentricError, UnusableData
+from mitosis_core.interchange.safe_csv import safe_cell
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
 from train.corrected import CorrectedField
 from train.plan import Part, Plan
@@ -81,7 +82,7 @@ def write_labels(data: Path, run_id: int, out: Path) -> None:
             places = (("mitosis", one.mitoses_xy_px), ("lookalike", one.lookalikes_xy_px), ("unsure", one.unsure_xy_px))
             rows = [(x, y, label) for label, xy in places for x, y in xy.tolist()]
             for x, y, label in rows or [("", "", "")]:
-                table.writerow([one.field.name, x, y, label, one.um_per_px, one.slide])
+                table.writerow([safe_cell(one.field.name), x, y, label, one.um_per_px, safe_cell(one.slide)])
 
 
 def run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, config: RetrainConfig) -> Run:

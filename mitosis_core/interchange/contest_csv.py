@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mitosis_core.errors import MissingScale, UnusableData
+from mitosis_core.interchange.safe_csv import plain_cell, safe_cell
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Detections, Float32
 
@@ -97,7 +98,7 @@ def write_annotations(path: str | Path, annotations: Iterable[Annotations]) -> N
             cells = [(x, y, MITOSIS, *size) for (x, y), size in zip(one.mitoses_xy_px, sizes, strict=True)]
             cells += [(x, y, LOOKALIKE) for x, y in one.lookalikes_xy_px]
             for x, y, label, *size in cells or [("", "", "")]:
-                writer.writerow((one.image, x, y, label, one.um_per_px, one.slide, *size))
+                writer.writerow((safe_cell(one.image), x, y, label, one.um_per_px, safe_cell(one.slide), *size))
 
 
 def write_detections(path: str | Path, rows: Iterable[ImageDetections]) -> None:
@@ -108,7 +109,7 @@ def write_detections(path: str | Path, rows: Iterable[ImageDetections]) -> None:
         for one in rows:
             found = one.detections
             for (x, y), score, area in zip(found.xy_px, found.score, found.area_um2, strict=True):
-                writer.writerow((one.image, x, y, score, area, one.model))
+                writer.writerow((safe_cell(one.image), x, y, score, area, safe_cell(one.model)))
 
 
 def read_detections(source: str | Path | bytes) -> list[ImageDetections]:
@@ -128,7 +129,8 @@ def read_detections(source: str | Path | bytes) -> list[ImageDetections]:
 
 
 def read_rows(source: str | Path | bytes, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Each row with its line number in the file (the header is line 1), every cell stripped.
+    """Each row with its line number in the file (the header is line 1), every cell stripped, and without the apostrophe
+    that safe_cell put before it.
 
     Raises UnusableData for a file that is no CSV or lacks one of the columns.
     """
@@ -151,7 +153,7 @@ def read_rows(source: str | Path | bytes, columns: tuple[str, ...]) -> Iterator[
     reader.fieldnames = header
     try:
         for row in reader:
-            yield reader.line_num, {name: (row.get(name) or "").strip() for name in header}
+            yield reader.line_num, {name: plain_cell((row.get(name) or "").strip()) for name in header}
     except csv.Error as error:
         raise UnusableData(f"Row {reader.line_num} of the CSV file cannot be read.") from error
 

@@ -24,6 +24,8 @@ from train.plan import Plan
 
 _ROOT = Path(__file__).parents[2]
 _MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of a version that is taken in
+_BLOCK_BYTES, _MOST_ENTRIES = 1_000_000, 100
+_NOT_OURS = "A version is a zip with one .safetensors file and its .json card, nothing else."
 _taking_in = Lock()  # two uploads of one name: the second is refused
 
 
@@ -159,8 +161,9 @@ def pack(store: Store, name: str) -> bytes:
     model = versions.load_version(store, name)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.write(model.weights, f"{name}.safetensors")
-        archive.writestr(f"{name}.json", model.card.to_json())
+        # ZipInfo: without the hour, so that the same version is always the same file
+        archive.writestr(zipfile.ZipInfo(f"{name}.safetensors"), model.weights.read_bytes())
+        archive.writestr(zipfile.ZipInfo(f"{name}.json"), model.card.to_json())
     return packed.getvalue()
 
 
@@ -178,19 +181,35 @@ def unpack(store: Store, data: bytes, *, by: str) -> str:
 
 def _contents(data: bytes) -> tuple[str, bytes, str]:
     """Name, weights and card in a zip. Nothing is written, and nothing larger than it may be is unpacked."""
+    if data.count(b"PK\x01\x02") > _MOST_ENTRIES:  # each entry of the directory begins so; weights seldom hold it
+        raise UnusableModel(_NOT_OURS)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = sorted(archive.infolist(), key=lambda file: file.filename)
             name = Path(files[-1].filename).stem if files else ""
             if [file.filename for file in files] != [f"{name}.json", f"{name}.safetensors"]:
-                raise UnusableModel("A version is a zip with one .safetensors file and its .json card, nothing else.")
-            if files[0].file_size > _MOST_CARD_BYTES or files[1].file_size > _MOST_BYTES:
-                raise UnusableModel("This version is larger than 200 MB, which none of ours is.")
-            return name, archive.read(files[1]), archive.read(files[0]).decode("utf-8")
+                raise UnusableModel(_NOT_OURS)
+            card = _counted(archive, files[0], _MOST_CARD_BYTES)
+            return name, _counted(archive, files[1], _MOST_BYTES), card.decode("utf-8")
     except UnusableModel:
         raise
     except Exception as error:  # a damaged zip fails in many ways, none of them ours
         raise UnusableModel("A version is a zip with one .safetensors file and its .json card.") from error
+
+
+def _counted(archive: zipfile.ZipFile, file: zipfile.ZipInfo, most: int) -> bytes:
+    """A file of a zip, counted while it is unpacked: what the directory says of its size is not believed."""
+    if file.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a bound
+        raise UnusableModel("This version is packed in an unusual way; please take the zip that Download makes.")
+    unpacked = io.BytesIO()
+    with archive.open(file) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            unpacked.write(block)
+            if unpacked.tell() > most:
+                raise UnusableModel("This version is larger than 200 MB, which none of ours is.")
+    if unpacked.tell() != file.file_size:
+        raise UnusableModel(_NOT_OURS)
+    return unpacked.getvalue()
 
 
 def _checked(name: str, weights: bytes, card_text: str) -> ModelCard:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +47,76 @@ def test_a_card_survives_its_json(random_version: Model) -> None:
     ):
         with pytest.raises(UnusableModel, match="card"):
             ModelCard.from_json(broken)
+
+
+def _deep(levels: int) -> dict[str, Any]:
+    return {"before": _deep(levels - 1)} if levels else {}
+
+
+CARD = load_model().card.to_json()
+BAD_VALUES: dict[str, list[Any]] = {
+    "version": ["", None, 7, ["x"], {}, "x" * 201, "a\nb", "\ud800"],
+    "method": ["", None, []],
+    "encoder": [{"a": 1}, True],
+    "um_per_px": [0, -1, 5, "0.25", None, True, [], math.nan, math.inf, 10**400],
+    "stride": [0, 4.5, "4", None, 10**9, True],
+    "members": [0, 21, 10**30, "three", 1.5, None, True],
+    "raw_threshold": [0, 1, 7, "x", None, math.nan],
+    "blobs": [None, [], {"finder": "hills"}, {"smooth_um": 1e300}, {"patch_um": 1e-9}, {"peak_distance_um": "5"},
+              {"surprise": 1}, {"threshold": [1]}, {"threshold_low": 0.9}, {"max_area_um2": 1.0}],
+    "calibration": [[], 5, {}, {"share": 0.9}, {"share": 2, "reference": 0}, {"share": 0.9, "reference": math.inf},
+                    {"share": 0.9, "reference": 1e9}, {"share": 0.9, "reference": 0, "surprise": 1}],
+    "weights_sha256": ["", None, 5, "0" * 63, "0" * 65, "A" * 64, "g" * 64, "0" * 64 + "\n"],
+    "created_at": [None, 5, "x" * 41, {}],
+    "data": [[], None, "x", 5, {"fields": "many"}, {"fields": 10**300}, {"fields": math.nan}, {"mitoses": -1},
+             {"sha256": ["x"]}, {"slides": "A01"}, {"note": {}}, {"note": "\ud800"}, {"\ud800": 1}, _deep(300)],
+    "split": [[], None, {"x": math.nan}, {"x": "\udfff"}],
+    "training": [[], None, "x", _deep(250)],
+    "scores": [[], None, 0.5, {"f1": math.inf}],
+    "licence": [None, 5, [], "x" * 20_001],
+    "parent": [{}, [], 5, ""],
+    "variant": [None, 5, {}],
+    "verifier": [[], {}, "x", {"encoder": "x"}, {"encoder": 5, "weight": 0.5, "lower": 0.1},
+                 {"encoder": "x", "weight": 2, "lower": 0.1}, {"encoder": "x", "weight": 0.5, "lower": None},
+                 {"encoder": "x", "weight": 0.5, "lower": 0.1, "surprise": 1}],
+    "stain": [None, 5, []],
+    "surprise": [1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_no_field_of_a_card_may_be_anything_else(name: str) -> None:
+    for value in BAD_VALUES[name]:
+        with pytest.raises(UnusableModel, match=r"^The model card cannot be understood: .{5,150}\.$"):
+            ModelCard.from_json(json.dumps({**json.loads(CARD), name: value}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "7", "null", "{}", "{" * 5, "[" * 100_000, '{"data":' * 100_000, "\0", b"\xff\xfe\x00", b"\x89PNG\r\n",
+     CARD[: len(CARD) // 2], CARD.replace(": 3,", ": 1e999,"), CARD.replace(": 3,", f": {'9' * 6000},"),
+     CARD.replace(": 3,", ": NaN,"), CARD.replace(": 3,", ": -Infinity,")],
+)  # fmt: skip
+def test_what_is_no_card_is_refused_in_one_sentence(text: str | bytes) -> None:
+    with pytest.raises(UnusableModel, match=r"^The model card cannot be understood: .{5,150}\.$"):
+        ModelCard.from_json(text)
+
+
+def test_the_shipped_cards_and_those_of_many_retrainings_are_good() -> None:
+    for name in list_versions():
+        assert load_model(name).card.method
+    values = json.loads(CARD)
+    for _ in range(100):
+        values["data"] = {"fields": 3, "before": values["data"]}
+    card = ModelCard.from_json(json.dumps(values))
+    assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_a_card_that_could_not_be_read_is_not_written(random_version: Model, tmp_path: Path) -> None:
+    card = dataclasses.replace(random_version.card, scores={"f1": math.nan})
+    with pytest.raises(UnusableModel, match="NaN"):
+        save_model(random_version.net(), card, tmp_path / "new.safetensors")
+    assert not (tmp_path / "new.safetensors").exists() and not (tmp_path / "new.json").exists()
 
 
 def test_a_card_from_before_there_were_stains_asks_for_the_reference(random_version: Model) -> None:

@@ -1,4 +1,8 @@
 import io
+import json
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from mitosis_core import reading, reading_apart
 from mitosis_core.errors import MissingScale, UnreadableField
 from mitosis_core.reading import IMAGE_SUFFIXES, MAX_SIDE_PX, read_field
 from mitosis_core.types import UInt8
@@ -275,8 +280,6 @@ def test_what_is_no_field_is_refused_in_one_sentence(data: bytes, sentence: str)
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None:
     header = pillow(RGB, "PNG")
     ihdr = b"IHDR" + side.to_bytes(4, "big") * 2 + header[24:29]
-    import zlib
-
     bomb = header[:12] + ihdr + zlib.crc32(ihdr).to_bytes(4, "big") + header[33:]
     with pytest.raises(UnreadableField, match="export a region"):
         read_field(bomb)
@@ -301,6 +304,153 @@ def test_flipped_bytes_never_raise_anything_but_ours(kind: str, data: st.DataObj
     except UnreadableField:
         return
     assert field.pixels.dtype == np.uint8 and field.pixels.shape[2] == 3
+
+
+def chunked_png(*chunks: tuple[bytes, bytes]) -> bytes:
+    parts = [len(c).to_bytes(4, "big") + kind + c + zlib.crc32(kind + c).to_bytes(4, "big") for kind, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def png_of(side: int, depth: int, colour: int, row: bytes, *, rows: int = 0, **chunks: bytes) -> bytes:
+    """side x side pixels of which `rows` are there, all of them the same."""
+    squeeze = zlib.compressobj(9)
+    body = b"".join(squeeze.compress(b"\0" + row) for _ in range(rows or side)) + squeeze.flush()
+    head = side.to_bytes(4, "big") * 2 + bytes([depth, colour, 0, 0, 0])
+    between = [(kind.encode(), chunk) for kind, chunk in chunks.items()]
+    return chunked_png((b"IHDR", head), *between, (b"IDAT", body), (b"IEND", b""))
+
+
+def claims(jpeg: bytes, side: int) -> bytes:
+    """The same JPEG with another size in its header."""
+    place = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:place] + side.to_bytes(2, "big") * 2 + jpeg[place + 4 :]
+
+
+def short_strip(samples: np.ndarray, compression: str) -> bytes:
+    """A TIFF of one strip that says it has half the bytes it should have."""
+    data = bytearray(tiff(samples, compression=compression, rowsperstrip=len(samples)))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[0].tags["StripByteCounts"]
+        data[tag.valueoffset : tag.valueoffset + 4] = (tag.value[0] // 2).to_bytes(4, "little")
+    return bytes(data)
+
+
+JPEG = pillow(RGB, "JPEG", quality=90)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        claims(JPEG, 7700),
+        claims(JPEG, 200),
+        JPEG[: len(JPEG) // 2] + b"\xff\xd9",
+        pillow(RGB, "JPEG", progressive=True)[:-1000] + b"\xff\xd9",
+        png_of(120, 8, 2, b"\xc8\x64\x96" * 120, rows=60),
+        png_of(120, 16, 2, b"\xc8\0\x64\0\x96\0" * 120, rows=60),
+        png_of(120, 8, 3, b"\0" * 120, rows=60, PLTE=b"\xc8\x64\x96"),
+        *(short_strip(RGB, compression) for compression in ("lzw", "zlib", "zstd", "jpeg", "webp", "packbits")),
+    ],
+)
+def test_missing_rows_are_never_filled_up_in_silence(data: bytes) -> None:
+    with pytest.raises(UnreadableField, match="damaged or incomplete"):
+        read_field(data)
+
+
+def test_a_jpeg_with_a_small_fault_is_read_and_told_of() -> None:
+    place = JPEG.index(b"\xff\xc0")
+    field = read_field(JPEG[:place] + b"abc" + JPEG[place:])
+    np.testing.assert_array_equal(field.pixels, read_field(JPEG).pixels)
+    assert "faults" in field.notes[0] and not read_field(JPEG).notes
+
+
+@pytest.mark.parametrize("options", [{}, {"quality": 95, "subsampling": 0}, {"progressive": True}, {"keep_rgb": True}])
+def test_a_jpeg_gives_the_pixels_that_pillow_gives(options: dict[str, Any]) -> None:
+    y, x = np.mgrid[:90, :121]
+    data = pillow(np.stack([x + 100, y + 50, 200 - x], -1).astype(np.uint8), "JPEG", **options)
+    np.testing.assert_array_equal(read_field(data).pixels, np.asarray(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("options", [{"quality": 80}, {"lossless": True}])
+def test_a_webp_gives_the_pixels_that_pillow_gives(options: dict[str, Any]) -> None:
+    data = pillow(RGB, "WEBP", **options)
+    np.testing.assert_array_equal(read_field(data).pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+# ---------------------------------------------------------------- memory and time
+
+SIDE = 2000
+HUNGRY = {
+    "palette with transparency": lambda: png_of(
+        SIDE, 8, 3, bytes(SIDE), PLTE=b"\xc8\x64\x96", tRNS=b"\x80", pHYs=b"\0\x3d\x09\0" * 2 + b"\1"
+    ),
+    "16-bit RGBA PNG": lambda: png_of(SIDE, 16, 6, b"\xc8\0\x64\0\x96\0\x80\0" * SIDE),
+    "zstd TIFF": lambda: tiff(np.full((SIDE, SIDE, 3), (50_000, 25_000, 40_000), np.uint16), compression="zstd"),
+}
+PEAK = """
+import sys, re
+from mitosis_core.reading import read_field
+import PIL.Image, imagecodecs, simplejpeg, tifffile, numpy, json, tempfile
+from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+before = peak()
+field = read_field(sys.argv[1])
+print(json.dumps([peak() - before, field.pixels[0, 0].tolist()]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the peak of a process")
+@pytest.mark.parametrize("kind", HUNGRY)
+def test_decoding_takes_a_few_bytes_of_memory_for_each_pixel(kind: str, tmp_path: Path) -> None:
+    """16 bytes for each of the 60 million pixels of the largest image, and the program itself, are below 1.5 GB."""
+    path = tmp_path / "image"
+    path.write_bytes(HUNGRY[kind]())
+    assert path.stat().st_size < 200_000
+    done = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True)
+    taken, first = json.loads(done.stdout)
+    assert taken < 16 * SIDE**2, f"{taken / SIDE**2:.1f} bytes a pixel"
+    assert first in ([227, 177, 202], [228, 177, 202], [195, 97, 156])
+
+
+LZMA = tiff(np.full((400, 400, 3), (200, 100, 150), np.uint8), compression="lzma")
+
+
+def test_an_uncommon_tiff_is_read_in_a_process_of_its_own_with_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_field(LZMA).pixels[9, 9].tolist() == [200, 100, 150]
+    with pytest.raises(UnreadableField, match="longer than"):
+        reading_apart.decode_apart(LZMA, longest_s=0.001)
+    with pytest.raises(UnreadableField, match="damaged or incomplete"):
+        reading_apart.decode_apart(b"II*\0" + bytes(100))
+    pytest.importorskip("resource")
+    monkeypatch.setattr(reading_apart, "MOST_BYTES", 1)
+    monkeypatch.setattr(sys, "argv", ["reading_apart", "image", "folder"])
+    ran: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.setrlimit", lambda kind, limits: ran.append(limits))
+    reading_apart._limit_memory()
+    assert ran == [(1, 1), (4, 4)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit of memory")
+def test_a_decoder_that_takes_too_much_memory_is_stopped(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(LZMA)
+    code = (
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from mitosis_core import reading, reading_apart\n"
+        "reading.decode_tiff = lambda data: np.ones(3_000_000_000, np.uint8)\n"
+        f"reading_apart._main(Path({str(tmp_path / 'image')!r}), Path({str(tmp_path)!r}))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert "more memory" in json.loads((tmp_path / "facts.json").read_text())["refused"]
+
+
+def test_a_common_tiff_is_read_in_this_process_and_no_jpeg_in_it_is_larger_than_its_tile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "decode_apart", lambda data: pytest.fail("read apart"))
+    for compression in (None, "lzw", "zlib", "packbits", "jpeg"):
+        read_field(tiff(RGB, compression=compression))
+    with pytest.raises(UnreadableField, match="damaged or incomplete"):
+        read_field(claims(tiff(RGB, compression="jpeg"), 9000))
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """torchvision's ResNets up to stride 16: the same numbers as torchvision's own, and its files fit. No real download."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -32,7 +33,8 @@ def test_pretrained_weights_come_from_torchvisions_file(
     torch.manual_seed(1)
     whole = resnet18(weights=None)
     torch.save(whole.state_dict(), tmp_path / "served" / "resnet18.pth")
-    sources = {"resnet18": weights.Source("", "test", url=f"{server}/resnet18.pth")}
+    digest = hashlib.sha256((tmp_path / "served" / "resnet18.pth").read_bytes()).hexdigest()
+    sources = {"resnet18": weights.Source(digest, "test", url=f"{server}/resnet18.pth")}
     monkeypatch.setattr(weights.find_weights, "__defaults__", (sources,))
     net = build_encoder("resnet18", pretrained=True)
     assert (weights.cache_dir() / "resnet18.pth").exists()

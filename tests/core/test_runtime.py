@@ -35,7 +35,7 @@ def test_a_conversion_is_kept_under_the_digest_of_the_weights(
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
     answer = runtime.engine(random_version, "cpu")(pixels).values
     assert answer.shape == (16, 24) and answer.dtype == np.float32 and 0 <= answer.min() <= answer.max() <= 1
-    digest = random_version.card.weights_sha256[:32]
+    digest = random_version.card.weights_sha256
     assert [path.suffix for path in _converted()] == [".bin", ".xml"]
     assert all(path.name.startswith(digest) for path in _converted())
 
@@ -50,6 +50,15 @@ def test_a_converted_file_does_not_hide_that_a_card_does_not_fit(random_version:
         other = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, **changed))
         with pytest.raises(UnusableModel, match="do not fit"):
             runtime.engine(other, "cpu")
+
+
+@pytest.mark.parametrize("digits", [0, 8, 32, 63])
+def test_nothing_is_kept_or_found_under_less_than_a_whole_digest(random_version: Model, digits: int) -> None:
+    digest = random_version.card.weights_sha256[:digits]
+    other = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, weights_sha256=digest))
+    with pytest.raises(UnusableModel, match="sha256"):
+        runtime.engine(other, "cpu")
+    assert not (cache_dir() / "openvino").exists()
 
 
 def test_without_openvino_pytorch_answers(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:

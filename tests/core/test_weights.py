@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mitosis_core.errors import UnusableModel
-from mitosis_core.weights import SOURCES, Source, cache_dir, find_weights
+from mitosis_core.weights import SOURCES, Source, cache_dir, find_weights, is_sha256
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -36,11 +36,15 @@ def test_a_download_is_verified_and_kept(server: str, tmp_path: Path) -> None:
     assert [p.name for p in cache_dir().iterdir()] == ["net.pth"]
 
 
-def test_the_short_digest_in_a_torchvision_name_is_checked_too(server: str) -> None:
-    assert find_weights("net", {"net": Source(SHA256[:8], "test", url=f"{server}/net.pth")}).exists()
+@pytest.mark.parametrize("digest", ["", SHA256[:8], SHA256[:63], SHA256 + "0", SHA256.upper(), SHA256 + "\n"])
+def test_only_a_whole_digest_vouches_for_a_file(server: str, digest: str) -> None:
+    with pytest.raises(UnusableModel, match="cannot be trusted"):
+        find_weights("net", {"net": Source(digest, "test", url=f"{server}/net.pth")})
+    assert not list(cache_dir().iterdir())
     for name, source in SOURCES.items():
-        if source.url:
-            assert source.sha256 in source.url, name
+        assert is_sha256(source.sha256), name
+        if source.url:  # torchvision publishes the first eight digits in the name
+            assert f"-{source.sha256[:8]}." in source.url, name
 
 
 def test_a_wrong_file_is_refused_and_not_kept(server: str) -> None:

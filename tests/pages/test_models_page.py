@@ -71,6 +71,20 @@ def test_an_empty_store_shows_the_shipped_version_and_its_card(tmp_path: Path, m
     assert labels(page) == ["Take in"]  # nothing to roll back to, to promote or to delete
 
 
+@pytest.mark.parametrize("wrong", ['"data": []', '"parent": {}', '"data": {"fields": 1e999}', '"weights_sha256": ""'])
+def test_a_stored_card_that_cannot_be_is_told_and_the_page_goes_on(kept: Store, wrong: str) -> None:
+    card = versions.weights_path(kept, MADE).with_suffix(".json")
+    card.write_text(card.read_text().rstrip().removesuffix("}") + f", {wrong}}}")  # the last of two entries counts
+    load_model.cache_clear()
+    page = open_page()
+    assert overview(page)[MADE]["state"] == "damaged" and overview(page)[DEFAULT_VERSION]["state"] == ""
+    page.selectbox[0].set_value(MADE).run()
+    assert not page.exception and "card cannot be understood" in errors(page)
+    assert "Delete this version" in labels(page)
+    for name in ("detect", "retrain", "compare"):
+        assert not open_page(name).exception
+
+
 def test_a_version_shows_where_it_comes_from_and_its_proof(kept: Store) -> None:
     page = open_page()
     row = overview(page)[MADE]

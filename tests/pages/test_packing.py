@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import pickle
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +29,9 @@ def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "data")
 
 
-def packed(files: dict[str, bytes | str]) -> bytes:
+def packed(files: dict[str, bytes | str], kind: int = zipfile.ZIP_DEFLATED) -> bytes:
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(data, "w", kind) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return data.getvalue()
@@ -58,10 +59,15 @@ class Evil:
         return Path("evil").touch, ()  # type: ignore[return-value]
 
 
-def lying(data: bytes) -> bytes:
-    """The same zip, which says in its directory that a file is much larger."""
+def lying(data: bytes, size: int = 2_000_000_000) -> bytes:
+    """The same zip, which says in its directory that its first file is of another size."""
     place = data.index(b"PK\x01\x02") + 24
-    return data[:place] + (2_000_000_000).to_bytes(4, "little") + data[place + 4 :]
+    return data[:place] + size.to_bytes(4, "little") + data[place + 4 :]
+
+
+def twice(data: bytes) -> bytes:
+    """The same zip, whose second file has the name of the first."""
+    return data.replace(b"y.safetensors", b"x.safetensors")
 
 
 JSON = CARD.to_json()
@@ -80,6 +86,10 @@ REFUSED = {
     "no card": packed({"x.safetensors": WEIGHTS}),
     "an empty zip": packed({}),
     "a bomb": lying(packed({"x.safetensors": b"0" * 1000, "x.json": JSON})),
+    "weights of more than the directory says": lying(packed({"x.safetensors": WEIGHTS, "x.json": JSON}), 99),
+    "one name twice": twice(packed({"x.safetensors": WEIGHTS, "y.safetensors": WEIGHTS, "x.json": JSON})),
+    "names without end": packed({f"{i}.json": "" for i in range(5000)}),
+    "an unusual packing": packed({"x.safetensors": WEIGHTS[:1000], "x.json": JSON}, zipfile.ZIP_LZMA),
     "a bomb of a card": packed({"x.safetensors": WEIGHTS, "x.json": b" " * 6_000_000 + JSON.encode()}),
     "another sha256": version(weights_sha256="0" * 64),
     "another method": version(method="no such method"),
@@ -96,6 +106,13 @@ REFUSED = {
     "no scale": version(um_per_px=0),
     "a threshold beyond 1": version(raw_threshold=7),
     "a field nobody knows": version(surprise=1),
+    "data that are a list": version(data=[]),
+    "a parent that is no name": version(parent={}),
+    "numbers that are none": version(scores={"f1": float("nan")}),
+    "more fields than a table can hold": version(data={"fields": 10**300}),
+    "text that is not Unicode": version(licence="\ud800"),
+    "no sha256": version(weights_sha256=""),
+    "a part of the sha256": version(weights_sha256=CARD.weights_sha256[:8]),
     "a card that is a list": packed({"x.safetensors": WEIGHTS, "x.json": "[]"}),
     "a card without end": packed({"x.safetensors": WEIGHTS, "x.json": "[" * 100_000}),
     "half a version": version()[: len(WEIGHTS) // 2],
@@ -115,6 +132,20 @@ def test_what_is_not_a_version_is_refused_and_leaves_nothing(store: Store, tmp_p
     assert versions.list_stored(store, deleted=True) == [] and versions.decisions(store) == []
     after = {path for path in tmp_path.rglob("*") if path.suffix not in (".sqlite-wal", ".sqlite-shm")}
     assert after == before and not Path("evil").exists()
+
+
+@pytest.mark.parametrize("said", [30_000_000, 1_000])
+def test_a_bomb_is_counted_while_it_is_unpacked_whatever_its_directory_says(
+    store: Store, said: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = lying(packed({"x.safetensors": bytes(30_000_000), "x.json": JSON}), said)
+    monkeypatch.setattr(training, "_MOST_BYTES", 4_000_000)
+    tracemalloc.start()
+    with pytest.raises(UnusableModel):
+        training.unpack(store, data, by="Bert")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
 
 
 def test_a_name_is_given_once(store: Store) -> None:
