@@ -3,7 +3,7 @@
     python -m benchmarks.faults [--quick] [--kills N] [--run-kills N]
 
 1. The real server is killed (SIGKILL) at random moments while four readers write over HTTP and send again what was not
-   acknowledged. Afterwards every acknowledged change must be in the database exactly once, and the reviews follow from it.
+   acknowledged. Afterwards every acknowledged change must be in the database exactly once, and reviews follow from it.
 2. A retraining is killed at random moments and taken up again; its weights must be those of a run nobody disturbed.
 3. The store is broken in many ways, one at a time. Changes must be answered with 503 and a sentence (or done, where
    that is right), and after mending everything that was stored must be there, and the change be taken.
@@ -126,10 +126,10 @@ def count(store: Store, readers: list[Reader]) -> Figures:
     }
 
 
-def fill(folder: Path) -> Store:
-    """Two small drawn fields."""
+def fill(folder: Path, fields: int = 2) -> Store:
+    """Small drawn fields; those that are there already stay as they are."""
     store = open_store(folder)
-    for seed in range(2):
+    for seed in range(fields):
         drawn = draw_sample_field(seed=seed, size_px=SIDE_PX, mitoses=3, lookalikes=2).field
         add_field(store, Field(drawn.pixels, 0.25, f"field {seed}"), case=f"case {seed}")
     return store
@@ -377,7 +377,7 @@ def locked(data: Path) -> Iterator[None]:
     other.close()
 
 
-def spoiled(spoil: Callable[[Path], None]) -> Callable[[Path], Any]:
+def spoiled(spoil: Callable[[Path], object]) -> Callable[[Path], Any]:
     """The database file changed behind the program's back."""
 
     @contextmanager
@@ -413,7 +413,7 @@ def _pages_of_events(file: Path) -> None:
         _overwrite((root - 1) * size, size)(file)
 
 
-def _truncate(share: float) -> Callable[[Path], None]:
+def _truncate(share: float) -> Callable[[Path], object]:
     return lambda file: file.open("r+b").truncate(int(file.stat().st_size * share))
 
 
@@ -445,7 +445,7 @@ def clock_moved(hours: float) -> Iterator[None]:
         yield
 
 
-CORRUPT: dict[str, Callable[[Path], None]] = {
+CORRUPT: dict[str, Callable[[Path], object]] = {
     "not a database": lambda file: file.write_bytes(b"This is a letter.\n" * 1000),
     "empty": lambda file: file.write_bytes(b""),
     "deleted": lambda file: file.unlink(),

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as made
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,9 @@ class Reader:
     port: int
     field: int
     token: str
-    acknowledged: list[str] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # each change took, from sent to acknowledged
-    refused: list[str] = field(default_factory=list)
+    acknowledged: list[str] = made(default_factory=list)
+    seconds: list[float] = made(default_factory=list)  # each change took, from sent to acknowledged
+    refused: list[str] = made(default_factory=list)
     sent_again: int = 0
     _seq: int = 0
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import CursorResult, delete, func, select, update
 
 from db.disk import put, write_part
 from db.engine import Store
@@ -98,6 +98,12 @@ def list_fields(store: Store, case: str | None = None) -> list[StoredField]:
     with store.reading() as session:
         rows = session.scalars(wanted if case is None else wanted.where(FieldRow.case == case))
         return [_stored(row) for row in rows]
+
+
+def count_fields(store: Store) -> int:
+    """How many fields are kept."""
+    with store.reading() as session:
+        return session.scalar(select(func.count()).select_from(FieldRow)) or 0
 
 
 def list_cases(store: Store) -> list[str]:
