@@ -48,6 +48,7 @@ Figures = dict[str, Any]
 
 
 def main() -> None:
+    """Measure, and write the figures."""
     given = _parser().parse_args()
     quick = given.quick
     figures: Figures = {}
@@ -436,8 +437,11 @@ def clock_moved(hours: float) -> Iterator[None]:
     real, moved = time.time, timedelta(hours=hours)
 
     class Moved(datetime):
+        """The same clock, moved."""
+
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> Any:
+            """What the moved clock shows."""
             return datetime.now(tz) + moved
 
     assert Moved.now(UTC) != datetime.now(UTC)

@@ -32,6 +32,7 @@ FIELDS = 10
 
 
 def main() -> None:
+    """Measure, and write the figures."""
     given = _parser().parse_args()
     seconds = given.seconds or (20 if given.quick else 300)
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ SETTINGS = (
     Setting("CONCENTRIC_CACHE", "`~/.cache/concentric`", "converted networks and downloaded encoders; may be deleted"),
     Setting("CONCENTRIC_LOG", "`INFO`", "the level of the log: `DEBUG`, `INFO`, `WARNING` or `ERROR`"),
     Setting("CONCENTRIC_RESERVE_MB", "500", "megabytes of the disk that new fields, versions and runs leave free"),
-    Setting("CONCENTRIC_METRICS_TOKEN", "none", "as `Authorization: Bearer` it opens `/api/metrics` to other computers"),
+    Setting("CONCENTRIC_METRICS_TOKEN", "none", "as `Authorization: Bearer` it opens `/api/metrics` to others"),
     Setting("CONCENTRIC_BACKUPS", "`backups/` in the data folder", "where the daily copies go; best on another disk"),
     Setting("CONCENTRIC_BACKUP_DAYS", "7", "how many daily copies are kept; 0 for none"),
     Setting("CONCENTRIC_HOSTS", "none", "names, with commas, that the server goes by besides this computer's own"),
