@@ -1,6 +1,6 @@
 """What is lost when things go wrong: kills of the server and of runs, and a store that cannot be used.
 
-    python -m benchmarks.faults [--quick] [--kills N] [--run-kills N]
+    python -m benchmarks.faults [--quick] [--kills N] [--run-kills N] [--part server|runs|store]
 
 1. The real server is killed (SIGKILL) at random moments while four readers write over HTTP and send again what was not
    acknowledged. Afterwards every acknowledged change must be in the database exactly once, and reviews follow from it.
@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import random
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import RESULTS, cpu_name, write_result
 from benchmarks.serving import ROOT, Reader, Server
 from db import runs, versions
 from db.engine import Store, open_store
@@ -50,16 +51,21 @@ Figures = dict[str, Any]
 def main() -> None:
     """Measure, and write the figures."""
     given = _parser().parse_args()
-    quick = given.quick
-    figures: Figures = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        figures |= kill_server(folder, given.kills or (3 if quick else 200), seed=given.seed)
-        figures |= kill_runs(folder, given.run_kills or (1 if quick else 10), QUICK_RUN if quick else RUN, given.seed)
-        figures["faults"] = break_store(folder)
-    figures["faults_bad"] = sorted(name for name, one in figures["faults"].items() if not one["good"])
+    quick, name = given.quick, "faults-quick" if given.quick else "faults"
+    before = RESULTS / f"{name}.json"
+    figures: Figures = json.loads(before.read_text(encoding="utf-8")) if given.part != "all" and before.exists() else {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if given.part in ("all", "server"):
+            figures |= kill_server(folder, given.kills or (3 if quick else 200), seed=given.seed)
+        if given.part in ("all", "runs"):
+            config = QUICK_RUN if quick else RUN
+            figures |= kill_runs(folder, given.run_kills or (1 if quick else 10), config, given.seed)
+        if given.part in ("all", "store"):
+            figures["faults"] = break_store(folder)
+            figures["faults_bad"] = sorted(name for name, one in figures["faults"].items() if not one["good"])
     figures |= {"readers": len(READERS), "seed": given.seed, "machine": cpu_name()}
-    write_result("faults-quick" if quick else "faults", figures)
+    write_result(name, figures)
 
 
 # -- 1. the server -------------------------------------------------------------------------------------------------
@@ -483,6 +489,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, help="of the server")
     parser.add_argument("--run-kills", type=int, help="of a run")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", choices=("all", "server", "runs", "store"), default="all",
+                        help="measure this alone again, and leave the other figures as they were")  # fmt: skip
     return parser
 
 
