@@ -415,7 +415,12 @@ def _pages_of_events(file: Path) -> None:
     """Every page of the table of events and its indexes, header and all."""
     with sqlite3.connect(file) as connection:
         size = connection.execute("PRAGMA page_size").fetchone()[0]
-        roots = [root for (root,) in connection.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = 'event'")]
+        roots = [
+            root
+            for (root,) in connection.execute(
+                "SELECT rootpage FROM sqlite_master WHERE tbl_name = 'event' AND rootpage > 0"
+            )
+        ]
     for root in roots:
         _overwrite((root - 1) * size, size)(file)
 
