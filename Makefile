@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test quick check bench readme docs clean
+.PHONY: run test quick check bench readme docs lock clean
 
 run: $(VENV)/.ready
 	$(BIN)/streamlit run app.py
@@ -41,6 +41,12 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 # The reference of the library, made from its docstrings, in docs/api.
 docs: $(VENV)/.ready-dev
 	$(BIN)/pdoc --output-directory docs/api mitosis_core
+
+# The releases in .venv, which the tests ran on, with the digests of all their files; nothing is downloaded.
+lock: $(VENV)/.ready-dev
+	$(BIN)/python -m pip freeze | grep == > $(VENV)/held.txt
+	$(BIN)/uv pip compile requirements.txt --constraint $(VENV)/held.txt --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --no-config --quiet --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

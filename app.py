@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import streamlit as st
+from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.shared.operation.metrics import CountAnswers
+from pages.shared.operation.routes import OPERATION_ROUTES
+from pages.shared.operation.start import operation
 from pages.shared.shell import say_it_went_wrong
 from pages.shared.viewer.routes import ROUTES
 
 # A folder pages/ would make Streamlit run the first page it is asked for without this file, and so without the menu.
 PagesManager.uses_pages_directory = False
 
-app = st.App(__file__, routes=ROUTES, on_script_error=say_it_went_wrong)
+app = st.App(
+    __file__,
+    routes=[*ROUTES, *OPERATION_ROUTES],
+    middleware=[Middleware(CountAnswers)],
+    lifespan=operation,
+    on_script_error=say_it_went_wrong,
+)
 
 
 def main() -> None:

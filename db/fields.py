@@ -120,6 +120,12 @@ def list_fields(store: Store, case: str | None = None) -> list[StoredField]:
         return [_stored(row) for row in rows]
 
 
+def count_fields(store: Store) -> int:
+    """How many fields are kept."""
+    with store.reading() as session:
+        return session.scalar(select(func.count()).select_from(FieldRow)) or 0
+
+
 def list_cases(store: Store) -> list[str]:
     """Names of the cases, "" among them when a field belongs to none."""
     with store.reading() as session:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, select, update
+from sqlalchemy import case, func, select, update
 
 from db.engine import Store
 from db.errors import RunGone
@@ -15,6 +15,7 @@ from db.schema import RunRow
 
 LOST_AFTER = timedelta(seconds=15)  # without a sign of life
 OPEN = ("queued", "running")
+STATES = (*OPEN, "done", "cancelled", "failed", "lost")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,14 @@ def list_runs(store: Store) -> list[Run]:
     mark_lost(store)
     with store.reading() as session:
         return [_run(row) for row in session.scalars(select(RunRow).order_by(RunRow.id.desc()))]
+
+
+def count_runs(store: Store) -> dict[str, int]:
+    """How many runs are in each state, those with none among them."""
+    mark_lost(store)
+    wanted = select(RunRow.state, func.count()).group_by(RunRow.state)
+    with store.reading() as session:
+        return dict.fromkeys(STATES, 0) | {state: number for state, number in session.execute(wanted)}
 
 
 def mark_lost(store: Store) -> None:

@@ -5,9 +5,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
+from docs.settings_table import write_table
 from mitosis_core import __version__
 from mitosis_core.methods import METHODS
+from pages.shared.operation.settings import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,6 +32,31 @@ def test_every_dependency_is_explained() -> None:
     assert not [name for name in names - fixed if name not in text("docs/architecture.md")]
 
 
+def test_the_lock_holds_every_requirement_within_its_range_and_with_digests() -> None:
+    lock = text("requirements.lock")
+    pins: dict[str, set[str]] = {}
+    for pin in re.split(r"\n(?=[a-z])", lock):
+        name, release = re.match(r"([\w.-]+)==([\w.]+)", pin).groups()  # type: ignore[union-attr]
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", pin), name
+        pins.setdefault(name, set()).add(release)
+    wanted = [Requirement(line) for line in text("requirements.txt").splitlines() if line and line[0] != "#"]
+    assert len(wanted) > 10
+    for one in wanted:
+        assert pins.get(one.name), f"{one.name}: please run `make lock`"
+        assert all(release in one.specifier for release in pins[one.name]), one.name
+    assert "://" not in lock and "index" not in lock and "find-links" not in lock
+
+
+def test_every_environment_variable_is_in_the_table_of_settings() -> None:
+    files = [
+        ROOT / "app.py",
+        *(f for part in ("pages", "train", "db", "mitosis_core") for f in (ROOT / part).rglob("*.py")),
+    ]
+    read = {name for f in files for name in re.findall(r"\bCONCENTRIC_[A-Z_]*[A-Z]\b", f.read_text(encoding="utf-8"))}
+    assert read <= {one.name for one in SETTINGS}
+    assert write_table(text("docs/security.md")) == text("docs/security.md"), "python -m docs.settings_table"
+
+
 def test_every_method_is_described() -> None:
     headings = set(re.findall(r"^## (\w+)", text("docs/methods.md"), re.MULTILINE))
     assert set(METHODS) <= headings
@@ -39,6 +67,7 @@ def test_links_of_the_documents_lead_somewhere() -> None:
         "README.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "SECURITY.md",
         *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
     ):
         for link in re.findall(r"\]\(([^)#:]+)\)", text(name)):

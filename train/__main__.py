@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mitosis_core.errors import ConcentricError
+from mitosis_core.logs import start_logging
 from train.config import TrainConfig
 from train.retrain_config import RetrainConfig
 
@@ -81,6 +82,7 @@ def _add_options(
 def _run(given: argparse.Namespace) -> int:
     from train import job
 
+    start_logging()
     config = RetrainConfig(**{one.name: getattr(given, one.name) for one in dataclasses.fields(RetrainConfig)})
     run = job.run_here(given.data, given.run, by=given.by, source=given.source, base=given.base, config=config)
     print(f"Run {run.id}: {run.state}. {run.version or run.message}")

@@ -47,7 +47,7 @@ class Checkpoint:
             parts = cast(Parts, torch.load(self._path, weights_only=True))
             return parts if parts["identity"] == self._identity else {}
         except Exception:  # torch has no one error for a damaged file
-            log.warning("the checkpoint %s cannot be read; the run begins anew", self._path, exc_info=True)
+            log.warning("the checkpoint %s cannot be read; the run begins anew", self._path.name, exc_info=True)
             return {}
 
     def _write(self, parts: Parts) -> None:

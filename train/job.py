@@ -26,6 +26,7 @@ from db.errors import as_sentences
 from db.fields import load_field
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.parts import case_of, parts
+from db.room import check_room
 from db.runs import Run
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import safe_cell
@@ -247,7 +248,8 @@ def plan(store: Store, source: str = CONSENSUS) -> Plan:
 
 def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:
     """A new run over everything reviewed so far. Raises UnusableData when that is too little, UnusableModel when the
-    version is damaged."""
+    version is damaged, StoreFull when there is too little room for what a run writes."""
+    check_room(store.folder)
     planned = plan(store, source)
     if planned.objection:
         raise UnusableData(planned.objection)

@@ -15,12 +15,14 @@ from db.versions import champion, list_stored, load_version
 from mitosis_core import counting
 from mitosis_core.errors import ConcentricError
 from mitosis_core.interchange.contest_csv import ImageDetections, write_detections
+from mitosis_core.logs import alias
 from mitosis_core.model import DEFAULT_VERSION, Model
 from mitosis_core.model import list_versions as list_shipped
 from mitosis_core.reading import read_field
 from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Detections, Field, Prediction
+from pages.shared.operation.metrics import DETECTION_SECONDS
 from pages.shared.store import the_store
 
 log = logging.getLogger("concentric")
@@ -150,7 +152,7 @@ def open_file(name: str, data: bytes) -> Analysis:
     except ConcentricError as error:
         return Analysis(name, problem=str(error))
     except Exception:
-        log.exception("reading %r failed", name)
+        log.exception("reading the file %s failed", alias(name))
         return Analysis(name, problem=UNEXPECTED)
 
 
@@ -228,10 +230,12 @@ def _answer(
         if prediction is None:
             prediction = predict(one.field, model, device=device, progress=progress)
             known.put(one.field, model, device, prediction)
+            DETECTION_SECONDS.observe(prediction.seconds)
+            log.info("the file %s was analysed in %.2f s", alias(one.name), prediction.seconds)
     except ConcentricError as error:
         return dataclasses.replace(one, problem=str(error))
     except Exception:
-        log.exception("analysing %r failed", one.name)
+        log.exception("analysing the file %s failed", alias(one.name))
         return dataclasses.replace(one, problem=UNEXPECTED)
     return dataclasses.replace(one, prediction=prediction)
 

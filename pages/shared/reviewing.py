@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +11,15 @@ from db.errors import StoreFailed
 from db.fields import StoredField, add_field, finished, list_fields, load_field, looks, save_looks
 from db.predictions import Proposals, disagreements, doubts, looked, proposals, save_prediction
 from db.reviews import Event, Overview, Review, history, overviews, review_of
+from db.room import check_room
 from mitosis_core.appearance import look_of, novelty
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
 from pages.shared.actions import Analysis, PredictionCache, analyse
 
 __all__ = ["Review"]
+
+log = logging.getLogger("concentric")
 
 ANY_CASE = ""
 ORDERS = {
@@ -71,7 +75,12 @@ class QueueEntry:
 
 
 def keep(store: Store, analyses: Iterable[Analysis], *, case: str, keep_names: bool) -> tuple[list[StoredField], int]:
-    """Keep analysed fields with what was found. Returns them, and how many of them were kept before."""
+    """Keep analysed fields with what was found. Returns them, and how many of them were kept before.
+
+    Raises StoreFull before anything is written when too little room would be left on the disk.
+    """
+    analyses = list(analyses)
+    check_room(store.folder, sum(one.field.pixels.nbytes for one in analyses if one.field and one.prediction))
     kept, known = [], 0
     for one in analyses:
         if one.field is None or one.prediction is None:
@@ -79,6 +88,7 @@ def keep(store: Store, analyses: Iterable[Analysis], *, case: str, keep_names: b
         stored, was_there = add_field(store, one.field, case=case, keep_name=keep_names)
         save_prediction(store, stored.id, one.prediction)
         save_looks(store, {stored.id: look_of(one.field)})
+        log.info("field %d is kept", stored.id)
         kept.append(stored)
         known += was_there
     return kept, known

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from db.engine import data_folder
+from db.room import warning
+
 log = logging.getLogger("concentric")
 
 # A file of our own: the browser would fetch Streamlit's icons for tabs from the internet.
@@ -22,6 +25,8 @@ def open_page(title: str) -> None:
     """First line of every page: Streamlit may run a page without app.py."""
     st.set_page_config(page_title=f"{title} · Concentric", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
+    if said := warning(data_folder()):
+        st.warning(plain(said), icon=":material/hard_drive:")
 
 
 def say_it_went_wrong(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -16,11 +17,14 @@ from typing import Any
 from db import runs, versions
 from db.engine import Store
 from db.labels import reviewed_fields
+from db.room import check_room
 from db.runs import Run
 from db.versions import StoredVersion
 from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
 from train.plan import Plan
+
+log = logging.getLogger("concentric")
 
 _ROOT = Path(__file__).parents[2]
 _MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of a version that is taken in
@@ -81,6 +85,7 @@ def start(store: Store, *, by: str, source: str, settings: dict[str, Any], base:
 
 def go_on(store: Store, run_id: int) -> None:
     """Let a run that was lost or failed go on from its last checkpoint."""
+    check_room(store.folder)
     runs.requeue(store, run_id)
     launch(store, run_id)
 
@@ -89,9 +94,10 @@ def launch(store: Store, run_id: int) -> None:
     """A process of its own: closing the browser or stopping the server does not touch it."""
     folder = store.folder / "runs" / str(run_id)
     folder.mkdir(parents=True, exist_ok=True)
+    log.info("run %d is started", run_id)
     command = [sys.executable, "-m", "train", "run", "--data", str(store.folder.resolve()), "--run", str(run_id)]
-    with (folder / "log.txt").open("a") as log:
-        subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+    with (folder / "log.txt").open("a") as file:
+        subprocess.Popen(command, cwd=_ROOT, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True,
                          env={**os.environ, "PYTHONPATH": str(_ROOT)})  # fmt: skip
 
 
@@ -169,6 +175,7 @@ def pack(store: Store, name: str) -> bytes:
 
 def unpack(store: Store, data: bytes, *, by: str) -> str:
     """Take in a version that `pack` made; returns its name. Raises UnusableModel for anything else, pickles too."""
+    check_room(store.folder, len(data))
     name, weights, card_text = _contents(data)
     with _taking_in:
         if name in list_versions():

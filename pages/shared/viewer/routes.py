@@ -14,6 +14,8 @@ from starlette.routing import Route
 from db.errors import FieldGone
 from db.reviews import Applied, BadOp, apply_ops, parse_op
 from mitosis_core.errors import ConcentricError
+from mitosis_core.logs import alias
+from pages.shared.operation.metrics import CHANGES
 from pages.shared.store import the_store
 from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, publish_stored
 from pages.shared.viewer.tokens import NoToken, WrongToken, check, sign
@@ -143,7 +145,8 @@ def _apply(field_id: int, reader: str, sent: list[Any]) -> dict[str, Any]:
         raise Refused(500, "Something unexpected happened while storing; it is written in the log.") from error
     refused = [*applied.refused, *bad]
     for op_id, why in refused:
-        log.warning("change %r of %r on field %d refused: %s", op_id, reader, field_id, why)
+        log.warning("change %s of %s on field %d refused: %s", alias(op_id), alias(reader), field_id, why)
+    CHANGES.inc(len(applied.done))
     return _answer(applied, refused)
 
 
