@@ -36,6 +36,7 @@ SIDE_PX = 1024
 
 
 def main() -> None:
+    """Fill a store, measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the same path with fewer fields and less time")
     quick = parser.parse_args().quick
@@ -109,6 +110,7 @@ def review(folder: Path, number: int, end: float) -> list[tuple[float, float]]:
 
 
 def change(field: int, mark: str, seq: int, x: float) -> dict[str, Any]:
+    """A mark as a page sends it."""
     return {"op_id": uuid.uuid4().hex, "client": "bench", "seq": seq, "t": 0, "field": str(field), "base": 0,
             "kind": "add", "id": mark, "x": x, "y": 20.0, "cls": "mitosis"}  # fmt: skip
 

@@ -53,6 +53,7 @@ class Manifest:
 
     @property
     def bytes(self) -> int:
+        """Of all files, unpacked."""
         return sum(entry.bytes for entry in self.files.values())
 
 

@@ -16,6 +16,7 @@ from pages.shared.store import the_store
 
 
 def main() -> None:
+    """The page."""
     open_page("Data")
     st.title("Data", anchor=False)
     try:

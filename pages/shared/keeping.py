@@ -31,6 +31,7 @@ class Standing:
 
     @property
     def last(self) -> datetime | None:
+        """When the newest copy was made (UTC)."""
         return self.copies[0].at if self.copies else None
 
 
