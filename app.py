@@ -6,13 +6,14 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.shared.guard import MIDDLEWARE, refuse_to_start_unsafely
 from pages.shared.shell import say_it_went_wrong
 from pages.shared.viewer.routes import ROUTES
 
 # A folder pages/ would make Streamlit run the first page it is asked for without this file, and so without the menu.
 PagesManager.uses_pages_directory = False
 
-app = st.App(__file__, routes=ROUTES, on_script_error=say_it_went_wrong)
+app = st.App(__file__, routes=ROUTES, middleware=MIDDLEWARE, on_script_error=say_it_went_wrong)
 
 
 def main() -> None:
@@ -33,3 +34,5 @@ def main() -> None:
 
 if get_script_run_ctx(suppress_warning=True) is not None:
     main()
+else:
+    refuse_to_start_unsafely()

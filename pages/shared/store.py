@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
-from db.engine import Store, open_store
+from db.engine import BUSY_TIMEOUT_S, Store, open_store
+from db.errors import BUSY, StoreBusy
 
 _opening = Lock()
 
@@ -17,9 +18,16 @@ def data_folder() -> Path:
 
 
 def the_store() -> Store:
-    """Opened, and migrated where needed, at the first call. Raises ConcentricError when it cannot be used."""
-    with _opening:
+    """Opened, and migrated where needed, at the first call. Raises ConcentricError when it cannot be used.
+
+    A later call tries again; nobody waits long behind those who try.
+    """
+    if not _opening.acquire(timeout=BUSY_TIMEOUT_S):
+        raise StoreBusy(BUSY)
+    try:
         return _open(data_folder())
+    finally:
+        _opening.release()
 
 
 @cache
