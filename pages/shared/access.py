@@ -6,8 +6,6 @@ import os
 import time
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +14,16 @@ from streamlit import config
 
 from db.reviews import check_reader
 from mitosis_core.errors import ConcentricError
+from pages.shared.person import Person, Role
+
+__all__ = [
+    "Person", "Role", "added_hosts", "check_start", "known_hosts", "login", "person", "proxied_name", "proxy_header",
+    "proxy_secret", "role_of",
+]  # fmt: skip
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 SESSION_S = 12 * 3600  # after a log-in; Streamlit's cookie alone would last 30 days
 _SHORTEST_SECRET = 16
-
-
-class Role(IntEnum):
-    """Each may do what those before it may."""
-
-    NOBODY = 0
-    READER = 1  # looks
-    REVIEWER = 2  # keeps fields and reviews them
-    ADMIN = 3  # trains, promotes, deletes, exports all, sees the marks of others before finishing
-
-
-@dataclass(frozen=True)
-class Person:
-    """name: "" where nobody logs in; the reader then types one."""
-
-    name: str
-    role: Role
-
-    def may(self, needed: str) -> bool:
-        return self.role >= Role[needed.upper()]
 
 
 def person() -> Person:
