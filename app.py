@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.shared.guard import MIDDLEWARE, refuse_to_start_unsafely
 from pages.shared.operation.metrics import CountAnswers
 from pages.shared.operation.routes import OPERATION_ROUTES
 from pages.shared.operation.start import operation
@@ -19,7 +20,7 @@ PagesManager.uses_pages_directory = False
 app = st.App(
     __file__,
     routes=[*ROUTES, *OPERATION_ROUTES],
-    middleware=[Middleware(CountAnswers)],
+    middleware=[*MIDDLEWARE, Middleware(CountAnswers)],
     lifespan=operation,
     on_script_error=say_it_went_wrong,
 )
@@ -44,3 +45,5 @@ def main() -> None:
 
 if get_script_run_ctx(suppress_warning=True) is not None:
     main()
+else:
+    refuse_to_start_unsafely()

@@ -18,7 +18,7 @@ _HELD_OUT, _EVERY = "Held out", "All finished"
 
 def main() -> None:
     """The page."""
-    open_page("Compare")
+    who = open_page("Compare")
     st.title("Compare", anchor=False)
     try:
         store = the_store()
@@ -26,7 +26,7 @@ def main() -> None:
         if _enough(models, fields):
             if doubts := versus.doubts(store, [model.version for model in models], fields):
                 st.warning(plain(" ".join(doubts)))
-            show_versus(store, models, fields)
+            show_versus(store, models, fields, who)
     except ConcentricError as error:
         st.error(plain(str(error)))
 

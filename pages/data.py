@@ -17,7 +17,7 @@ from pages.shared.store import the_store
 
 def main() -> None:
     """The page."""
-    open_page("Data")
+    open_page("Data", needs="admin")
     st.title("Data", anchor=False)
     try:
         _show(the_store())

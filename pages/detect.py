@@ -21,7 +21,7 @@ _MOST_TABS = 5  # more fields than these are chosen from a list
 
 def main() -> None:
     """The page."""
-    open_page("Detect")
+    who = open_page("Detect")
     if not (st.session_state.get(session.UPLOADS) or session.sample()):
         _welcome()
         return
@@ -41,7 +41,8 @@ def main() -> None:
         return
     files = _analyse(files, model)
     _tell_problems(files)
-    _offer_review(files, keep)
+    if who.may("reviewer"):
+        _offer_review(files, keep)
     _show(files, model, switch)
 
 
@@ -219,7 +220,9 @@ def _show(files: list[Analysis], model: Model, switch: DeltaGenerator) -> None:
         st.session_state[session.FIELD] = names[0]
     with switch:
         if 1 < len(names) <= _MOST_TABS:
-            st.segmented_control("Field", names, key=session.FIELD, required=True, label_visibility="collapsed")
+            st.segmented_control(
+                "Field", names, format_func=plain, key=session.FIELD, required=True, label_visibility="collapsed"
+            )
         else:
             st.selectbox("Field", names, key=session.FIELD, label_visibility="collapsed", width=360)
     shown = done[names.index(st.session_state[session.FIELD])]

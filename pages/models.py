@@ -12,56 +12,67 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import session, training
 from pages.shared.comparison_view import show_comparison
+from pages.shared.person import Person
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
 
 
 def main() -> None:
     """The page."""
-    open_page("Models")
+    who = open_page("Models")
     st.title("Models", anchor=False)
     try:
         store = the_store()
-        _show(store, st.session_state.get(session.READER) or "somebody")
+        _show(store, who, session.author(who))
     except ConcentricError as error:
         st.error(plain(str(error)))
 
 
-def _show(store: Store, by: str) -> None:
+def _show(store: Store, who: Person, by: str) -> None:
     rows = training.overview(store)
     score = {"F1 on held-out fields": st.column_config.NumberColumn(format="%.3f")}
     st.dataframe(rows, hide_index=True, column_config=score)
     left, right = st.columns([3, 2], gap="large")
     with right:  # first, so that the way back is there whatever is wrong with a version
-        _show_decisions(store, by)
-        _take_in(store, by)
+        _show_decisions(store, who, by)
+        if who.may("admin"):
+            _take_in(store, by)
     with left:
         name = st.selectbox("Version", [row["version"] for row in rows if row["state"] != "deleted"])
-        _show_version(store, name, by)
+        _show_version(store, name, who, by)
 
 
-def _show_version(store: Store, name: str, by: str) -> None:
+def _show_version(store: Store, name: str, who: Person, by: str) -> None:
     stored, damage = name in [one.name for one in versions.list_stored(store)], training.damage(store, name)
     if damage:
         st.error(plain(damage))
     if stored:
-        show_comparison(store, name, by)
-    with st.container(horizontal=True):
-        if not damage:
-            st.download_button("Download", training.pack(store, name), f"{name}.zip", "application/zip",
-                               icon=":material/download:", on_click="ignore")  # fmt: skip
-        if stored and st.button("Delete this version", icon=":material/delete:"):
-            versions.delete_version(store, name, by=by)
-            st.rerun()
+        show_comparison(store, name, by, decide=who.may("admin"))
+    if who.may("admin"):
+        _take_out(store, name, by, stored=stored, damaged=bool(damage))
     if not damage:
         with st.expander("Model card"):
             st.json(json.loads(training.card_of(store, name).to_json()))
 
 
-def _show_decisions(store: Store, by: str) -> None:
+def _take_out(store: Store, name: str, by: str, *, stored: bool, damaged: bool) -> None:
+    with st.container(horizontal=True):
+        if not damaged:
+            st.download_button("Download", training.pack(store, name), f"{name}.zip", "application/zip",
+                               icon=":material/download:", on_click="ignore")  # fmt: skip
+        if stored and st.button("Delete this version", icon=":material/delete:"):
+            versions.delete_version(store, name, by=by)
+            st.rerun()
+
+
+def _show_decisions(store: Store, who: Person, by: str) -> None:
     said, before = versions.decisions(store), versions.before_champion(store, DEFAULT_VERSION)
     st.markdown(f"**Active: {plain(training.active(store))}**")
-    if before and st.button(f"Roll back to {plain(before)}", icon=":material/undo:", key="roll-back"):
+    if (
+        before
+        and who.may("admin")
+        and st.button(f"Roll back to {plain(before)}", icon=":material/undo:", key="roll-back")
+    ):
         versions.roll_back(store, DEFAULT_VERSION, by=by)
         st.session_state.pop(session.VERSION, None)
         st.rerun()

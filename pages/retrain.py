@@ -23,16 +23,18 @@ from train.retrain_config import RetrainConfig
 
 def main() -> None:
     """The page."""
-    open_page("Retrain")
+    who = open_page("Retrain", needs="admin")
     st.title("Retrain", anchor=False)
     try:
         store = the_store()
         left, right = st.columns([2, 3], gap="large")
         with left:
-            by = st.text_input("Your name", st.session_state.get(session.READER) or "", key=session.TRAINER)
-            source, held_out = _offer(store, by.strip() or "somebody")
+            if not who.name:
+                st.text_input("Your name", st.session_state.get(session.READER) or "", key=session.TRAINER)
+            by = session.author(who, session.TRAINER)
+            source, held_out = _offer(store, by)
         with right:
-            _show_runs(store, by.strip() or "somebody")
+            _show_runs(store, by)
         show_learning(store, source, held_out)
     except ConcentricError as error:
         st.error(plain(str(error)))
@@ -60,7 +62,7 @@ def _offer(store: Store, by: str) -> tuple[str, list[int]]:
     )
     settings = _settings()
     if planned.objection:
-        st.warning(planned.objection)
+        st.warning(plain(planned.objection))
     else:
         _start(store, by, source, base, planned, settings)
     return source, planned.split["held_out"]

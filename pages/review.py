@@ -18,6 +18,7 @@ from mitosis_core.model import Model
 from pages.shared import actions, cache, reviewing, session
 from pages.shared.agreement_view import show_agreement
 from pages.shared.history_view import show_history
+from pages.shared.person import Person
 from pages.shared.reviewing import QueueEntry
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
@@ -30,15 +31,15 @@ _MODES = ("Review", "History", "Agreement")
 
 def main() -> None:
     """The page."""
-    open_page("Review")
+    who = open_page("Review")
     try:
         store = the_store()
         if not list_fields(store):
             _welcome()
             return
-        reader = _reader(store)
+        reader = who.name or _reader(store)
         if reader:
-            _review(store, reader)
+            _review(store, reader, who)
     except ConcentricError as error:
         st.error(plain(str(error)))
 
@@ -80,7 +81,7 @@ def _choose_reader(store: Store) -> None:
     )
 
 
-def _review(store: Store, reader: str) -> None:
+def _review(store: Store, reader: str, who: Person) -> None:
     if chosen := st.session_state.pop(session.GO_TO, None):
         st.session_state.update({session.FIELD_ID: chosen, session.MODE: _MODES[0], session.OTHERS: True})
     # One row above the image: which field, which way to look at it, and everything else behind buttons.
@@ -89,8 +90,9 @@ def _review(store: Store, reader: str) -> None:
         mode = st.segmented_control(
             "View", _MODES, key=session.MODE, default=_MODES[0], required=True, label_visibility="collapsed"
         )
-        with st.popover(reader, icon=":material/person:"):
-            _choose_reader(store)
+        with st.popover(plain(reader), icon=":material/person:"):
+            if not who.name:
+                _choose_reader(store)
             st.toggle("Blind: proposals and other readers stay hidden until I finish a field", key=session.BLIND)
             st.toggle("Show the marks of other readers", key=session.OTHERS)
         with st.popover("Queue and settings", icon=":material/tune:"):
@@ -101,13 +103,14 @@ def _review(store: Store, reader: str) -> None:
         return
     entry = _current(entries, switch)
     if mode == "History":
-        show_history(store, entry.field, reader)
+        show_history(store, entry.field, reader, who)
     elif mode == "Agreement":
-        show_agreement(store, [one.field for one in entries])
+        show_agreement(store, reviewing.comparable(entries, who))
     else:
-        _show(store, entry, entries, reader, version)
-        _show_queue(store, entries, version.version)
-        _field_settings(store, entry.field)
+        _show(store, entry, entries, reader, version, who)
+        _show_queue(store, entries, version.version, who)
+        if who.may("reviewer"):
+            _field_settings(store, entry.field, who)
 
 
 def _settings(store: Store) -> Model:
@@ -202,7 +205,7 @@ def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) ->
         st.session_state[session.FIELD_ID] = onward or current
 
 
-def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: str, model: Model) -> None:
+def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: str, model: Model, who: Person) -> None:
     stored = entry.field
     slot = st.empty()
 
@@ -215,8 +218,11 @@ def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: st
         st.warning(plain(problem))
     place = entries.index(entry)
     coming = [one.field for one in (*entries[place + 1 : place + 3], *entries[max(0, place - 1) : place])]
-    data = _data(store, stored, proposed, reader, model, coming)
-    data |= {"ahead": _ahead(store, entries, stored.id, reader, model), "went": st.session_state.get(session.WENT, 0)}
+    data = _data(store, stored, proposed, reader, model, who, coming)
+    data |= {
+        "ahead": _ahead(store, entries, stored.id, reader, model, who),
+        "went": st.session_state.get(session.WENT, 0),
+    }
     show_review(
         data,
         key=_VIEWER,
@@ -232,7 +238,7 @@ def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: st
 
 
 def _data(
-    store: Store, stored: StoredField, proposed: Proposals | None, reader: str, model: Model,
+    store: Store, stored: StoredField, proposed: Proposals | None, reader: str, model: Model, who: Person,
     coming: Sequence[StoredField] = (),
 ) -> dict[str, Any]:  # fmt: skip
     score = st.session_state.get(session.REVIEW_SCORE)
@@ -240,27 +246,24 @@ def _data(
         reader,
         model.threshold if score is None else score,
         float(st.session_state[session.DIAMETER]),
+        editable=who.may("reviewer"),
         blind=bool(st.session_state.get(session.BLIND)),
-        others=_others(store, stored, reader),
+        others=reviewing.others(store, stored, reader, who) if st.session_state.get(session.OTHERS) else None,
     )
     return review_data(stored, review_of(store, stored.id, reader), proposed, sight, coming=coming)
 
 
-def _ahead(store: Store, entries: list[QueueEntry], current: int, reader: str, model: Model) -> dict[str, Any]:
+def _ahead(
+    store: Store, entries: list[QueueEntry], current: int, reader: str, model: Model, who: Person
+) -> dict[str, Any]:
     """What the viewer shows at once when the reader moves on, where the version has looked at it already."""
     ways = {"next": reviewing.step(entries, current, 1), "previous": reviewing.step(entries, current, -1)}
     if st.session_state[session.ORDER] != "novelty":  # there, finishing a field changes the order
         ways["finish"] = ways["exclude"] = reviewing.next_open(entries, current) or current
     by_id = {entry.field.id: entry.field for entry in entries}
     known = {key: proposals(store, key, model.version) for key in {*ways.values()} - {current}}
-    fields = {str(key): _data(store, by_id[key], one, reader, model) for key, one in known.items() if one}
+    fields = {str(key): _data(store, by_id[key], one, reader, model, who) for key, one in known.items() if one}
     return {"ways": {way: str(key) for way, key in ways.items()}, "fields": fields}
-
-
-def _others(store: Store, stored: StoredField, reader: str) -> dict[str, reviewing.Review]:
-    if not st.session_state.get(session.OTHERS):
-        return {}
-    return {name: review for name, review in reviews_of(store, stored.id).items() if name != reader}
 
 
 def _keep_score(value: float | None) -> None:
@@ -268,9 +271,10 @@ def _keep_score(value: float | None) -> None:
         st.session_state[session.REVIEW_SCORE] = value
 
 
-def _show_queue(store: Store, entries: list[QueueEntry], version: str) -> None:
+def _show_queue(store: Store, entries: list[QueueEntry], version: str, who: Person) -> None:
     order = st.session_state[session.ORDER]
-    _offer_to_look(store, entries, version, order)
+    if who.may("reviewer"):
+        _offer_to_look(store, entries, version, order)
     st.dataframe(
         reviewing.table(entries, order),
         hide_index=True,
@@ -312,13 +316,13 @@ def _offer_to_look(store: Store, entries: list[QueueEntry], version: str, order:
             st.rerun()
 
 
-def _field_settings(store: Store, stored: StoredField) -> None:
+def _field_settings(store: Store, stored: StoredField, who: Person) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        case = st.text_input(f"Case or slide of {stored.name}", stored.case, key=f"case-{stored.id}", width=360)
+        case = st.text_input(f"Case or slide of {plain(stored.name)}", stored.case, key=f"case-{stored.id}", width=360)
         if case.strip() != stored.case:
             set_case(store, stored.id, case)
             st.rerun()
-        if st.button("Delete this field…", icon=":material/delete:"):
+        if who.may("admin") and st.button("Delete this field…", icon=":material/delete:"):
             _ask_to_delete(store, stored)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape  # Plotly reads names as a kind of HTML
 from typing import Any
 
 import plotly.graph_objects as go
@@ -78,7 +79,7 @@ def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Fi
     every = list(points.values())
     figure.add_scatter(
         x=[p.fields for p in every], y=[p.f1 for p in every], name="a version", mode="markers",
-        marker={"color": colour, "size": 10}, text=list(points),
+        marker={"color": colour, "size": 10}, text=[escape(name) for name in points],
         error_y={"type": "data", "symmetric": False, "array": [p.high - p.f1 for p in every],
                  "arrayminus": [p.f1 - p.low for p in every], "color": "#9a7aa0", "thickness": 1.3, "width": 5},
         hovertemplate="%{text}<br>%{x} corrected fields, F1 %{y:.3f}<extra></extra>",
@@ -95,9 +96,9 @@ def _curves(sides: Mapping[str, Any], lines: Mapping[str, Line], x: str, y: str,
         side = sides[name]
         if side["curve"][x] is None:
             continue
-        figure.add_scatter(x=side["curve"][x], y=side["curve"][y], name=name, mode="lines",
+        figure.add_scatter(x=side["curve"][x], y=side["curve"][y], name=escape(name), mode="lines",
                            line={"color": line.colour, "dash": line.dash})  # fmt: skip
         figure.add_scatter(x=[side[x]], y=[side[y]], mode="markers", showlegend=False,
                            marker={"color": line.colour, "size": 11, "symbol": line.symbol},
-                           hovertext=f"{name} at its threshold")  # fmt: skip
+                           hovertext=f"{escape(name)} at its threshold")  # fmt: skip
     return figure.update_layout(**_LAYOUT, title=title, xaxis_title=x, yaxis_title=y, yaxis_range=[0, 1.03])

@@ -20,8 +20,8 @@ _MOST_CROPS = 24
 _FEW_FIELDS = 5  # an interval drawn over fewer is too narrow
 
 
-def show_comparison(store: Store, challenger: str, by: str) -> None:
-    """The proof, and below it the buttons to promote or reject."""
+def show_comparison(store: Store, challenger: str, by: str, *, decide: bool = True) -> None:
+    """The proof, and below it what was decided; decide: with the buttons to promote or reject."""
     stored = versions.get_version(store, challenger)
     comparison = stored.comparison
     if not comparison:
@@ -32,7 +32,9 @@ def show_comparison(store: Store, challenger: str, by: str) -> None:
         left.plotly_chart(charts.precision_recall(comparison), key=f"pr-{challenger}")
         right.plotly_chart(charts.froc(comparison), key=f"froc-{challenger}")
         _show_changes(store, comparison)
-    _decide(store, challenger, by)
+    _say_decision(store, challenger)
+    if decide:
+        _decide(store, challenger, by)
 
 
 def _show_scores(comparison: Mapping[str, Any], champion: str, challenger: str) -> None:
@@ -97,7 +99,7 @@ def _crop(store: Store, digest: str, x: float, y: float) -> Any:
     return pixels[top : top + 2 * half, left : left + 2 * half]
 
 
-def _decide(store: Store, challenger: str, by: str) -> None:
+def _say_decision(store: Store, challenger: str) -> None:
     said = [one for one in versions.decisions(store) if one.version == challenger]
     if said:
         last = said[-1]
@@ -107,6 +109,9 @@ def _decide(store: Store, challenger: str, by: str) -> None:
         st.caption(
             f"{words} by {plain(last.by)}, {last.at:%d %b %Y %H:%M} UTC{': ' + plain(last.note) if last.note else ''}"
         )
+
+
+def _decide(store: Store, challenger: str, by: str) -> None:
     note = st.text_input("Note", key=f"note-{challenger}", placeholder="Why (optional)")
     with st.container(horizontal=True):
         promoted = st.button("Promote", type="primary", key=f"promote-{challenger}",

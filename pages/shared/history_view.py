@@ -6,8 +6,9 @@ import streamlit as st
 
 from db.engine import Store
 from db.fields import StoredField
-from db.reviews import Event, restore, reviews_of
+from db.reviews import Event, restore
 from pages.shared import reviewing
+from pages.shared.person import Person
 from pages.shared.shell import plain
 from pages.shared.viewer.review_data import Sight, review_data
 from pages.shared.viewer.viewer import show_review
@@ -15,10 +16,14 @@ from pages.shared.viewer.viewer import show_review
 _FIELD_DIAMETER_MM = 0.5
 
 
-def show_history(store: Store, stored: StoredField, reader: str) -> None:
+def show_history(store: Store, stored: StoredField, reader: str, who: Person) -> None:
     """The whole page below the row of choices."""
-    known = sorted({reader, *reviews_of(store, stored.id)}, key=lambda name: (name != reader, name))
-    whose = st.segmented_control("Whose review", known, default=reader, required=True) if len(known) > 1 else reader
+    known = [reader, *sorted(reviewing.others(store, stored, reader, who))]
+    whose = (
+        st.segmented_control("Whose review", known, format_func=plain, default=reader, required=True)
+        if len(known) > 1
+        else reader
+    )
     events = reviewing.changes(store, stored.id, whose)
     if not events:
         st.info("Nothing was changed on this field yet.")
@@ -28,7 +33,7 @@ def show_history(store: Store, stored: StoredField, reader: str) -> None:
     _show_at(store, stored, whose, event)
     said = f"{event.at:%d %b %Y %H:%M:%S} UTC · {plain(reviewing.say(event))}"
     st.caption(f"After change {place} of {len(events)} · {said}")
-    back = place < len(events) and whose == reader
+    back = place < len(events) and whose == reader and who.may("reviewer")
     if back and st.button("Bring this state back", icon=":material/history:", help="As new changes: nothing is lost"):
         restore(store, stored.id, reader, event.id)
         st.rerun()

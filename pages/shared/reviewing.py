@@ -10,12 +10,13 @@ from db.engine import Store
 from db.errors import StoreFailed
 from db.fields import StoredField, add_field, finished, list_fields, load_field, looks, save_looks
 from db.predictions import Proposals, disagreements, doubts, looked, proposals, save_prediction
-from db.reviews import Event, Overview, Review, history, overviews, review_of
+from db.reviews import Event, Overview, Review, history, overviews, review_of, reviews_of
 from db.room import check_room
 from mitosis_core.appearance import look_of, novelty
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
 from pages.shared.actions import Analysis, PredictionCache, analyse
+from pages.shared.person import Person
 
 __all__ = ["Review"]
 
@@ -194,6 +195,26 @@ def propose(
         return None, answer.problem or ""
     save_prediction(store, stored.id, answer.prediction)
     return proposals(store, stored.id, model.version), ""
+
+
+def others(store: Store, stored: StoredField, reader: str, who: Person) -> dict[str, Review]:
+    """The reviews of other readers that somebody may see: finished ones, and only after finishing an own one.
+
+    An admin sees all of them at any time; who only looks has none to finish.
+    """
+    known = reviews_of(store, stored.id)
+    theirs = {name: review for name, review in known.items() if name != reader}
+    if who.may("admin"):
+        return theirs
+    if who.may("reviewer") and known.get(reader, Review()).state != "complete":
+        return {}
+    return {name: review for name, review in theirs.items() if review.state == "complete"}
+
+
+def comparable(entries: Sequence[QueueEntry], who: Person) -> list[StoredField]:
+    """The fields whose readers may be compared before this person's eyes."""
+    reviews = who.may("reviewer") and not who.may("admin")
+    return [one.field for one in entries if not (reviews and one.is_open)]
 
 
 def changes(store: Store, field_id: int, reader: str) -> list[Event]:

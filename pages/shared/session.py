@@ -8,6 +8,7 @@ import streamlit as st
 
 from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared.actions import Analysis
+from pages.shared.person import Person
 
 UPLOADS = "uploads"  # the file uploader's own key
 FIELD = "field"  # name of the field on show
@@ -48,6 +49,11 @@ def user() -> str:
     """A name for this session, nothing to do with the person."""
     name: str = st.session_state.setdefault(_USER, secrets.token_hex(8))
     return name
+
+
+def author(who: Person, typed: str = READER) -> str:
+    """In whose name something is done: the log-in's, or else what was typed."""
+    return who.name or str(st.session_state.get(typed) or "").strip() or "somebody"
 
 
 def opened() -> dict[str, Analysis]:

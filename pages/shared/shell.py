@@ -10,6 +10,8 @@ import streamlit as st
 
 from db.engine import data_folder
 from db.room import warning
+from mitosis_core.errors import ConcentricError
+from pages.shared.access import Person, login, person
 
 log = logging.getLogger("concentric")
 
@@ -21,12 +23,44 @@ _STYLE = """<style>
 </style>"""
 
 
-def open_page(title: str) -> None:
-    """First line of every page: Streamlit may run a page without app.py."""
+def open_page(title: str, needs: str = "reader") -> Person:
+    """First line of every page: Streamlit may run a page without app.py. Stops the page for who may not see it."""
     st.set_page_config(page_title=f"{title} · Concentric", page_icon=_ICON, layout="wide")
     st.html(_STYLE)
+    try:
+        who = person()
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+        st.stop()
+    if who.name:
+        _say_who(who)
+    if not who.may(needs):
+        _refuse(who, needs)
+        st.stop()
     if said := warning(data_folder()):
         st.warning(plain(said), icon=":material/hard_drive:")
+    return who
+
+
+def _say_who(who: Person) -> None:
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        st.caption(f"{plain(who.name)} · {who.role.name.lower()}", width="content")
+        if login() == "oidc":
+            st.button("Log out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+
+
+def _refuse(who: Person, needs: str) -> None:
+    """The whole page for somebody who may not see it: one sentence and, for a stranger, the log-in."""
+    _, middle, _ = st.columns([1, 3, 1])
+    with middle:
+        if who.name:
+            st.title("Not for your role", anchor=False)
+            st.markdown(f"This page needs the role {needs}. Whoever runs this server can give it to you.")
+            return
+        st.title("Concentric", anchor=False)
+        st.markdown("Please log in. A log-in lasts twelve hours.")
+        if login() == "oidc":
+            st.button("Log in", icon=":material/login:", type="primary", on_click=st.login)
 
 
 def say_it_went_wrong(error: Exception) -> bool:
@@ -37,5 +71,7 @@ def say_it_went_wrong(error: Exception) -> bool:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is (file names may hold anything)."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:&])", r"\\\1", text)
+    """Text that Markdown shows as it is (file names may hold anything), on one line."""
+    escaped = re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:&=@])", r"\\\1", re.sub(r"\s+", " ", text))
+    # Addresses, :emoji: and :material/icons: are also looked for after Markdown was read: an invisible mark parts them.
+    return re.sub(r"(?<=:)(?=\w|/|\\)|(?<=www)(?=\\\.)|(?=\\@)", "\u2060", escaped, flags=re.IGNORECASE)

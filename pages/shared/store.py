@@ -7,7 +7,8 @@ from pathlib import Path
 from threading import Lock
 
 from db.backup import keep_copies
-from db.engine import Store, data_folder, open_store
+from db.engine import BUSY_TIMEOUT_S, Store, data_folder, open_store
+from db.errors import BUSY, StoreBusy
 
 _opening = Lock()
 
@@ -15,10 +16,14 @@ _opening = Lock()
 def the_store() -> Store:
     """Opened, and migrated where needed, at the first call, and from then on copied once a day.
 
-    Raises ConcentricError when it cannot be used.
+    Raises ConcentricError when it cannot be used; a later call tries again, and nobody waits long behind those who try.
     """
-    with _opening:
+    if not _opening.acquire(timeout=BUSY_TIMEOUT_S):
+        raise StoreBusy(BUSY)
+    try:
         return _open(data_folder())
+    finally:
+        _opening.release()
 
 
 @cache

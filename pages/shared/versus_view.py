@@ -15,6 +15,7 @@ from db.labels import ReviewedField
 from mitosis_core.comparison import RADIUS_UM
 from mitosis_core.model import Model
 from pages.shared import actions, cache, charts, reviewing, session, versus
+from pages.shared.person import Person
 from pages.shared.shell import plain
 from pages.shared.versus import READERS, Dispute, Mark, Versus
 from pages.shared.viewer.images import field_picture
@@ -47,17 +48,18 @@ _LOOKS = (
 _READERS = {"id": READERS, "label": "Readers: mitosis", "color": "#ffffff", "dash": "", "shape": "circle"}
 
 
-def show_versus(store: Store, models: Sequence[Model], fields: Sequence[ReviewedField]) -> None:
+def show_versus(store: Store, models: Sequence[Model], fields: Sequence[ReviewedField], who: Person) -> None:
     """Everything below the choice."""
     found = versus.compare(store, models, fields)
     looks = dict(zip((model.version for model in models), _LOOKS, strict=False))
-    if found.waiting:
+    if found.waiting and who.may("reviewer"):
         _offer_to_look(store, found, len(fields))
     if not found.sides:
         return
-    _show_table(store, found, looks)
+    _show_table(store, found, looks, who)
     _show_curves(found, looks)
-    _show_disputes(found, looks)
+    if who.may("admin"):  # it shows the marks of readers on fields that others may not have finished
+        _show_disputes(found, looks)
 
 
 def _offer_to_look(store: Store, found: Versus, fields: int) -> None:
@@ -84,7 +86,7 @@ def _progress(slot: st.delta_generator.DeltaGenerator, share: float, text: str) 
     slot.progress(share, text)
 
 
-def _show_table(store: Store, found: Versus, looks: Mapping[str, Look]) -> None:
+def _show_table(store: Store, found: Versus, looks: Mapping[str, Look], who: Person) -> None:
     field = versus.largest(found.fields)
     known = {name: gb for (name, digest), gb in session.peaks().items() if digest == field.digest}
     formats = {name: st.column_config.NumberColumn(format=how) for name, how in (_FIGURES | _COSTS).items()}
@@ -101,9 +103,11 @@ def _show_table(store: Store, found: Versus, looks: Mapping[str, Look]) -> None:
         "whatever the computer did meanwhile. A shipped version has learnt from the public slides that its card names."
     )
     unknown = [side.model for name, side in found.sides.items() if name not in known]
-    if unknown and st.button(f"Measure the memory of {_number(len(unknown), 'version')}", icon=":material/memory:",
-                             key="measure", help="Each detects twice in the largest of these fields, on the CPU, in a "
-                             "process of its own; some seconds each."):  # fmt: skip
+    if not unknown or not who.may("reviewer"):
+        return
+    about = "Each detects twice in the largest of these fields, on the CPU, in a process of its own; some seconds each."
+    label = f"Measure the memory of {_number(len(unknown), 'version')}"
+    if st.button(label, icon=":material/memory:", key="measure", help=about):
         _measure(store, unknown, found)
 
 

@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from mitosis_core.sample_field import draw_sample_field
+from pages.shared.guard import MIDDLEWARE
 from pages.shared.viewer import routes, viewer
 from pages.shared.viewer.images import publish_field
 from pages.shared.viewer.routes import image_url
@@ -26,7 +27,7 @@ FILES = (
 )
 HERE = Path(viewer.__file__).parent
 
-app = st.App(__file__, routes=[*fake_reviews.ROUTES, *routes.ROUTES])
+app = st.App(__file__, routes=[*fake_reviews.ROUTES, *routes.ROUTES], middleware=MIDDLEWARE)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages.shared import actions, cache
+from pages.shared.guard import MIDDLEWARE
 from pages.shared.shell import say_it_went_wrong
 from pages.shared.viewer.routes import ROUTES
 from tests.pages.fakes import FakeDetector
@@ -14,4 +15,6 @@ from tests.pages.fakes import FakeDetector
 FakeDetector().install(actions)
 cache.describe_device = actions.describe_device
 
-app = st.App(Path(__file__).parents[2] / "app.py", routes=ROUTES, on_script_error=say_it_went_wrong)
+app = st.App(
+    Path(__file__).parents[2] / "app.py", routes=ROUTES, middleware=MIDDLEWARE, on_script_error=say_it_went_wrong
+)

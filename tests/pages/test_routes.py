@@ -4,6 +4,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -38,9 +40,37 @@ def test_without_a_token_nothing_is_given(client: TestClient, name: str) -> None
     assert client.get(f"/api/images/{name}").status_code == 401
 
 
-@pytest.mark.parametrize("token", ["x", "a.b.c", "anna.9999999999.00", "anna.²." + "0" * 64, "..", "a.1.é"])
-def test_a_made_up_token_is_refused(client: TestClient, name: str, token: str) -> None:
-    assert client.get(f"/api/images/{name}", params={"t": token}).status_code == 403
+@pytest.mark.parametrize(
+    "token",
+    ["x", "a.b.c", "anna.9999999999.00", "anna.²." + "0" * 64, "..", "a.1.é", "YQ." + "9" * 5000 + "." + "0" * 64],
+)
+def test_what_has_not_the_form_of_a_token_is_refused(client: TestClient, name: str, token: str) -> None:
+    assert client.get(f"/api/images/{name}", params={"t": token}).status_code == 401
+
+
+def test_the_expiry_of_a_token_cannot_be_stretched(client: TestClient, name: str) -> None:
+    user, expiry, signature = tokens.sign(name, "anna").split(".")
+    for stretched in (
+        f"00{expiry}9999999",
+        f"0{expiry}",
+        f"{expiry}0",
+        f" {expiry}",
+        f"+{expiry}",
+        f"{int(expiry) + 1}",
+    ):
+        token = f"{user}.{stretched}.{signature}"
+        assert client.get(f"/api/images/{name}", params={"t": token}).status_code in (401, 403)
+
+
+@given(st.data())
+def test_an_altered_token_lets_nobody_in(data: st.DataObject) -> None:
+    token = tokens.sign("picture", "anna")
+    place = data.draw(st.integers(0, len(token) - 1))
+    put = data.draw(st.text(max_size=3))
+    altered = token[:place] + put + token[place + data.draw(st.integers(0, 2)) :]
+    assume(altered != token)
+    with pytest.raises((tokens.NoToken, tokens.WrongToken)):
+        tokens.check(altered, "picture")
 
 
 def test_the_token_of_another_field_is_refused(client: TestClient, name: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from db.backup import last_copy
 from db.fields import count_fields
 from db.room import free_bytes, reserve_bytes
 from db.runs import count_runs
@@ -91,6 +93,9 @@ def _of_the_store() -> Iterable[GaugeMetricFamily]:
     for state, number in count_runs(store).items():
         queue.add_metric([state], number)
     yield queue
+    if copied := last_copy(store):
+        age_s = (datetime.now(UTC) - copied).total_seconds()
+        yield GaugeMetricFamily("concentric_last_copy_age_seconds", "Since the last copy of the store", value=age_s)
     free, reserve = free_bytes(store.folder), reserve_bytes()
     yield GaugeMetricFamily("concentric_disk_free_bytes", "Free on the disk of the data folder", value=free)
     yield GaugeMetricFamily("concentric_disk_reserve_bytes", "Below it no fields or runs are taken", value=reserve)

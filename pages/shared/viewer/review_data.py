@@ -70,7 +70,7 @@ def review_data(
         "points": _points(stored, review, None if hidden else proposed, others),
         "review": {"state": review.state, "area": review.area and list(review.area), "seconds": review.seconds},
         "rev": review.rev,
-        "api": {"url": "/api/ops", "token": ops_token(stored.id, sight.reader)},
+        "api": {"url": "/api/ops", "token": ops_token(stored.id, sight.reader) if sight.editable else ""},
         "score": {"value": sight.score, "default": proposed.threshold if proposed else 0.5},
         "count": _count(stored, review, sight.field_diameter_mm),
     }

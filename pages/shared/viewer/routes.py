@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -11,13 +12,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from db.errors import FieldGone
+from db.errors import FieldGone, StoreFailed
 from db.reviews import Applied, BadOp, apply_ops, parse_op
 from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import alias
+from pages.shared.access import Role, role_of
+from pages.shared.guard import from_elsewhere
 from pages.shared.operation.metrics import CHANGES
 from pages.shared.store import the_store
-from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, publish_stored
+from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, PictureDamaged, publish_stored
 from pages.shared.viewer.tokens import NoToken, WrongToken, check, sign
 
 log = logging.getLogger("concentric")
@@ -36,6 +39,18 @@ class Refused(Exception):
         super().__init__(sentence)
         self.status, self.sentence = status, sentence
 
+    @property
+    def headers(self) -> dict[str, str]:
+        later = {"Retry-After": "5"} if self.status == 503 else {}
+        return {**_HEADERS, **later, "Cache-Control": "no-store"}
+
+
+class Json(JSONResponse):
+    """JSON in ASCII: an answer can name whatever a request has sent, half of a character too."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False).encode("ascii")
+
 
 def image_url(name: str, user: str) -> str:
     """The signed address of a published picture."""
@@ -47,26 +62,17 @@ def ops_token(field_id: int, reader: str) -> str:
     return sign(f"review of field {field_id}", reader)
 
 
-def from_elsewhere(request: Request) -> bool:
-    """Whether another site asks, as browsers tell in these two headers."""
-    origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
-        return True
-    return request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-
-
 async def get_image(request: Request) -> Response:
     """Answer with a published picture, for a page that holds its signed address."""
     name = request.path_params["name"]
     try:
-        _check(request, request.query_params.get("t", ""), name)
+        await _check(request, request.query_params.get("t", ""), name)
+        # A field of the store is encoded when a browser first asks: pages name it without opening it.
+        data = IMAGES.get(name) or await run_in_threadpool(_told, publish_stored, name)
+        if data is None:
+            raise Refused(404, "This picture is no longer kept; please reload the page.")
     except Refused as refused:
-        return PlainTextResponse(refused.sentence, refused.status, {**_HEADERS, "Cache-Control": "no-store"})
-    # A field of the store is encoded when a browser first asks: pages name it without opening it.
-    data = IMAGES.get(name) or await run_in_threadpool(publish_stored, name)
-    if data is None:
-        said = "This picture is no longer kept; please reload the page."
-        return PlainTextResponse(said, 404, {**_HEADERS, "Cache-Control": "no-store"})
+        return PlainTextResponse(refused.sentence, refused.status, refused.headers)
     return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers={**_HEADERS, **_KEEP})
 
 
@@ -75,25 +81,42 @@ async def post_ops(request: Request) -> Response:
     try:
         body = await _read(request)
         field_id = _field_id(body)
-        reader = _check(request, request.headers.get("x-concentric-token", ""), f"review of field {field_id}")
-        answer = await run_in_threadpool(_apply, field_id, reader, body["ops"])
+        reader = await _check(request, request.headers.get("x-concentric-token", ""), f"review of field {field_id}")
+        answer = await run_in_threadpool(_told, _apply, field_id, reader, body["ops"])
     except Refused as refused:
         where = request.client.host if request.client else "?"
         log.warning("changes from %s refused (%d): %s", where, refused.status, refused.sentence)
-        return JSONResponse({"error": refused.sentence}, refused.status, {**_HEADERS, "Cache-Control": "no-store"})
-    return JSONResponse(answer, headers={**_HEADERS, "Cache-Control": "no-store"})
+        return Json({"error": refused.sentence}, refused.status, refused.headers)
+    return Json(answer, headers={**_HEADERS, "Cache-Control": "no-store"})
 
 
-def _check(request: Request, token: str, subject: str) -> str:
+async def _check(request: Request, token: str, subject: str) -> str:
     """The user a token was made for; raises Refused."""
-    if from_elsewhere(request):
+    if from_elsewhere(request.headers) or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise Refused(403, "Another site may not use this.")
     try:
-        return check(token, subject)
+        return str(await run_in_threadpool(_told, check, token, subject))  # the key may have to be waited for
     except NoToken as error:
         raise Refused(401, "The page is too old; please reload it.") from error
     except WrongToken as error:
         raise Refused(403, "The token is not for this.") from error
+
+
+def _told(work: Callable[..., Any], *given: Any) -> Any:
+    """What work(*given) gives; what is wrong with the store or the request becomes Refused."""
+    try:
+        return work(*given)
+    except (Refused, NoToken, WrongToken):
+        raise
+    except (FieldGone, PictureDamaged) as error:
+        raise Refused(404, str(error)) from error
+    except StoreFailed as error:  # it may be mended, so browsers ask again
+        raise Refused(503, str(error)) from error
+    except ConcentricError as error:
+        raise Refused(400, str(error)) from error
+    except Exception as error:
+        log.exception("a request failed")
+        raise Refused(500, "Something unexpected happened; it is written in the log.") from error
 
 
 async def _read(request: Request) -> dict[str, Any]:
@@ -123,6 +146,8 @@ def _field_id(body: dict[str, Any]) -> int:
 
 
 def _apply(field_id: int, reader: str, sent: list[Any]) -> dict[str, Any]:
+    if role_of(reader) < Role.REVIEWER:
+        raise Refused(403, "You may look at reviews, but not change them.")
     ops, bad = [], []
     for one in sent:
         try:
@@ -133,16 +158,8 @@ def _apply(field_id: int, reader: str, sent: list[Any]) -> dict[str, Any]:
             op_id = one.get("op_id") if isinstance(one, dict) else None
             if not isinstance(op_id, str):
                 raise Refused(400, str(error)) from error
-            bad.append((op_id[:64], str(error)))
-    try:
-        applied = apply_ops(the_store(), field_id, reader, ops)
-    except FieldGone as error:
-        raise Refused(404, str(error)) from error
-    except ConcentricError as error:
-        raise Refused(503, str(error)) from error
-    except Exception as error:
-        log.exception("storing changes failed")
-        raise Refused(500, "Something unexpected happened while storing; it is written in the log.") from error
+            bad.append((op_id, str(error)))
+    applied = apply_ops(the_store(), field_id, reader, ops)
     refused = [*applied.refused, *bad]
     for op_id, why in refused:
         log.warning("change %s of %s on field %d refused: %s", alias(op_id), alias(reader), field_id, why)

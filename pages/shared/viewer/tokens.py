@@ -6,18 +6,18 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
+import re
 import time
-from functools import cache
 
-from mitosis_core.errors import ConcentricError
 from pages.shared.store import the_store
 
-_DAY_S = 86_400
+_SLOT_S = 43_200
+# name, expiry, signature; of the name's base64 only the one spelling that `sign` uses.
+_FORM = re.compile(r"([A-Za-z0-9_-]{0,1024})\.([0-9]{10})\.([0-9a-f]{64})", re.ASCII)
 
 
 class NoToken(Exception):
-    """There is no token, or it has run out."""
+    """There is no token, it has no proper form, or it has run out."""
 
 
 class WrongToken(Exception):
@@ -25,44 +25,42 @@ class WrongToken(Exception):
 
 
 def sign(subject: str, user: str) -> str:
-    """A token for one subject (the name of an image, of a field) and one user, good for one to two days."""
-    # Whole days: the token, and with it the URL that a browser has cached, stays the same between reruns.
-    expiry = (int(time.time()) // _DAY_S + 2) * _DAY_S
-    name = base64.urlsafe_b64encode(user.encode()).decode().rstrip("=")
-    return f"{name}.{expiry}.{_signature(subject, user, expiry)}"
+    """A token for one subject (the name of an image, of a field) and one user, good for half a day to one day.
+
+    Raises ConcentricError while the store, which keeps the key, cannot be used.
+    """
+    # Whole half days: the token, and with it the URL that a browser has cached, stays the same between reruns.
+    expiry = (int(time.time()) // _SLOT_S + 2) * _SLOT_S
+    return f"{_spelt(user)}.{expiry}.{_signature(subject, user, expiry)}"
 
 
 def check(token: str, subject: str) -> str:
-    """The user that the token was made for. Raises NoToken or WrongToken."""
-    if not token:
+    """The user that the token was made for. Raises NoToken, WrongToken; ConcentricError as `sign` does."""
+    parts = _FORM.fullmatch(token)
+    if parts is None:
         raise NoToken
-    name, _, rest = token.partition(".")
-    expiry, _, signature = rest.partition(".")
-    if not expiry.isascii() or not expiry.isdigit() or not signature.isascii():
+    user, expiry = _user(parts[1]), int(parts[2])
+    if not hmac.compare_digest(parts[3], _signature(subject, user, expiry)):
         raise WrongToken
-    user = _user(name)
-    if not hmac.compare_digest(signature, _signature(subject, user, int(expiry[:12]))):
-        raise WrongToken
-    if int(expiry) < time.time():
+    if expiry < time.time():
         raise NoToken
     return user
 
 
+def _spelt(user: str) -> str:
+    return base64.urlsafe_b64encode(user.encode()).decode().rstrip("=")
+
+
 def _user(name: str) -> str:
     try:
-        return base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+        user = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
     except (binascii.Error, ValueError) as error:
-        raise WrongToken from error
+        raise NoToken from error
+    if _spelt(user) != name:  # unused bits of the last character: the same name in another spelling
+        raise NoToken
+    return user
 
 
 def _signature(subject: str, user: str, expiry: int) -> str:
-    return hmac.new(_key(), f"{subject}\n{user}\n{expiry}".encode(), hashlib.sha256).hexdigest()
-
-
-@cache
-def _key() -> bytes:
-    """Kept with the reviews: what a page could not save is still welcome after a restart of the server."""
-    try:
-        return the_store().secret()
-    except ConcentricError:
-        return secrets.token_bytes(32)  # without a store there is nothing to save
+    # The key is kept with the reviews: what a page could not save is still welcome after a restart of the server.
+    return hmac.new(the_store().secret(), f"{subject}\n{user}\n{expiry}".encode(), hashlib.sha256).hexdigest()
