@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
 import re
 import sys
 from ipaddress import ip_address
+from pathlib import Path
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit import config
+from streamlit import config, file_util
 
 from mitosis_core.errors import ConcentricError
 from pages.shared import access
@@ -19,11 +22,19 @@ from pages.shared import access
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _PROXY_SECRET = "x-concentric-proxy-secret"
 
+
+def _inline_scripts() -> str:
+    """The scripts in Streamlit's own page, by their sha256, as a policy names them."""
+    page = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
+    digests = (hashlib.sha256(text.encode()).digest() for text in re.findall(r"<script>(.*?)</script>", page, re.S))
+    return "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+
+
 # What Streamlit cannot do without: styles written by its scripts, the viewer's own module as a blob.
 POLICY = "; ".join(
     [
         "default-src 'self'",
-        "script-src 'self' blob: 'sha256-ZswfTY7H35rbv8WC7NXBoiC7WNu86vSzCDChNWwZZDM='",
+        f"script-src 'self' blob:{_inline_scripts()}",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ class Bench:
         self.store: Store = open_store(folder)
         self.fields = [self._add(number) for number in range(3)]
         self.contexts: list[Any] = []
+        self.violations: list[str] = []
+
+    def _listen(self, message: Any) -> None:
+        if "Content Security Policy" in message.text:
+            self.violations.append(message.text)
 
     def _add(self, number: int) -> StoredField:
         pixels = draw_sample_field(seed=number + 10).field.pixels
@@ -43,6 +49,7 @@ class Bench:
     def desk(self, reader: str = "Anna", field: int = 0, **context: Any) -> Desk:
         one = self.browser.new_context(viewport={"width": 1440, "height": 900}, **context)
         one.set_default_timeout(30_000)
+        one.on("console", self._listen)
         self.contexts.append(one)
         return Desk(self, one.new_page(), reader).open(field)
 
@@ -103,6 +110,7 @@ def bench(shared: Bench) -> Iterator[Bench]:
     for context in shared.contexts:
         context.close()
     shared.contexts.clear()
+    assert not shared.violations
 
 
 def until(page: Any, true: Callable[[], bool]) -> None:
@@ -232,3 +240,45 @@ def test_a_field_is_deleted_after_a_question(browser: Any, tmp_path: Path) -> No
         for context in bench.contexts:
             context.close()
         bench.server.kill()
+
+
+@pytest.mark.parametrize("trouble", ["damaged", "locked"])
+def test_a_click_waits_for_a_store_that_cannot_be_used_when_the_server_starts(
+    browser: Any, tmp_path: Path, trouble: str
+) -> None:
+    bench = Bench(browser, tmp_path)
+    try:
+        desk = _clicked_without_a_server(bench)
+        file, mended = bench.store.file, tmp_path / "mended"
+        bench.store.close()
+        other = sqlite3.connect(file, isolation_level=None)
+        if trouble == "locked":
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            other.close()
+            file.rename(mended)
+            file.write_bytes(b"no database " * 1000)
+        bench.server.start()
+        with desk.page.expect_response(lambda one: one.url.endswith("/api/ops") and one.status == 503) as answer:
+            pass
+        assert answer.value.headers["retry-after"] and answer.value.json()["error"]
+        if trouble == "locked":
+            other.execute("ROLLBACK")
+            other.close()
+        else:
+            mended.rename(file)
+        until(desk.page, lambda: bench.verdicts() == ["mitosis"])
+        assert not desk.page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('concentric-refused'))")
+    finally:
+        for context in bench.contexts:
+            context.close()
+        bench.server.kill()
+
+
+def _clicked_without_a_server(bench: Bench) -> Desk:
+    bench.server.start()
+    desk = bench.desk()
+    bench.server.kill()
+    desk.click(500, 600)
+    desk.page.locator(".viewer:not([data-outbox='0'])").wait_for()
+    return desk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from db.engine import Store, open_store
+from db.errors import StoreFailed
 from db.fields import StoredField, add_field
 from db.reviews import history, review_of
 from mitosis_core.types import Field
@@ -25,7 +27,7 @@ READER = "Änne O. 日本"
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     one = open_store(tmp_path / "data", busy_timeout_s=0.2)
-    for module in (routes, images):
+    for module in (routes, images, tokens):
         monkeypatch.setattr(module, "the_store", lambda: one)
     return one
 
@@ -144,10 +146,10 @@ def test_a_locked_database_is_a_sentence_and_later_all_is_stored(
 ) -> None:
     import sqlite3
 
-    one = op(field)
+    one, token = op(field), ops_token(field.id, READER)
     other = sqlite3.connect(store.folder / "concentric.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    answer = send(client, field, [one])
+    answer = send(client, field, [one], token)
     assert answer.status_code == 503 and "busy" in answer.json()["error"]
     other.execute("ROLLBACK")
     other.close()
@@ -157,3 +159,66 @@ def test_a_locked_database_is_a_sentence_and_later_all_is_stored(
 def test_the_picture_of_a_stored_field_is_made_when_asked_for(client: TestClient, field: StoredField) -> None:
     answer = client.get(image_url(f"{field.digest}.jpg", READER))
     assert answer.status_code == 200 and answer.headers["content-type"] == "image/jpeg"
+
+
+def test_while_the_store_cannot_be_opened_browsers_are_asked_to_wait_and_nothing_stays_of_it(
+    field: StoredField, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, token, picture = op(field), ops_token(field.id, READER), image_url(f"{field.digest}.jpg", READER)
+    waiting = TestClient(Starlette(routes=ROUTES))
+
+    def unusable() -> Store:
+        raise StoreFailed("The database file is damaged.")
+
+    with monkeypatch.context() as trouble:
+        for module in (routes, images, tokens):
+            trouble.setattr(module, "the_store", unusable)
+        images.IMAGES._kept.clear()
+        for answer in (send(waiting, field, [one], token), waiting.get(picture)):
+            assert answer.status_code == 503 and "damaged" in answer.text
+            assert int(answer.headers["retry-after"]) > 0 and answer.headers["cache-control"] == "no-store"
+        with pytest.raises(StoreFailed):  # no key but the store's
+            tokens.sign("picture", READER)
+    assert send(waiting, field, [one], token).json()["done"] == [one["op_id"]]
+    assert waiting.get(picture).status_code == 200
+
+
+@pytest.mark.parametrize("op_id", ["\ud800", "0" * 31 + "\udfff", "é" * 32, "0" * 500])
+def test_an_odd_id_is_refused_by_its_own_name_so_that_the_outbox_lets_go_of_it(
+    client: TestClient, field: StoredField, op_id: str
+) -> None:
+    good = op(field)
+    headers = {"X-Concentric-Token": ops_token(field.id, READER), "Content-Type": "application/json"}
+    content = json.dumps({"field": str(field.id), "ops": [op(field, op_id=op_id), good]})
+    answer = client.post("/api/ops", content=content, headers=headers)
+    assert answer.status_code == 200 and answer.json()["done"] == [good["op_id"]]
+    assert [one["op_id"] for one in answer.json()["refused"]] == [op_id]
+
+
+@pytest.mark.parametrize("base", [2**53, 2**53 + 1, 2**63, 2**64, 10**400, -1, 1.5, True])
+def test_an_odd_base_never_breaks_a_request(client: TestClient, field: StoredField, base: float) -> None:
+    one = op(field, base=base)
+    answer = send(client, field, [one])
+    assert answer.status_code == 200
+    assert one["op_id"] in [*answer.json()["done"], *(bad["op_id"] for bad in answer.json()["refused"])]
+
+
+@pytest.mark.parametrize("harm", [lambda file: file.unlink(), lambda file: file.write_bytes(b"no picture")])
+def test_a_stored_image_that_is_missing_or_damaged_is_said_to_be(
+    client: TestClient, store: Store, field: StoredField, harm: Callable[[Path], None]
+) -> None:
+    images.IMAGES._kept.clear()
+    harm(store.images / f"{field.digest}.png")
+    answer = client.get(image_url(f"{field.digest}.jpg", READER))
+    assert answer.status_code == 404 and "a.png" in answer.text and answer.headers["cache-control"] == "no-store"
+
+
+def test_who_may_not_review_changes_nothing(
+    client: TestClient, store: Store, field: StoredField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONCENTRIC_PROXY_HEADER", "X-Forwarded-User")
+    token = ops_token(field.id, READER)  # from the time when the role was another
+    assert send(client, field, [op(field)], token).status_code == 403
+    assert not history(store, field.id)
+    monkeypatch.setenv("CONCENTRIC_REVIEWERS", READER)
+    assert send(client, field, [op(field)], token).status_code == 200
