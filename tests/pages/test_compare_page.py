@@ -128,7 +128,7 @@ def test_memory_is_measured_behind_a_button_and_remembered(
 def test_what_cannot_be_used_is_a_sentence(kept: Store, detector: FakeDetector) -> None:
     image_path(kept, list_fields(kept)[1].digest).write_bytes(b"no image")
     page = press(open_page(), LOOK)
-    assert "missing or damaged" in text(page)
+    assert "is damaged" in text(page)
     assert "What follows speaks of the other 1 of 2" in text(page.run()) and page.dataframe
     damage(kept, OTHER)
     assert "not those that were entered" in errors(page.run()) and "at least two versions" in text(page)
