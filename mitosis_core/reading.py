@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from io import BytesIO
 from math import prod
@@ -30,6 +32,8 @@ _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _STRIP_ROWS = 64  # of an image that is brought to 8-bit RGB at a time
 _PLAIN_TIFF = (1, 5, 8, 32773, 32946)  # not compressed, LZW, deflate, PackBits: decoders that write where they are told
 _JPEG_TIFF, _JPEG_END = 7, b"\xff\xd9"
+_MOST_PAGES, _MOST_PLANES = 1_000, 100_000
+_TOO_MANY_PAGES = f"This TIFF says it holds more than {_MOST_PAGES:,} images; please export the one field alone."
 _MOST_DECODED_BYTES = 200_000_000  # of a TIFF in this process: 8-bit RGB up to MAX_PIXELS
 _MOST_SAMPLE_BYTES = 8  # of a pixel: 16-bit RGBA
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -218,10 +222,38 @@ def _pillow_scales(info: dict[Any, Any]) -> Iterator[_Scale]:
 # ---------------------------------------------------------------- TIFF
 
 
-def _decode_tiff(data: bytes) -> _Picture:
+@contextmanager
+def _open_tiff(data: bytes) -> Iterator[Any]:
+    """A TIFF whose pages have an end, without a line in the log for every tag that is not as it should be."""
     import tifffile
 
+    tifffile.logger().setLevel(logging.CRITICAL)
     with tifffile.TiffFile(BytesIO(data)) as tiff:
+        places: set[int] = set()
+        for page in tiff.pages:  # each names the place of the next one, which may be its own
+            if page.offset in places or len(places) >= _MOST_PAGES:
+                raise UnreadableField(_DAMAGED if page.offset in places else _TOO_MANY_PAGES)
+            places.add(page.offset)
+        _check_planes(tiff.ome_metadata)
+        yield tiff
+
+
+def _check_planes(ome_xml: str | None) -> None:
+    """Refuse OME-XML that announces planes without end: room is made for each, whether it is there or not."""
+    announced = 0
+    try:
+        told = list(ElementTree.fromstring(ome_xml).iter()) if ome_xml else []
+    except ElementTree.ParseError:  # the image is read without it
+        return
+    for one in told:
+        counts = [int(one.attrib[name]) for name in ("SizeC", "SizeZ", "SizeT", "PlaneCount") if name in one.attrib]
+        announced += prod(counts) if counts else 0
+    if announced > _MOST_PLANES:
+        raise UnreadableField(_TOO_MANY_PAGES)
+
+
+def _decode_tiff(data: bytes) -> _Picture:
+    with _open_tiff(data) as tiff:
         if _is_plain(_checked_series(tiff, data), data):
             return _tiff_picture(tiff, data)
     pixels, facts = decode_apart(data)
@@ -233,9 +265,7 @@ def decode_tiff(data: bytes) -> tuple[UInt8, dict[str, Any]]:
 
     Raises UnreadableField, MemoryError, and whatever decoders raise on damaged files.
     """
-    import tifffile
-
-    with tifffile.TiffFile(BytesIO(data)) as tiff:
+    with _open_tiff(data) as tiff:
         picture = _tiff_picture(tiff, data)
     scales = [astuple(one) for one in picture.scales]
     return picture.pixels, {"orientation": picture.orientation, "scales": scales, "notes": picture.notes}

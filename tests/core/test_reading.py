@@ -411,6 +411,27 @@ def test_decoding_takes_a_few_bytes_of_memory_for_each_pixel(kind: str, tmp_path
     assert first in ([227, 177, 202], [228, 177, 202], [195, 97, 156])
 
 
+def test_pages_that_lead_back_to_themselves_come_to_an_end() -> None:
+    data = bytearray(tiff(RGB))
+    first = int.from_bytes(data[4:8], "little")
+    after = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    data[after : after + 4] = data[4:8]
+    with pytest.raises(UnreadableField, match="damaged or incomplete"):
+        read_field(bytes(data))
+
+
+@pytest.mark.parametrize("planes", [{"SizeZ": 30_000, "SizeT": 3_000}, {"SizeZ": 1, "SizeT": 90_000_000}])
+def test_planes_that_are_only_announced_take_no_memory(planes: dict[str, int]) -> None:
+    sizes = " ".join(f'{name}="{count}"' for name, count in planes.items())
+    xml = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="120" SizeY="90" SizeC="3" {sizes}>'
+        '<Channel ID="c" SamplesPerPixel="3"/><TiffData IFD="0" PlaneCount="1"/></Pixels></Image></OME>'
+    )
+    with pytest.raises(UnreadableField, match="more than 1,000 images"):
+        read_field(tiff(RGB, description=xml, metadata=None))
+
+
 LZMA = tiff(np.full((400, 400, 3), (200, 100, 150), np.uint8), compression="lzma")
 
 
