@@ -9,9 +9,7 @@ from threading import Lock
 
 import numpy as np
 
-from db.errors import StoreFailed
 from db.fields import find_field, load_field
-from mitosis_core.errors import ConcentricError
 from mitosis_core.types import Field, ProbabilityMap, UInt8
 from pages.shared.store import the_store
 
@@ -20,10 +18,6 @@ MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 # Probability -> red, green, blue, opacity: from blue over green to yellow, which is told apart with any colour vision.
 _HEAT_STOPS = (0.0, 0.08, 0.3, 0.6, 1.0)
 _HEAT_RGBA = ((38, 84, 160, 0), (38, 84, 160, 60), (33, 145, 140, 170), (122, 209, 81, 225), (253, 231, 37, 255))
-
-
-class PictureDamaged(ConcentricError):
-    """The stored image of a field is missing or damaged."""
 
 
 class ImageStore:
@@ -68,16 +62,12 @@ def field_picture(digest: str) -> str:
 def publish_stored(name: str, images: ImageStore = IMAGES) -> bytes | None:
     """The picture of a field of the store, encoded now; None when there is no such field.
 
-    Raises PictureDamaged; StoreFailed while the store cannot be used.
+    Raises ImageDamaged; another StoreFailed while the store cannot be used.
     """
     stored = find_field(the_store(), name.removesuffix(".jpg"))
     if stored is None:
         return None
-    try:
-        field = load_field(the_store(), stored)
-    except StoreFailed as error:  # asking again does not help
-        raise PictureDamaged(str(error)) from error
-    publish_field(field, images)
+    publish_field(load_field(the_store(), stored), images)
     return images.get(name)
 
 

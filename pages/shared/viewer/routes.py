@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from db.errors import FieldGone, StoreFailed
+from db.errors import FieldGone, ImageDamaged, StoreFailed
 from db.reviews import Applied, BadOp, apply_ops, parse_op
 from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import alias
@@ -20,7 +20,7 @@ from pages.shared.access import Role, role_of
 from pages.shared.guard import from_elsewhere
 from pages.shared.operation.metrics import CHANGES
 from pages.shared.store import the_store
-from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, PictureDamaged, publish_stored
+from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, publish_stored
 from pages.shared.viewer.tokens import NoToken, WrongToken, check, sign
 
 log = logging.getLogger("concentric")
@@ -108,7 +108,7 @@ def _told(work: Callable[..., Any], *given: Any) -> Any:
         return work(*given)
     except (Refused, NoToken, WrongToken):
         raise
-    except (FieldGone, PictureDamaged) as error:
+    except (FieldGone, ImageDamaged) as error:  # asking again does not help
         raise Refused(404, str(error)) from error
     except StoreFailed as error:  # it may be mended, so browsers ask again
         raise Refused(503, str(error)) from error
