@@ -43,6 +43,7 @@ class Verifier(nn.Module):
         return self.encoder.parts()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float32[B, 3, H, W] in 0..255 -> logits Float32[B]."""
         pooled = []
         for features in self.encoder(x):
             rows, columns = features.shape[-2] // 4, features.shape[-1] // 4
