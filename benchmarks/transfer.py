@@ -9,8 +9,8 @@ never learned from; crops hold one mitosis at the centre, tissue hardly any.
 
 For each slide in turn networks are trained without it, on any scanner (train.fit's own folds). Step, calibration and
 threshold come from the other slides, each judged by the networks that have not seen it. With --alone SCANNER the
-networks learn from that scanner only and are tested on the others. --snapshots scores networks that are there already, as
-"DIR/{slide}-{seed}/0000500.pt", without any training. --quick: the same path on a few images and steps.
+networks learn from that scanner only and are tested on the others. --snapshots scores networks that are there already,
+as "DIR/{slide}-{seed}/0000500.pt", without any training. --quick: the same path on a few images and steps.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from train.recipes import default_config
 ALARMS_PER_MM2 = 2.0  # where the recall of crops is measured
 PROTOCOL = (
     f"each slide held out in turn on both scanners together, one-to-one within {RADIUS_UM:g} µm; step, calibration and "
-    "threshold from the other two slides, each judged by the networks that had not seen it (but had seen this one: its "
+    "threshold from the other slides, each judged by the networks that had not seen it (but had seen this one: its "
     "scores have no part in the choice); crops: a fifth of the cases held out, other laboratories never trained on, "
     f"found at {ALARMS_PER_MM2:g} detections per mm² of tissue without mitoses (painted fields of the held-out slide "
     "and other laboratories together)"
@@ -107,7 +107,8 @@ def _run(
     planned, _ = plan(fields, patches, config, work)
     if not given.snapshots:
         train_all([job for members in planned for job in members], given.jobs, report)
-    folds = [(members[0].held_out, [_files(job, given.snapshots) for job in members]) for members in planned]
+    found = [(members[0].held_out, [_files(job, given.snapshots) for job in members]) for members in planned]
+    folds = [(held, members) for held, members in found if all(members)]
     rows = []
     for out, fold in enumerate(folds):
         choice = choose([other for i, other in enumerate(folds) if i != out], config)
@@ -117,11 +118,11 @@ def _run(
 
 
 def _files(job: Job, pattern: str) -> dict[int, Path]:
-    """step -> snapshot of a job; pattern: where they are, unless this trained them."""
+    """step -> snapshot of a job; pattern: where they are, unless this trained them. A slide without is left out."""
     if not pattern:
         return snapshots(job)
     path = Path(pattern.format(slide=job.held_out[0].slide, seed=job.config.seed))
-    return {int(path.stem): path}
+    return {int(path.stem): path} if path.exists() else {}
 
 
 def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) -> dict[str, Any]:
