@@ -31,6 +31,7 @@ class BlobSettings:
     binarize: "otsu" (one threshold for the field), "otsu-patchwise" (one per square of patch_um, the paper's
     ablation), both clipped to threshold_low..threshold_high, or "fixed" at threshold.
     score: "mean" or "peak" of the smoothed map over the blob. min_score: candidates below it are dropped.
+    border_um: nearer to an edge of the field nothing is said (see prediction.inside).
     Raises ValueError for a setting out of its range.
     """
 
@@ -46,6 +47,7 @@ class BlobSettings:
     max_area_um2: float | None = None
     min_score: float = 0.05
     score: Literal["mean", "peak"] = "mean"
+    border_um: float = 0.0
 
     def __post_init__(self) -> None:
         if self.finder not in ("blobs", "peaks"):
@@ -58,8 +60,8 @@ class BlobSettings:
             raise ValueError("thresholds must lie in (0, 1], the low one not above the high one")
         if not 0 <= self.min_score <= 1:
             raise ValueError(f"min_score must lie in [0, 1], not {self.min_score}")
-        if not all(math.isfinite(v) and v >= 0 for v in (self.smooth_um, self.min_area_um2)):
-            raise ValueError("smooth_um and min_area_um2 must not be negative")
+        if not all(math.isfinite(v) and v >= 0 for v in (self.smooth_um, self.min_area_um2, self.border_um)):
+            raise ValueError("smooth_um, min_area_um2 and border_um must not be negative")
         if not all(math.isfinite(v) and v > 0 for v in (self.patch_um, self.peak_distance_um)):
             raise ValueError("patch_um and peak_distance_um must be positive")
         if self.max_area_um2 is not None and not self.max_area_um2 >= self.min_area_um2:

@@ -17,7 +17,7 @@ from mitosis_core.fusion import fuse
 from mitosis_core.model import Model
 from mitosis_core.runtime import MULTIPLE_PX, Engine, Seen, describe_device, engine, pad, second_stage, without_margin
 from mitosis_core.scale import check_um_per_px, resample, to_original_px
-from mitosis_core.stain import normalise, stain_profile, tissue_fraction
+from mitosis_core.stain import field_profile, normalise, tissue_fraction
 from mitosis_core.tiling import Window, cover
 from mitosis_core.types import Detections, Field, Float32, Prediction, ProbabilityMap, UInt8
 
@@ -78,10 +78,11 @@ def candidates(
     by = shift(seen.map, calibration)
     found_map = moved_map(seen.map, by)
     if seen.boxes is None:
-        return inside(find_blobs(found_map, blobs), field), found_map
+        return inside(find_blobs(found_map, blobs), field, blobs.border_um), found_map
     found = Detections(seen.boxes.xy_px, moved(seen.boxes.score, by), seen.boxes.area_um2).above(blobs.min_score)
     # What lies near a surer one is the same figure, seen from two tiles or in two parts.
-    return fuse([found], blobs.peak_distance_um / seen.map.um_per_px), found_map
+    found = fuse([found], blobs.peak_distance_um / seen.map.um_per_px)
+    return inside(found, field, blobs.border_um), found_map
 
 
 def verified(found: Detections, field: Field, model: Model, device: str = "auto") -> Detections:
@@ -112,7 +113,7 @@ def look(
     assert field.um_per_px is not None, "checked by predict"
     pixels, (step_x, step_y) = resample(field.pixels, field.um_per_px, um_per_px)
     shape = pixels.shape[:2]
-    pixels = pad(normalise(pixels, stain, stain_profile(field.pixels)))
+    pixels = pad(normalise(pixels, stain, field_profile(field.pixels, field.um_per_px)))
     whole = pixels.shape[0] * pixels.shape[1] <= WHOLE_FIELD_PX
     seen = run(pixels) if whole else _tiled(pixels, run, stride, report)
     values = without_margin(seen.values, stride, shape)
@@ -150,16 +151,31 @@ def _owned(boxes: Float32, owned: Window) -> Bool:
     return np.asarray((x >= owned.left) & (x < owned.right) & (y >= owned.top) & (y < owned.bottom))
 
 
-def inside(found: Detections, field: Field) -> Detections:
-    """Without what was found in the mirrored margin."""
-    keep = np.asarray((found.xy_px > -0.5).all(1) & (found.xy_px < [field.width_px, field.height_px]).all(1))
+def inside(found: Detections, field: Field, border_um: float = 0.0) -> Detections:
+    """Without what was found in the mirrored margin, or nearer to an edge than border_um: a nucleus that is cut there
+    looks like a plate."""
+    border_px = _border_px(field, border_um)
+    size = np.array([field.width_px, field.height_px])
+    keep = np.asarray((found.xy_px > border_px - 0.5).all(1) & (found.xy_px < size - border_px).all(1))
     return found if keep.all() else found.only(keep)
+
+
+def searched_mm2(field: Field, border_um: float) -> float:
+    """The area in which figures can be found: the field without its border."""
+    assert field.um_per_px is not None, "checked by predict"
+    border_px = _border_px(field, border_um)
+    return (field.width_px - 2 * border_px) * (field.height_px - 2 * border_px) * field.um_per_px**2 / 1e6
+
+
+def _border_px(field: Field, border_um: float) -> float:
+    """Never more than a quarter of the field."""
+    assert field.um_per_px is not None, "checked by predict"
+    return min(border_um / field.um_per_px, min(field.width_px, field.height_px) / 4)
 
 
 def _answer(
     field: Field, model: Model, candidates: Detections, found_map: ProbabilityMap | None, notes: tuple[str, ...],
     started: float,
 ) -> Prediction:  # fmt: skip
-    assert field.area_mm2 is not None, "checked by predict"
-    seconds = time.perf_counter() - started
-    return Prediction(candidates, model.threshold, model.version, seconds, field.area_mm2, found_map, notes)
+    seconds, area_mm2 = time.perf_counter() - started, searched_mm2(field, model.card.blobs.border_um)
+    return Prediction(candidates, model.threshold, model.version, seconds, area_mm2, found_map, notes)

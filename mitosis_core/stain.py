@@ -56,6 +56,7 @@ class StainProfile:
 REFERENCE = StainProfile((0.48, 0.50, 0.33), (0.36, 0.23, 0.17))
 
 _LOG = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1.0) / 255.0)
+_ENOUGH_MM2 = 0.02  # of tissue, to be measured by itself: a square of 140 µm; a whole HPF has 0.2 to 0.3
 _MOST_STRETCH = 2.5  # a nearly stainless field is not blown up beyond this
 
 
@@ -73,6 +74,28 @@ def stain_profile(*images: UInt8) -> StainProfile | None:
         return None
     mean, spread = cv2.meanStdDev(cv2.transform(density, np.linalg.inv(STAINS).T), mask=tissue)
     return StainProfile((*map(float, mean.ravel()),), (*map(float, spread.ravel()),))  # type: ignore[arg-type]
+
+
+def field_profile(pixels: UInt8, um_per_px: float) -> StainProfile | None:
+    """The profile of a single image, as fields are brought to the reference when detecting.
+
+    A small image is a few cells, of which one may be a mitosis: below 0.02 mm² of tissue its profile is mixed with the
+    REFERENCE, the more the less there is.
+    """
+    own = stain_profile(pixels)
+    if own is None:
+        return None
+    tissue_mm2 = tissue_fraction(pixels) * pixels.shape[0] * pixels.shape[1] * um_per_px**2 / 1e6
+    return mixed(own, min(1.0, tissue_mm2 / _ENOUGH_MM2))
+
+
+def mixed(own: StainProfile, share: float) -> StainProfile:
+    """`share` (0 to 1) of a profile and the rest of the REFERENCE; the profile itself at 1."""
+    mean, spread = (
+        tuple(share * a + (1 - share) * b for a, b in zip(mine, common, strict=True))
+        for mine, common in ((own.mean, REFERENCE.mean), (own.spread, REFERENCE.spread))
+    )
+    return StainProfile(mean, spread)  # type: ignore[arg-type]
 
 
 def normalise(pixels: UInt8, stain: str, profile: StainProfile | None) -> UInt8:

@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -14,6 +15,9 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import start_logging
 from train.config import TrainConfig
 from train.retrain_config import RetrainConfig
+
+if TYPE_CHECKING:
+    from train.examples import Example
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,13 +39,24 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--annotations",
         type=Path,
+        nargs="+",
         required=True,
-        help="CSV: image,x_px,y_px,label,um_per_px[,slide][,object_width_px,object_height_px]",
+        help="one or more CSV: image,x_px,y_px,label,um_per_px[,slide][,object_width_px,object_height_px]",
     )
-    fit.add_argument("--images", type=Path, required=True, help="folder of the images")
+    fit.add_argument("--images", type=Path, nargs="+", required=True, help="folder of the images, one for each CSV")
+    fit.add_argument("--scanners", nargs="+", default=[], help="scanner of each CSV without a column of that name")
+    fit.add_argument("--tissue", type=Path, help="CSV of fields without mitoses: image,um_per_px[,slide][,scanner]")
+    fit.add_argument("--tissue-images", type=Path, help="folder of their images (default: images beside their CSV)")
+    fit.add_argument("--tissue-masks", type=Path, help="folder of PNGs, not 0 where nothing is to be learned from them")
     fit.add_argument("--masks", type=Path, help="folder of instance masks (PNG), for --labels mask or ellipse")
     fit.add_argument("--segmenter", metavar="VERSION", help="name or file; estimates masks where fields have none")
-    fit.add_argument("--patches", type=Path, help="CSV of extra patches, one mitosis at each centre: image,um_per_px")
+    fit.add_argument(
+        "--patches",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="CSV of extra patches, one mitosis at each centre: image,um_per_px",
+    )
     fit.add_argument("--patch-images", type=Path, help="folder of the patches (default: images beside their CSV)")
     fit.add_argument("--out", type=Path, required=True, help="weights to write, FILE.safetensors")
     fit.add_argument("--work", type=Path, help="folder of checkpoints (default: FILE.work); resumes what is there")
@@ -99,7 +114,7 @@ def _labels(given: argparse.Namespace) -> int:
 def _fit(given: argparse.Namespace) -> int:
     from mitosis_core.model import load_model
     from train.deepmitosis import with_estimated_masks
-    from train.examples import read_examples, read_patches
+    from train.examples import read_patches
     from train.fit import fit
     from train.loop import Step
     from train.recipes import default_config
@@ -108,14 +123,12 @@ def _fit(given: argparse.Namespace) -> int:
     config = default_config(**{"method": "segmitos", **{name: getattr(given, name) for name in wanted}})
     _check_names(config)
     segmenter = load_model(given.segmenter) if given.segmenter else None
-    fields = read_examples(given.annotations, given.images, given.masks)
+    fields = _fields(given)
     data = {"note": given.data_note}
     if segmenter:
         fields = with_estimated_masks(tqdm(fields, desc="masks", unit="field", disable=None), segmenter)
         data["boxes"] = f"estimated by {segmenter.version}"
-    patches = []
-    if given.patches:
-        patches = read_patches(given.patches, given.patch_images or given.patches.parent / "images")
+    patches = [e for csv in given.patches for e in read_patches(csv, given.patch_images or csv.parent / "images")]
     bars: dict[str, tqdm[None]] = {}
 
     def report(title: str, step: Step) -> None:
@@ -129,6 +142,20 @@ def _fit(given: argparse.Namespace) -> int:
     scores = model.card.scores["validation"]
     print(f"Wrote {model.weights}: F1 {scores['f1']:.3f} on the slides held out in turn ({scores['f1_by_slide']}).")
     return 0
+
+
+def _fields(given: argparse.Namespace) -> list[Example]:
+    """All fields, of every scanner. Raises ValueError unless there is a folder of images for each file."""
+    from train.examples import read_examples, read_tissue
+
+    tables, scanners = given.annotations, given.scanners or [""] * len(given.annotations)
+    if not len(tables) == len(given.images) == len(scanners):
+        raise ValueError("Please give one folder of images, and one scanner if any, for each file of annotations.")
+    sets = zip(tables, given.images, scanners, strict=True)
+    fields = [e for csv, images, scanner in sets for e in read_examples(csv, images, given.masks, scanner)]
+    if given.tissue:
+        fields += read_tissue(given.tissue, given.tissue_images or given.tissue.parent / "images", given.tissue_masks)
+    return fields
 
 
 def _check_names(config: TrainConfig) -> None:

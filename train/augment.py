@@ -17,19 +17,19 @@ class StainShift(v2.Transform):  # type: ignore[misc]
     """Move the image's stain statistics towards those of another tissue, then jitter them.
 
     statistics: Float[K, 2, 3], per known image the mean and the spread of the three stain densities.
-    One of them is drawn as the aim and up to half of the way is gone; `jitter` is the spread of
+    One of them is drawn as the aim and up to `most` of the way is gone; `jitter` is the spread of
     a further log-scale and shift per stain. So the network cannot tell a mitosis by its lab's colours.
     """
 
-    def __init__(self, statistics: torch.Tensor, jitter: float = 0.08) -> None:
+    def __init__(self, statistics: torch.Tensor, jitter: float = 0.08, most: float = 0.5) -> None:
         super().__init__()
-        self.statistics, self.jitter = statistics, jitter
+        self.statistics, self.jitter, self.most = statistics, jitter, most
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw the aim, how far to go, and the jitter."""
         aim = self.statistics[int(torch.randint(len(self.statistics), ()))]
         noise = torch.randn(2, 3) * self.jitter
-        return {"aim": aim, "share": 0.5 * torch.rand(()), "gain": noise[0].exp(), "shift": noise[1] * 0.3}
+        return {"aim": aim, "share": self.most * torch.rand(()), "gain": noise[0].exp(), "shift": noise[1] * 0.3}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Images change, all else stays."""
@@ -72,7 +72,7 @@ def stain_statistics(stains: torch.Tensor) -> torch.Tensor:
     return torch.stack([flat.mean(1), flat.std(1)])
 
 
-def training_transforms(crop_px: int, statistics: torch.Tensor) -> v2.Transform:
+def training_transforms(crop_px: int, stain: StainShift) -> v2.Transform:
     """uint8 Image (larger than the crop), label Mask and centroid KeyPoints -> the augmented crop of crop_px."""
     fill: dict[Any, Any] = {tv_tensors.Image: 235, tv_tensors.Mask: 255, "others": 0}
     return v2.Compose(
@@ -80,7 +80,7 @@ def training_transforms(crop_px: int, statistics: torch.Tensor) -> v2.Transform:
             v2.RandomHorizontalFlip(),
             v2.RandomAffine(180, scale=(0.85, 1.2), shear=5, interpolation=v2.InterpolationMode.BILINEAR, fill=fill),
             v2.CenterCrop(crop_px),
-            v2.RandomApply([StainShift(statistics)], 0.9),
+            v2.RandomApply([stain], 0.9),
             v2.RandomApply([v2.ColorJitter(0.1, 0.1, 0.1, 0.01)], 0.3),
             v2.RandomChoice(
                 [v2.GaussianBlur(5, (0.3, 1.4)), v2.RandomAdjustSharpness(3.0, 1.0), v2.Identity()], [0.25, 0.25, 0.5]

@@ -21,7 +21,7 @@ from mitosis_core.evaluation import ScoredField
 from mitosis_core.types import Float32
 from mitosis_core.verifier import LOWER, Verifier, second_look
 from train.config import TrainConfig
-from train.evaluation import Choice, Fold, at_threshold, detections
+from train.evaluation import Choice, Fold, at_threshold, complete, detections
 from train.examples import Example, digest
 from train.verifier import VerifierConfig, best_weight, fit_verifier, fused_fields
 
@@ -41,7 +41,7 @@ def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, wor
     work: folder where verifiers are kept; a second call takes them up. Raises UnusableData when the detections are
     all right or all wrong.
     """
-    fields = [list(held) for held, _ in folds]
+    fields = [[example for example in held if complete(example)] for held, _ in folds]
     found = detections(folds, choice, config)
     verified: list[Float32] = []
     for out in range(len(folds)):

@@ -53,9 +53,13 @@ class TrainConfig:
     weight_decay: float = option(1e-2, "decoupled L2 of the weights", 0.0, 1.0)
     ema: float = option(0.998, "decay of the running average of the weights that is kept", 0.0, 0.9999)
     frozen_stages: int = option(2, "parts of the encoder, from the image on, that keep their pretrained weights", 0, 4)
+    stain_jitter: float = option(0.08, "spread of the random change of each stain", 0.0, 1.0)
+    stain_share: float = option(0.5, "how far at most a crop goes towards the stain of another image", 0.0, 1.0)
     mitosis_weight: float = option(4.0, "weight of a disc pixel against a background pixel", 0.1, 100.0)
     share_mitosis: float = option(0.25, "share of crops round a mitosis of a field", 0.0, 1.0)
-    share_patch: float = option(0.3, "share of crops with a piece of an extra patch set in", 0.0, 1.0)
+    share_patch: float = option(0.3, "share of crops that show an extra patch", 0.0, 1.0)
+    share_whole: float = option(0.0, "of those, share that shows it whole, its rim as background; else a piece "
+                                "is set into a field", 0.0, 1.0)  # fmt: skip
     share_lookalike: float = option(0.1, "share of crops round a given look-alike", 0.0, 1.0)
     share_hard: float = option(0.15, "share of crops round a false detection found while training", 0.0, 1.0)
     share_anywhere: float = option(0.2, "share of crops from any place of a field", 0.0, 1.0)

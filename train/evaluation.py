@@ -14,6 +14,7 @@ import torch
 
 from mitosis_core.blobs import BlobSettings
 from mitosis_core.calibration import Calibration, level, logit, probability
+from mitosis_core.errors import UnusableData
 from mitosis_core.evaluation import Curve, ScoredField, best_threshold, threshold_curve
 from mitosis_core.fusion import fuse
 from mitosis_core.methods import METHODS
@@ -36,7 +37,15 @@ SHARE = 0.98  # of mitosis_core.calibration; mitoses cover well under 2 % of a f
 # The post-processing: peaks of the map, which need no second threshold and keep touching figures apart. SegMitos' own
 # (Otsu's threshold, blobs, mean score; section 3.3) is BlobSettings(). It is not chosen on the held-out fields, because
 # a handful of slides cannot choose among many: 36 settings were tried, and what they gained was chance.
-POSTPROCESSING = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.05)
+# Nearer than 3 µm to an edge nothing is said: a nucleus that is cut there looks like a plate.
+POSTPROCESSING = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.05, border_um=3.0)
+
+FALSE_ALARMS_PER_MM2 = (
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+)  # for which the card says the threshold, where there is tissue to measure it
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Choice:
     precision: float
     recall: float
     f1_by_slide: dict[str, float]
+    false_alarms: dict[str, float] = dataclasses.field(default_factory=dict)  # per mm² -> threshold
 
 
 def sightings(net: DetectorNet, fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
@@ -62,12 +72,37 @@ def sightings(net: DetectorNet, fields: Sequence[Example], config: TrainConfig) 
 def scored_fields(
     seen: Sequence[Sighting], fields: Sequence[Example], blobs: BlobSettings, calibration: Calibration | None
 ) -> list[ScoredField]:
-    """Detections of each field beside its truth."""
+    """Detections of each field beside its truth, both without what is to be ignored; slide and scanner as one group."""
     return [
-        ScoredField(e.field.name, e.slide, candidates(one, e.field, blobs, calibration)[0], e.mitoses_xy_px,
-                    e.um_per_px, e.field.area_mm2)
+        ScoredField(e.field.name, e.group, counted(candidates(one, e.field, blobs, calibration)[0], e),
+                    e.mitoses_xy_px, e.um_per_px, e.counted_mm2)
         for one, e in zip(seen, fields, strict=True)
     ]  # fmt: skip
+
+
+def counted(found: Detections, example: Example) -> Detections:
+    """The detections that do not lie where the example is to be ignored."""
+    if example.ignored is None:
+        return found
+    x, y = np.clip(np.rint(found.xy_px), 0, np.array(example.ignored.shape[::-1]) - 1).astype(int).T
+    return found.only(np.asarray(example.ignored[y, x] == 0))
+
+
+def complete(example: Example) -> bool:
+    """Whether all of a field counts. Where only a part does, as a rule that without mitoses, it tells false alarms."""
+    return example.ignored is None
+
+
+def false_alarm_threshold(scored: Sequence[ScoredField], per_mm2: float) -> float:
+    """The lowest score at which these fields, which hold no mitosis, have no more than so many detections per mm².
+
+    Raises UnusableData without a field.
+    """
+    if not scored:
+        raise UnusableData("There is no tissue without mitoses, so false alarms cannot be counted.")
+    scores = np.sort(np.concatenate([one.detections.score for one in scored]))[::-1]
+    allowed = int(per_mm2 * sum(one.area_mm2 or 0.0 for one in scored))
+    return float(np.nextafter(scores[allowed], np.float32(1))) if allowed < len(scores) else 0.0
 
 
 Fold = tuple[Sequence[Example], list[dict[int, Path]]]  # held-out fields; for each member its snapshots by step
@@ -82,14 +117,20 @@ def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     nothing is found, or when image-level labels are all alike.
     """
     fields = [example for held, _ in folds for example in held]
+    whole = [complete(example) for example in fields]
+    judged = [example for example, one in zip(fields, whole, strict=True) if one]
     steps = sorted(set.intersection(*(set(files) for _, members in folds for files in members)))
     seen = {
-        step: [one for held, members in folds for one in _together([f[step] for f in members], held, config)]
+        step: [one for held, members in folds for one in together([f[step] for f in members], held, config)]
         for step in steps
     }
     scored = {step: scored_fields(seen[step], fields, POSTPROCESSING, _typical(seen[step])) for step in steps}
-    step = max(steps, key=lambda s: _ranking(scored[s], fields, config))
-    return Choice(step, POSTPROCESSING, _typical(seen[step]), **at_threshold(scored[step], fields, config))
+    marked = {step: [f for f, one in zip(scored[step], whole, strict=True) if one] for step in steps}
+    step = max(steps, key=lambda s: _ranking(marked[s], judged, config))
+    free = [f for f, one in zip(scored[step], whole, strict=True) if not one]
+    alarms = {f"{n:g}": round(false_alarm_threshold(free, n), 6) for n in FALSE_ALARMS_PER_MM2 if free}
+    return Choice(step, POSTPROCESSING, _typical(seen[step]), **at_threshold(marked[step], judged, config),
+                  false_alarms=alarms)  # fmt: skip
 
 
 def at_threshold(scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig) -> dict[str, Any]:
@@ -103,10 +144,9 @@ def at_threshold(scored: Sequence[ScoredField], fields: Sequence[Example], confi
 
 def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> list[list[ScoredField]]:
     """What the chosen snapshots find on the held-out fields of each fold, beside the truth."""
+    folds = [([example for example in held if complete(example)], members) for held, members in folds]
     return [
-        scored_fields(
-            _together([f[choice.step] for f in members], held, config), held, choice.blobs, choice.calibration
-        )
+        scored_fields(together([f[choice.step] for f in members], held, config), held, choice.blobs, choice.calibration)
         for held, members in folds
     ]
 
@@ -143,7 +183,7 @@ def _ranking(scored: Sequence[ScoredField], fields: Sequence[Example], config: T
     return threshold_curve(scored, RADIUS_UM).average_precision or 0.0
 
 
-def _together(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
+def together(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
     """What several snapshots see as one, as mitosis_core.methods.ensemble has it: the mean of the logits of their maps,
     their boxes fused."""
     by_member = [held_out_sightings(file, fields, config) for file in files]
@@ -169,14 +209,15 @@ def held_out_sightings(snapshot: Path, fields: Sequence[Example], config: TrainC
             _keep(sightings(net, [example], config)[0], kept)
         with np.load(kept) as parts:
             cell_px = (float(parts["cell_px"][0]), float(parts["cell_px"][1]))
-            found_map = ProbabilityMap(parts["values"].astype(np.float32), cell_px, example.um_per_px)
+            found_map = ProbabilityMap(probability(parts["logits"].astype(np.float32)), cell_px, example.um_per_px)
             boxes = Detections(parts["xy_px"], parts["score"], parts["area_um2"]) if "score" in parts else None
         seen.append(Sighting(found_map, boxes))
     return seen
 
 
 def _keep(seen: Sighting, path: Path) -> None:
-    parts = {"values": seen.map.values.astype(np.float16), "cell_px": np.array(seen.map.cell_px)}
+    # Logits: networks are sure of nearly everything, and half precision cannot tell 0.999 from 0.9994.
+    parts = {"logits": logit(seen.map.values).astype(np.float16), "cell_px": np.array(seen.map.cell_px)}
     if seen.boxes is not None:
         parts |= {"xy_px": seen.boxes.xy_px, "score": seen.boxes.score, "area_um2": seen.boxes.area_um2}
     part = path.with_suffix(f".part{os.getpid()}.npz")

@@ -19,9 +19,11 @@ from train.labels import MOST, ellipse_masks
 class Example:
     """One image and what is known of it.
 
-    slide: the unit of splitting (slide or patient). mask: UInt8[H, W] instance mask, value k on the k-th mitosis,
-    where the extent of the figures is known.
+    slide: the unit of splitting (slide or patient), on all its scanners; "" for a patch of which it is not known.
+    mask: UInt8[H, W] instance mask, value k on the k-th mitosis, where the extent of the figures is known.
     whole_field: False for a small patch cut round one mitosis, which is never scored.
+    scanner: what it was scanned with, where that is known.
+    ignored: UInt8[H, W], nonzero where nothing may be learned or counted; everywhere else every mitosis is marked.
     """
 
     field: Field
@@ -30,6 +32,8 @@ class Example:
     lookalikes_xy_px: Float32
     mask: UInt8 | None = None
     whole_field: bool = True
+    scanner: str = ""
+    ignored: UInt8 | None = None
 
     @property
     def um_per_px(self) -> float:
@@ -37,29 +41,43 @@ class Example:
         assert self.field.um_per_px is not None, "checked when read"
         return self.field.um_per_px
 
+    @property
+    def group(self) -> str:
+        """Slide and scanner: what scores are compared by."""
+        return f"{self.slide}, {self.scanner}" if self.scanner else self.slide
 
-def read_examples(annotations: Path, images: Path, masks: Path | None = None) -> list[Example]:
+    @property
+    def counted_mm2(self) -> float:
+        """Area in which detections count."""
+        assert self.field.area_mm2 is not None, "checked when read"
+        return self.field.area_mm2 * (1.0 if self.ignored is None else float((self.ignored == 0).mean()))
+
+
+def read_examples(annotations: Path, images: Path, masks: Path | None = None, scanner: str = "") -> list[Example]:
     """The annotated fields, sorted by name.
 
     masks: folder of instance masks, a PNG named as its image; a field without one has ellipses in the place of its
-    mitoses where their width and height are annotated. Raises UnusableData or UnreadableField.
+    mitoses where their width and height are annotated. scanner: of the fields whose rows name none (column scanner).
+    Raises UnusableData or UnreadableField.
     """
     if masks and not masks.is_dir():
         raise UnusableData(f"There is no folder “{masks}” of masks.")
+    scanners = {row["image"]: row.get("scanner") or scanner for _, row in read_rows(annotations, ("image",))}
     examples = []
     for name, known in sorted(read_annotations(annotations).items()):
         field = read_field(images / name, um_per_px=known.um_per_px)
         if field.um_per_px is None:
             raise UnusableData(f"{name} has no µm/px, neither in the annotations nor in the file.")
-        mask = _mask(field, known, masks)
-        examples.append(Example(field, known.slide, known.mitoses_xy_px, known.lookalikes_xy_px, mask))
+        mask, mitoses = _mask(field, known, masks), known.mitoses_xy_px
+        examples.append(Example(field, known.slide, mitoses, known.lookalikes_xy_px, mask, scanner=scanners[name]))
     if not any(len(e.mitoses_xy_px) for e in examples):
         raise UnusableData("There is no mitosis among the annotations, so there is nothing to learn from.")
     return examples
 
 
 def read_patches(table: Path, images: Path) -> list[Example]:
-    """Patches with one mitosis at the centre each. table: CSV with columns image, um_per_px and case (optional).
+    """Patches with one mitosis at the centre each. table: CSV with columns image, um_per_px, and where they are known
+    case and scanner.
 
     Raises UnusableData or UnreadableField.
     """
@@ -68,7 +86,26 @@ def read_patches(table: Path, images: Path) -> list[Example]:
         field = read_field(images / text_of(row, "image", number), um_per_px=um_per_px_of(row, number))
         centre = np.array([[field.width_px / 2, field.height_px / 2]], np.float32)
         none = np.zeros((0, 2), np.float32)
-        examples.append(Example(field, row.get("case") or row["image"], centre, none, whole_field=False))
+        case, scanner = row.get("case", ""), row.get("scanner", "")
+        examples.append(Example(field, case, centre, none, whole_field=False, scanner=scanner))
+    return examples
+
+
+def read_tissue(table: Path, images: Path, masks: Path | None = None) -> list[Example]:
+    """Fields in which no mitosis is marked, because there is none but where their masks say so.
+
+    table: CSV with columns image, um_per_px, and where they are known slide (else the image is one) and scanner.
+    masks: folder of PNGs named as the images, nonzero where nothing may be learned or counted.
+    Raises UnusableData or UnreadableField.
+    """
+    examples, none = [], np.zeros((0, 2), np.float32)
+    for number, row in read_rows(table, ("image", "um_per_px")):
+        name = text_of(row, "image", number)
+        field = read_field(images / name, um_per_px=um_per_px_of(row, number))
+        path = masks / f"{Path(name).stem}.png" if masks else None
+        ignored = _read_picture(path, field) if path and path.exists() else None
+        slide = row.get("slide") or Path(name).stem
+        examples.append(Example(field, slide, none, none, scanner=row.get("scanner", ""), ignored=ignored))
     return examples
 
 
@@ -86,6 +123,13 @@ def _mask(field: Field, known: Annotations, masks: Path | None) -> UInt8 | None:
 
 
 def _read_mask(path: Path, field: Field) -> UInt8:
+    mask = _read_picture(path, field)
+    if mask.max() > MOST:
+        raise UnusableData(f"The mask {path.name} has a figure number {mask.max()}; they go from 1 to {MOST}.")
+    return mask.astype(np.uint8)
+
+
+def _read_picture(path: Path, field: Field) -> UInt8:
     from PIL import Image
 
     try:
@@ -98,16 +142,14 @@ def _read_mask(path: Path, field: Field) -> UInt8:
     if mask.shape != field.pixels.shape[:2]:
         sizes = f"{mask.shape[1]} × {mask.shape[0]} pixels, its image {field.width_px} × {field.height_px}"
         raise UnusableData(f"The mask {path.name} has {sizes}; both must be of one size.")
-    if mask.max() > MOST:
-        raise UnusableData(f"The mask {path.name} has a figure number {mask.max()}; they go from 1 to {MOST}.")
-    return mask.astype(np.uint8)
+    return mask
 
 
 def digest(examples: list[Example]) -> str:
     """sha256 over pixels, labels and masks: the identity of a training set, whatever the order of its files."""
     parts = sorted(
         f"{e.field.digest} {e.um_per_px:.6f} {e.slide} {e.mitoses_xy_px.tolist()} {e.lookalikes_xy_px.tolist()}"
-        + ("" if e.mask is None else f" {hashlib.sha256(e.mask.tobytes()).hexdigest()}")
+        + "".join(f" {hashlib.sha256(m.tobytes()).hexdigest()}" for m in (e.mask, e.ignored) if m is not None)
         for e in examples
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

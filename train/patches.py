@@ -13,9 +13,17 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from mitosis_core.scale import resample, to_resampled_px
-from mitosis_core.stain import StainProfile, normalise, stain_profile, tissue_fraction, to_stains
+from mitosis_core.stain import (
+    StainProfile,
+    field_profile,
+    mixed,
+    normalise,
+    stain_profile,
+    tissue_fraction,
+    to_stains,
+)
 from mitosis_core.types import Float32, UInt8
-from train.augment import stain_statistics, training_transforms
+from train.augment import StainShift, stain_statistics, training_transforms
 from train.config import TrainConfig
 from train.examples import Example
 from train.labels import (
@@ -32,6 +40,8 @@ BOX_UM = (
     7.5  # side of the box round a centroid of which no mask is known: DeepMitosis' 30 px at 0.25 µm/px (section 3.1)
 )
 _PASTED_UM = 7.0  # radius of the piece of a patch that is set into a field: a cell and a little round it
+_OWN_SHARE = 0.05  # how much of its own stain a patch is brought to when it is met by itself (stain.field_profile)
+_KNOWN_SHARE = 0.5  # the same as if there were more tissue of its slide
 
 
 @dataclass(eq=False)
@@ -59,29 +69,46 @@ class Tissue:
         mask = example.mask
         if mask is not None and mask.shape != (height, width):
             mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
-
+        ignored = example.ignored
+        if ignored is not None:
+            ignored = cv2.resize(ignored, (width, height), interpolation=cv2.INTER_NEAREST)
         none = np.zeros((0, 2), np.float32)
         mitoses = to_resampled_px(example.mitoses_xy_px, pixel_px)
         lookalikes = to_resampled_px(example.lookalikes_xy_px, pixel_px)
-        return cls(pixels, mitoses, lookalikes, mask, example.whole_field, none)
+        return cls(pixels, mitoses, lookalikes, mask, example.whole_field, none, ignored)
 
 
 def prepare(examples: Sequence[Example], um_per_px: float, stain: str = "") -> list[Tissue]:
     """Every example at the network's scale, in the stain a version asks for (see stain.normalise).
 
-    For the reference stain a field is measured by itself, as it will be when detecting; a small patch together with
-    the others of its slide. Macenko's normalisation measures every patch by itself, and leaves one with hardly any
-    tissue as it is. Raises UnusableModel for an unknown stain.
+    For the reference stain a field is measured by itself, as it will be when detecting. A small patch is measured
+    together with the others of its slide, or by itself, as one that is met alone: half of them each way. Macenko's
+    normalisation measures every patch by itself, and leaves one with hardly any tissue as it is. Raises UnusableModel
+    for an unknown stain.
     """
     patches: dict[str, list[UInt8]] = {}
     for example in examples:
-        if not example.whole_field:
+        if not example.whole_field and example.slide:
             patches.setdefault(example.slide, []).append(example.field.pixels)
     by_slide = {slide: stain_profile(*images) for slide, images in patches.items()}
+    rng = np.random.default_rng(0)
     return [
-        Tissue.from_example(e, um_per_px, stain, stain_profile(e.field.pixels) if e.whole_field else by_slide[e.slide])
+        Tissue.from_example(e, um_per_px, stain, field_profile(e.field.pixels, e.um_per_px) if e.whole_field
+                            else _patch_profile(e, by_slide, rng))
         for e in examples
-    ]
+    ]  # fmt: skip
+
+
+def _patch_profile(
+    patch: Example, by_slide: dict[str, StainProfile | None], rng: np.random.Generator
+) -> StainProfile | None:
+    own = stain_profile(patch.field.pixels)
+    if not patch.slide:
+        share = float(rng.choice([_OWN_SHARE, _KNOWN_SHARE]))
+        return own and mixed(own, share)
+    if rng.random() < 0.5:
+        return by_slide[patch.slide]
+    return own and mixed(own, _OWN_SHARE)
 
 
 class Crop(NamedTuple):
@@ -96,8 +123,8 @@ class Crop(NamedTuple):
 class Crops(Dataset[Crop]):
     """Endless, seeded crops. Item i depends on (seed, i) alone, so a resumed run sees what it would have seen.
 
-    Four kinds are drawn in the shares of the config: a mitosis of a field,
-    a patch, a hard negative (look-alike or mined), any place.
+    They are drawn in the shares of the config: a mitosis of a field, a patch (pasted into a field, or whole), a hard
+    negative (look-alike or mined), any place.
     """
 
     def __init__(
@@ -120,7 +147,8 @@ class Crops(Dataset[Crop]):
         present = {kind: share for kind, share in shares.items() if self.places[kind] and share > 0}
         self.kinds = list(present)
         self.shares = np.array(list(present.values())) / sum(present.values())
-        self.transforms = training_transforms(config.crop_px, _statistics(tissues))
+        stain = StainShift(_statistics(tissues), config.stain_jitter, config.stain_share)
+        self.transforms = training_transforms(config.crop_px, stain)
 
     def __len__(self) -> int:
         return self.length
@@ -128,9 +156,10 @@ class Crops(Dataset[Crop]):
     def __getitem__(self, index: int) -> Crop:
         rng = np.random.default_rng((self.config.seed, index + self.offset))
         kind = str(rng.choice(self.kinds, p=self.shares))
-        tissue, xy = self._draw("anywhere" if kind == "patch" else kind, rng)
+        pasted = kind == "patch" and rng.random() >= self.config.share_whole
+        tissue, xy = self._draw("anywhere" if pasted else kind, rng)
         image, mask, points = self._window(tissue, self._centre(tissue, xy, rng))
-        if kind == "patch":
+        if pasted:
             points = self._paste(image, mask if tissue.mask is not None else None, points, *self._draw(kind, rng), rng)
         torch.default_generator.manual_seed(int(rng.integers(2**62)))  # v2 draws from the global generator
         side = image.shape[0]

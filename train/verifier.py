@@ -21,7 +21,7 @@ from mitosis_core.scale import to_resampled_px
 from mitosis_core.stain import to_stains
 from mitosis_core.types import Detections, Float32, UInt8
 from mitosis_core.verifier import LOWER, PATCH_PX, UM_PER_PX, Verifier, crops, weighed
-from train.augment import stain_statistics, training_transforms
+from train.augment import StainShift, stain_statistics, training_transforms
 from train.examples import Example
 from train.optimise import descend, one_cycle, training_device
 from train.patches import Tissue, prepare
@@ -81,7 +81,7 @@ def fit_verifier(
         part.requires_grad_(False)
     optimiser = _optimiser(net, config)
     statistics = torch.stack([stain_statistics(to_stains(_sparse(t))) for t in tissues])
-    transforms = training_transforms(PATCH_PX, statistics)
+    transforms = training_transforms(PATCH_PX, StainShift(statistics))
     losses = []
     for step in range(1, config.steps + 1):
         phase = one_cycle(step, config.steps, _WARMUP)

@@ -26,6 +26,7 @@ ANNOTATION_COLUMNS = ("image", "x_px", "y_px", "label", "um_per_px")
 SIZE_COLUMNS = ("object_width_px", "object_height_px")
 DETECTION_COLUMNS = ("image", "x_px", "y_px", "score", "area_um2", "model")
 MITOSIS, LOOKALIKE, UNSURE = "mitosis", "lookalike", "unsure"
+_SAYS_NOTHING = (UNSURE, "mined_lookalike")  # the latter: dark nuclei found by a program, many of them mitoses
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,8 @@ class ImageDetections:
 def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
     """Read annotated cells, per image, in the order of the file.
 
-    source: a path, or the bytes of the file. Every label but "mitosis" and "unsure" is a look-alike.
+    source: a path, or the bytes of the file. Every label is a look-alike but "mitosis", "unsure" and "mined_lookalike"
+    (which no person has seen); the last two are left out.
     Raises UnusableData for an empty file, a missing column, a value that is not a number, an image with two scales,
     or a size that is not above 0 or known of some mitoses of an image only.
     """
@@ -73,7 +75,7 @@ def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
         if not row["x_px"] and not row["y_px"]:
             continue
         label = text_of(row, "label", number).lower()
-        if label != UNSURE:
+        if label not in _SAYS_NOTHING:
             xy = (_number(row, "x_px", number), _number(row, "y_px", number))
             points.setdefault((image, label == MITOSIS), []).append(xy)
         if label == MITOSIS:

@@ -10,12 +10,12 @@ import torch
 import mitosis_core.prediction as prediction
 from mitosis_core.errors import ConcentricError, MissingScale, UnusableModel
 from mitosis_core.model import Model
-from mitosis_core.prediction import predict, probability_map
+from mitosis_core.prediction import inside, predict, probability_map, searched_mm2
 from mitosis_core.runtime import MULTIPLE_PX, Seen, engine, pad, resolve_device, torch_engine, without_margin
 from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.scale import resample
 from mitosis_core.stain import from_stains, macenko, to_stains
-from mitosis_core.types import Field, UInt8
+from mitosis_core.types import Detections, Field, UInt8
 
 
 def darkness(pixels: UInt8) -> Seen:
@@ -45,6 +45,7 @@ def test_tiled_equals_whole(random_version: Model, monkeypatch: pytest.MonkeyPat
 
 def test_two_stainings_of_one_tissue_give_one_map() -> None:
     field = draw_sample_field(seed=4, size_px=400, mitoses=1, lookalikes=1).field
+    field = dataclasses.replace(field, um_per_px=0.4)  # enough tissue to be measured by itself
     stains = to_stains(torch.from_numpy(field.pixels.copy()).permute(2, 0, 1)) * torch.tensor([0.7, 1.3, 1]).view(
         3, 1, 1
     )
@@ -122,6 +123,18 @@ def test_blank_glass_has_no_mitosis_and_a_note(random_version: Model) -> None:
     answer = predict(Field(np.full((600, 600, 3), 245, np.uint8), 0.25, "blank"), random_version, device="cpu")
     assert answer.count == 0 and len(answer.candidates) == 0 and answer.density_per_mm2 == 0
     assert "tissue" in answer.notes[0]
+
+
+def test_at_the_border_nothing_is_said_and_the_area_is_without_it() -> None:
+    """By hand: 3 µm are 12 px of 0.25 µm; a field of 100 x 60 µm keeps 94 x 54."""
+    field = Field(np.zeros((240, 400, 3), np.uint8), 0.25, "field")
+    xy = np.array([[11, 100], [12, 100], [200, 227], [200, 228], [387, 12], [388, 12]], np.float32)
+    found = Detections(xy, np.linspace(0.9, 0.4, 6), np.ones(6))
+    assert inside(found, field, 3.0).xy_px.tolist() == [[12, 100], [200, 227], [387, 12]]
+    assert len(inside(found, field)) == 6
+    assert searched_mm2(field, 3.0) == pytest.approx(94 * 54 / 1e6) and searched_mm2(field, 0.0) == field.area_mm2
+    tiny = Field(np.zeros((16, 16, 3), np.uint8), 0.25, "tiny")  # 4 µm: the border leaves the middle half
+    assert searched_mm2(tiny, 3.0) == pytest.approx(4e-6)
 
 
 def test_a_prediction_holds_its_candidates_and_reports_progress(random_version: Model) -> None:

@@ -11,6 +11,8 @@ from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.stain import (
     REFERENCE,
     STAINS,
+    StainProfile,
+    field_profile,
     from_stains,
     macenko,
     normalise,
@@ -101,3 +103,19 @@ def test_a_version_gets_the_stain_it_asks_for() -> None:
     assert normalise(pixels, "none", profile) is pixels
     with pytest.raises(UnusableModel, match="“tea” is not known"):
         normalise(pixels, "tea", profile)
+
+
+def test_the_less_tissue_the_nearer_is_its_profile_to_the_reference() -> None:
+    """Measured by itself from 0.02 mm² on; a quarter of that counts a quarter."""
+    pixels = standardise(
+        draw_sample_field(seed=3, size_px=400).field.pixels, StainProfile((0.9, 0.2, 0.3), (0.5, 0.1, 0.2))
+    )
+    own, share = stain_profile(pixels), tissue_fraction(pixels)
+    assert own is not None
+    enough = (0.02 / share * 1e6) ** 0.5 / 400  # µm/px at which its tissue is just that
+    assert field_profile(pixels, enough * 1.001) == own
+    quarter = field_profile(pixels, enough / 2)
+    assert quarter is not None
+    for mixed_in, measured, common in zip(quarter.mean, own.mean, REFERENCE.mean, strict=True):
+        assert mixed_in == pytest.approx(measured / 4 + common * 3 / 4)
+    assert field_profile(np.full((400, 400, 3), 245, np.uint8), 0.25) is None

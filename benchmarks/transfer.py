@@ -1,0 +1,255 @@
+"""Carrying over: how good is the detector on the next slide, the next scanner, the next laboratory?
+
+    python -m benchmarks.transfer --fields DIR=SCANNER... --painted DIR --patches CSV... [--crops CSV] [--tissue CSV]
+
+--fields: folders with annotations.csv and images/, each of one scanner; a slide is held out on all of them together.
+--painted: folder with fields.csv, images/ and masks/, without mitoses where the mask is 0. --patches: one mitosis at
+the centre each; of those with cases, some cases are held out. --crops, --tissue: of other laboratories, measured and
+never learned from; crops hold one mitosis at the centre, tissue hardly any.
+
+For each slide in turn networks are trained without it, on any scanner (train.fit's own folds). Step, calibration and
+threshold come from the other slides, each judged by the networks that have not seen it. With --alone SCANNER the
+networks learn from that scanner only and are tested on the others. --snapshots scores networks that are there already,
+as "DIR/{slide}-{seed}/0000500.pt", without any training. --quick: the same path on a few images and steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.accuracy import QUICK, report
+from benchmarks.record import cpu_name, write_result
+from mitosis_core.evaluation import ScoredField, threshold_curve
+from train.config import TrainConfig
+from train.evaluation import (
+    RADIUS_UM,
+    Choice,
+    Fold,
+    choose,
+    complete,
+    false_alarm_threshold,
+    scored_fields,
+    together,
+)
+from train.examples import Example, read_examples, read_patches, read_tissue
+from train.fit import Job, held_cases, plan, snapshots, train_all
+from train.recipes import default_config
+
+ALARMS_PER_MM2 = 2.0  # where the recall of crops is measured
+PROTOCOL = (
+    f"each slide held out in turn on both scanners together, one-to-one within {RADIUS_UM:g} µm; step, calibration and "
+    "threshold from the other slides, each judged by the networks that had not seen it (but had seen this one: its "
+    "scores have no part in the choice); crops: a fifth of the cases held out, other laboratories never trained on, "
+    f"found at {ALARMS_PER_MM2:g} detections per mm² of tissue without mitoses (painted fields of the held-out slide "
+    "and other laboratories together)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What nothing is learned from: crops with one mitosis each by group, and tissue with hardly any."""
+
+    crops: dict[str, list[Example]]
+    tissue: list[Example]
+
+
+def main() -> None:
+    given = _parser().parse_args()
+    fields, patches, measured = _read(given)
+    work = given.work or Path(tempfile.mkdtemp())
+    options: dict[str, Any] = {**QUICK, "steps": 40} if given.quick else {"steps": given.steps}
+    runs = []
+    for seed in given.seeds:
+        config = default_config("segmitos", **{**options, "members": given.members, "seed": seed})
+        runs.append(_run(fields, patches, config, work, measured, given))
+    figures = {"seeds": runs, **_summary(runs), "protocol": PROTOCOL, "config": dataclasses.asdict(config)}
+    if given.alone:
+        figures["alone"] = _alone(given.alone, fields, patches, config, work, given.jobs)
+    figures["machine"] = f"{cpu_name()}, {platform.system()}"
+    write_result("transfer-quick" if given.quick else "transfer", figures)
+
+
+def _read(given: argparse.Namespace) -> tuple[list[Example], list[Example], Measured]:
+    fields: list[Example] = []
+    for pair in given.fields:
+        folder, _, scanner = pair.partition("=")
+        fields += read_examples(Path(folder) / "annotations.csv", Path(folder) / "images", scanner=scanner)
+    if given.painted:
+        fields += read_tissue(given.painted / "fields.csv", given.painted / "images", given.painted / "masks")
+    patches = [e for table in given.patches for e in read_patches(table, table.parent / "images")]
+    held = held_cases(patches)
+    crops: dict[str, list[Example]] = {}
+    for patch in (p for p in patches if p.slide in held):
+        crops.setdefault(patch.scanner or "held-out cases", []).append(patch)
+    if given.crops:
+        crops["other laboratories"] = read_patches(given.crops, given.crops.parent / "crops")
+    tissue = read_tissue(given.tissue, given.tissue.parent / "tissue") if given.tissue else []
+    if given.quick:
+        fields = list({(e.group, complete(e)): e for e in fields}.values())
+        patches = patches[::60]
+        crops, tissue = {group: some[:8] for group, some in crops.items()}, tissue[:2]
+    return fields, patches, Measured(crops, tissue)
+
+
+def _run(
+    fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path, measured: Measured,
+    given: argparse.Namespace,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One row for each slide held out."""
+    planned, _ = plan(fields, patches, config, work)
+    if not given.snapshots:
+        train_all([job for members in planned for job in members], given.jobs, report)
+    found = [(members[0].held_out, [_files(job, given.snapshots) for job in members]) for members in planned]
+    folds = [(held, members) for held, members in found if all(members)]
+    rows = []
+    for out, fold in enumerate(folds):
+        choice = choose([other for i, other in enumerate(folds) if i != out], config)
+        rows.append(_row(fold, choice, config, measured))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def _files(job: Job, pattern: str) -> dict[int, Path]:
+    """step -> snapshot of a job; pattern: where they are, unless this trained them. A slide without is left out."""
+    if not pattern:
+        return snapshots(job)
+    path = Path(pattern.format(slide=job.held_out[0].slide, seed=job.config.seed))
+    return {int(path.stem): path} if path.exists() else {}
+
+
+def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) -> dict[str, Any]:
+    held, members = fold
+    files = [steps[choice.step] for steps in members]
+
+    def look(examples: Sequence[Example]) -> list[ScoredField]:
+        return scored_fields(together(files, examples, config), examples, choice.blobs, choice.calibration)
+
+    marked = look([e for e in held if complete(e)])
+    painted, tissue = look([e for e in held if not complete(e)]), look(measured.tissue)
+    crops = {group: look(some) for group, some in measured.crops.items()}
+    at = false_alarm_threshold([*painted, *tissue], ALARMS_PER_MM2)
+    return {
+        "slide": held[0].slide,
+        "step": choice.step,
+        "threshold": choice.threshold,
+        "scanners": {group.split(", ")[-1]: _scores(marked, group, choice.threshold, at)
+                     for group in sorted({f.slide for f in marked})},
+        "false_alarms_per_mm2": {
+            "painted": _alarms(painted, choice.threshold),
+            "other laboratories": _alarms(tissue, choice.threshold),
+            "by laboratory": _by_laboratory(tissue, choice.threshold),
+        },
+        "threshold_at_alarms": at,
+        "recall_of_crops": {group: _found(some, at) for group, some in crops.items()},
+        "recall_of_crops_at_own_threshold": {group: _found(some, choice.threshold) for group, some in crops.items()},
+    }  # fmt: skip
+
+
+def _scores(scored: Sequence[ScoredField], group: str, threshold: float, at: float) -> dict[str, Any]:
+    fields = [f for f in scored if f.slide == group]
+    curve = threshold_curve(fields, RADIUS_UM)
+    own = curve.at(threshold)
+    return {
+        "fields": len(fields),
+        "mitoses": curve.true,
+        "precision": own.precision,
+        "recall": own.recall,
+        "f1": own.f1,
+        "ap": curve.average_precision,
+        "f1_at_best_threshold": float(curve.f1.max(initial=0.0)),
+        "f1_at_alarms": curve.at(at).f1,
+    }
+
+
+def _alarms(scored: Sequence[ScoredField], threshold: float) -> float | None:
+    area_mm2 = sum(f.area_mm2 or 0.0 for f in scored)
+    return sum(len(f.detections.above(threshold)) for f in scored) / area_mm2 if area_mm2 else None
+
+
+def _by_laboratory(scored: Sequence[ScoredField], threshold: float) -> dict[str, float | None]:
+    """By the second part of the image's name, which is the hospital in TCGA."""
+    laboratories: dict[str, list[ScoredField]] = {}
+    for field in scored:
+        laboratories.setdefault([*field.image.split("-"), ""][1], []).append(field)
+    return {name: _alarms(some, threshold) for name, some in sorted(laboratories.items())}
+
+
+def _found(scored: Sequence[ScoredField], threshold: float) -> float:
+    curve = threshold_curve(scored, RADIUS_UM)
+    return curve.at(threshold).recall
+
+
+def _alone(
+    scanner: str, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path, jobs: int
+) -> dict[str, Any]:
+    """Trained on one scanner and patches of its maker, tested on the other scanners' fields of the slide held out."""
+    own = [e for e in fields if e.scanner == scanner]
+    others = [e for e in fields if e.scanner != scanner and complete(e)]
+    maker = [p for p in patches if p.scanner.partition(" ")[0] == scanner.partition(" ")[0]]
+    planned, _ = plan(own, maker, config, work)
+    train_all([job for members in planned for job in members], jobs, report)
+    folds = [(members[0].held_out, [snapshots(job) for job in members]) for members in planned]
+    rows = {}
+    for out, (held, members) in enumerate(folds):
+        choice = choose([other for i, other in enumerate(folds) if i != out], config)
+        slide = held[0].slide
+        unseen = [e for e in others if e.slide == slide]
+        files = [steps[choice.step] for steps in members]
+        scored = scored_fields(together(files, unseen, config), unseen, choice.blobs, choice.calibration)
+        rows[slide] = {g: _scores(scored, g, choice.threshold, 1.0) for g in sorted({f.slide for f in scored})}
+    every = [one for row in rows.values() for one in row.values()]
+    f1, ap = (float(np.mean([one[key] for one in every])) for key in ("f1", "ap"))
+    return {"scanner": scanner, "patches": len(maker), "slides": rows, "f1": f1, "ap": ap}
+
+
+def _summary(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+    """Means over the slides, and their lowest and highest value over seeds."""
+    scanners = runs[0][0]["scanners"]
+    groups = runs[0][0]["recall_of_crops"]
+    return {
+        "by_scanner": {
+            name: {key: _spread(runs, lambda row, n=name, k=key: row["scanners"].get(n, {}).get(k))  # type: ignore[misc]
+                   for key in ("f1", "ap", "f1_at_best_threshold", "precision", "recall", "f1_at_alarms")}
+            for name in scanners
+        },
+        "recall_of_crops": {g: _spread(runs, lambda row, g=g: row["recall_of_crops"][g]) for g in groups},  # type: ignore[misc]
+        "false_alarms_per_mm2": {
+            g: _spread(runs, lambda row, g=g: row["false_alarms_per_mm2"][g])  # type: ignore[misc]
+            for g in ("painted", "other laboratories")
+        },
+    }  # fmt: skip
+
+
+def _spread(runs: Sequence[Sequence[dict[str, Any]]], value: Callable[[dict[str, Any]], Any]) -> dict[str, float]:
+    means = [float(np.mean([v for row in rows if (v := value(row)) is not None])) for rows in runs]
+    return {"mean": float(np.mean(means)), "low": min(means), "high": max(means)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fields", nargs="+", required=True, metavar="DIR=SCANNER")
+    parser.add_argument("--painted", type=Path)
+    parser.add_argument("--patches", type=Path, nargs="*", default=[])
+    parser.add_argument("--crops", type=Path)
+    parser.add_argument("--tissue", type=Path)
+    parser.add_argument("--alone", default="", metavar="SCANNER")
+    parser.add_argument("--work", type=Path, help="folder of the trainings (default: a new temporary one)")
+    parser.add_argument("--snapshots", default="", metavar="PATTERN")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--members", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--quick", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
