@@ -49,6 +49,7 @@ _BLOBS = _object(
         "max_area_um2": _or_none({"type": "number", "minimum": 0, "maximum": 1e9}),
         "min_score": _SHARE,
         "score": {"enum": ["mean", "peak"]},
+        "border_um": {"type": "number", "minimum": 0, "maximum": 100},
     }
 )
 _CALIBRATION = _object(

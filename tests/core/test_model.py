@@ -12,6 +12,7 @@ import torch
 
 from mitosis_core.blobs import BlobSettings
 from mitosis_core.calibration import Calibration
+from mitosis_core.card_schema import SCHEMA
 from mitosis_core.errors import UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, list_versions, load_model, save_model
 
@@ -164,3 +165,10 @@ def test_the_shipped_version() -> None:
     model = load_model()
     assert model.weights.stat().st_size < 20e6
     assert model.card.data["sha256"] and model.card.licence and model.card.scores["validation"]["f1"] > 0
+
+
+def test_the_schema_knows_every_field_of_a_card() -> None:
+    known = SCHEMA["properties"]
+    assert set(known) == {one.name for one in dataclasses.fields(ModelCard)}
+    assert set(known["blobs"]["properties"]) == {one.name for one in dataclasses.fields(BlobSettings)}
+    assert set(known["calibration"]["properties"]) == {one.name for one in dataclasses.fields(Calibration)}
