@@ -57,6 +57,7 @@ class ModelCard:
     stain: str = ""  # what fields are brought to, see stain.normalise; "" is the reference
 
     def to_json(self) -> str:
+        """The text of the card's file."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -82,6 +83,7 @@ class Model:
 
     @property
     def version(self) -> str:
+        """Its name, as the card has it."""
         return self.card.version
 
     @property

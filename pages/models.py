@@ -17,6 +17,7 @@ from pages.shared.store import the_store
 
 
 def main() -> None:
+    """The page."""
     open_page("Models")
     st.title("Models", anchor=False)
     try:

@@ -22,6 +22,7 @@ from train.retrain_config import RetrainConfig
 
 
 def main() -> None:
+    """The page."""
     open_page("Retrain")
     st.title("Retrain", anchor=False)
     try:

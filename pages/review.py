@@ -29,6 +29,7 @@ _MODES = ("Review", "History", "Agreement")
 
 
 def main() -> None:
+    """The page."""
     open_page("Review")
     try:
         store = the_store()

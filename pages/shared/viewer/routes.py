@@ -54,6 +54,7 @@ def from_elsewhere(request: Request) -> bool:
 
 
 async def get_image(request: Request) -> Response:
+    """Answer with a published picture, for a page that holds its signed address."""
     name = request.path_params["name"]
     try:
         _check(request, request.query_params.get("t", ""), name)
