@@ -193,6 +193,7 @@ def _mend_crc(data: bytearray) -> None:
 
 
 def image_judge(rng: Random) -> Judge:
+    """Reads one mutated image of this batch's seeds."""
     common, uncommon = seed_images(rng)
 
     def judge(rng: Random) -> None:
@@ -235,6 +236,7 @@ def _packed(weights: bytes, card: str) -> bytes:
 
 
 def version_judge(rng: Random) -> Judge:
+    """Takes one mutated version into a store; one that is taken in must be shown, and go out again."""
     from db import versions
     from db.engine import open_store
     from pages.shared import training
@@ -282,6 +284,8 @@ _DETECTIONS = b'image,x_px,y_px,score,area_um2,model\na.png,1.5,-2,0.75,30,m\n"b
 
 
 def import_judge(rng: Random) -> Judge:
+    """Reads one mutated CSV file of annotations or detections."""
+
     def judge(rng: Random) -> None:
         if rng.random() < 0.5:
             read_annotations(mutated(_ANNOTATIONS, rng))
@@ -401,6 +405,7 @@ def fuzz(amounts: dict[str, int], seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few cases, under 50 s")
     parser.add_argument("--seed", type=int, default=0)

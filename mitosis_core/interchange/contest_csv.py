@@ -71,7 +71,9 @@ def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
         slide = row.get("slide") or row.get("case") or Path(image).stem
         facts = (slide, um_per_px_of(row, number))
         if images.setdefault(image, facts) != facts:
-            raise UnusableData(f"Row {number}: {image} has another slide or another µm/px than in the rows before.")
+            raise UnusableData(
+                f"Row {number}: {_short(image)} has another slide or another µm/px than in the rows before."
+            )
         if not row["x_px"] and not row["y_px"]:
             continue
         label = text_of(row, "label", number).lower()
@@ -173,8 +175,14 @@ def _number(row: Mapping[str, str], column: str, number: int) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UnusableData(f"Row {number}: {column} must be a number, not “{row[column]}”.")
+        raise UnusableData(f"Row {number}: {column} must be a number, not “{_short(row[column])}”.")
     return value
+
+
+def _short(cell: str) -> str:
+    """A cell as it fits into a sentence: a quotation mark that is never closed makes one of many lines."""
+    line = " ".join(cell.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"
 
 
 def um_per_px_of(row: Mapping[str, str], number: int) -> float:
@@ -206,7 +214,7 @@ def _size(row: Mapping[str, str], number: int) -> _Pairs:
 def _sizes(image: str, sizes: _Pairs, mitoses: int) -> Float32 | None:
     if sizes and len(sizes) != mitoses:
         raise UnusableData(
-            f"{image}: some mitoses have object_width_px and object_height_px, others not; give all of them or none."
+            f"{_short(image)}: some mitoses have object_width_px and object_height_px, others not; give all or none."
         )
     return _points(sizes) if sizes else None
 

@@ -144,3 +144,11 @@ def test_an_image_without_detections_has_no_row(tmp_path: Path) -> None:
     write_detections(tmp_path / "none.csv", [ImageDetections("a.png", "v1", Detections())])
     assert (tmp_path / "none.csv").read_text().splitlines() == ["image,x_px,y_px,score,area_um2,model"]
     assert read_detections(tmp_path / "none.csv") == []
+
+
+def test_a_quotation_mark_that_is_never_closed_is_told_in_one_line() -> None:
+    cell = '"\n' + "3,4\n" * 100
+    for rows in (f"a,{cell}", f"a,1,{cell}", f'a,1,2,mitosis,0.25\n{cell},5"'):
+        with pytest.raises(UnusableData) as said:
+            read_annotations(f"image,x_px,y_px,label,um_per_px\n{rows}".encode())
+        assert "\n" not in str(said.value) and len(str(said.value)) < 200

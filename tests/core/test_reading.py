@@ -384,14 +384,20 @@ HUNGRY = {
         SIDE, 8, 3, bytes(SIDE), PLTE=b"\xc8\x64\x96", tRNS=b"\x80", pHYs=b"\0\x3d\x09\0" * 2 + b"\1"
     ),
     "16-bit RGBA PNG": lambda: png_of(SIDE, 16, 6, b"\xc8\0\x64\0\x96\0\x80\0" * SIDE),
-    "zstd TIFF": lambda: tiff(np.full((SIDE, SIDE, 3), (50_000, 25_000, 40_000), np.uint16), compression="zstd"),
+    "zstd TIFF": lambda: tiff(
+        np.full((SIDE, SIDE, 4), (51_400, 25_700, 38_550, 32_896), np.uint16),
+        compression="zstd",
+        extrasamples=["unassalpha"],
+    ),
 }
 PEAK = """
-import sys, re
+import resource, sys, re
 from mitosis_core.reading import read_field
 import PIL.Image, imagecodecs, simplejpeg, tifffile, numpy, json, tempfile
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
-def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+def peak():
+    own = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1024
 before = peak()
 field = read_field(sys.argv[1])
 print(json.dumps([peak() - before, field.pixels[0, 0].tolist()]))

@@ -17,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import update
 
@@ -29,6 +31,7 @@ from db.fields import add_field, set_case
 from db.runs import Run
 from db.schema import RunRow
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
+from mitosis_core.interchange.contest_csv import read_annotations
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from mitosis_core.sample_field import draw_sample_field
 from pages.shared import training
@@ -119,6 +122,18 @@ def test_the_training_set_can_be_written_again_whatever_was_changed_since(store:
     rows = list(csv.DictReader((tmp_path / "l.csv").open(encoding="utf-8")))
     assert {row["case"] for row in rows} == {"case 0"}
     assert sum(row["label"] == "mitosis" for row in rows) == 6 and sum(row["label"] == "lookalike" for row in rows) == 4
+
+
+def test_names_leave_with_the_labels_as_text_and_come_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    none = np.zeros((0, 2), np.float32)
+    one = SimpleNamespace(field=SimpleNamespace(name="=1+1.png"), um_per_px=0.25, slide="@case", unsure_xy_px=none,
+                          mitoses_xy_px=np.array([[1.0, 2.0]], np.float32), lookalikes_xy_px=none)  # fmt: skip
+    monkeypatch.setattr(job, "training_set", lambda store, run: ([one], []))
+    monkeypatch.setattr(runs, "get_run", lambda store, run_id: None)
+    job.write_labels(tmp_path / "data", 1, tmp_path / "l.csv")
+    assert "'=1+1.png,1.0,2.0,mitosis,0.25,'@case" in (tmp_path / "l.csv").read_text()
+    (back,) = read_annotations(tmp_path / "l.csv").values()
+    assert (back.image, back.slide, back.mitoses_xy_px.tolist()) == ("=1+1.png", "@case", [[1.0, 2.0]])
 
 
 def test_a_case_in_both_parts_is_refused(store: Store) -> None:
