@@ -71,6 +71,10 @@ def test_every_route_lets_in_whom_the_table_lets_in() -> None:
                 status = client.post("/api/ops", json=body, headers=known | token).status_code
             allowed = bool(role) and Role[role.upper()] >= Role[needs.upper()]
             assert status == (200 if allowed else 403 if role else 401), (name, role)
+    known = {"X-Forwarded-User": "admin", "X-Concentric-Proxy-Secret": SECRET}
+    stolen = {"X-Concentric-Token": ops_token(field.id, "reviewer")}
+    body = {"field": str(field.id), "ops": [op(field)]}
+    assert client.post("/api/ops", json=body, headers=known | stolen).status_code == 403
 
 
 def test_the_table_is_up_to_date_and_forgets_no_route(monkeypatch: pytest.MonkeyPatch) -> None:

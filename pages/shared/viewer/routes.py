@@ -15,7 +15,7 @@ from starlette.routing import Route
 from db.errors import FieldGone, StoreFailed
 from db.reviews import Applied, BadOp, apply_ops, parse_op
 from mitosis_core.errors import ConcentricError
-from pages.shared.access import Role, role_of
+from pages.shared.access import Role, login, proxied_name, proxy_header, role_of
 from pages.shared.guard import from_elsewhere
 from pages.shared.store import the_store
 from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, PictureDamaged, publish_stored
@@ -79,6 +79,8 @@ async def post_ops(request: Request) -> Response:
         body = await _read(request)
         field_id = _field_id(body)
         reader = await _check(request, request.headers.get("x-concentric-token", ""), f"review of field {field_id}")
+        if login() == "proxy" and proxied_name(request.headers.get(proxy_header(), "")) != reader:
+            raise Refused(403, "The token is somebody else's.")
         answer = await run_in_threadpool(_told, _apply, field_id, reader, body["ops"])
     except Refused as refused:
         where = request.client.host if request.client else "?"
