@@ -32,13 +32,13 @@ FLAGS = [
 class Server:
     """One of our apps in its own process: start, kill, start again at the same address."""
 
-    def __init__(self, app: str, folder: Path) -> None:
+    def __init__(self, app: str, folder: Path, *options: str, **environment: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        self._command = [sys.executable, "-m", "streamlit", "run", app, "--server.port", str(port)]
-        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "CONCENTRIC_DATA": str(folder)}
+        self._command = [sys.executable, "-m", "streamlit", "run", app, "--server.port", str(port), *options]
+        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "CONCENTRIC_DATA": str(folder), **environment}
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -48,7 +48,7 @@ def op(stored: StoredField, **changed: Any) -> dict[str, Any]:
     return given | changed
 
 
-def send(client: TestClient, field: StoredField, ops: list[Any], token: str | None = None, **headers: str) -> Any:
+def send(client: TestClient, field: StoredField, ops: list[Any], token: str | None = None, **headers: Any) -> Any:
     token = ops_token(field.id, READER) if token is None else token
     return client.post("/api/ops", json={"field": str(field.id), "ops": ops},
                        headers={"X-Concentric-Token": token, **headers})  # fmt: skip
@@ -218,7 +218,8 @@ def test_who_may_not_review_changes_nothing(
 ) -> None:
     monkeypatch.setenv("CONCENTRIC_PROXY_HEADER", "X-Forwarded-User")
     token = ops_token(field.id, READER)  # from the time when the role was another
-    assert send(client, field, [op(field)], token).status_code == 403
+    named = {"X-Forwarded-User": READER.encode()}
+    assert send(client, field, [op(field)], token, **named).status_code == 403
     assert not history(store, field.id)
     monkeypatch.setenv("CONCENTRIC_REVIEWERS", READER)
-    assert send(client, field, [op(field)], token).status_code == 200
+    assert send(client, field, [op(field)], token, **named).status_code == 200

@@ -15,8 +15,12 @@ from starlette.routing import Route
 from db.errors import FieldGone, ImageDamaged, StoreFailed
 from db.reviews import Applied, BadOp, apply_ops, parse_op
 from mitosis_core.errors import ConcentricError
+<<<<<<< HEAD
 from mitosis_core.logs import alias
 from pages.shared.access import Role, role_of
+=======
+from pages.shared.access import Role, login, proxied_name, proxy_header, role_of
+>>>>>>> access
 from pages.shared.guard import from_elsewhere
 from pages.shared.operation.metrics import CHANGES
 from pages.shared.store import the_store
@@ -82,6 +86,8 @@ async def post_ops(request: Request) -> Response:
         body = await _read(request)
         field_id = _field_id(body)
         reader = await _check(request, request.headers.get("x-concentric-token", ""), f"review of field {field_id}")
+        if login() == "proxy" and proxied_name(request.headers.get(proxy_header(), "")) != reader:
+            raise Refused(403, "The token is somebody else's.")
         answer = await run_in_threadpool(_told, _apply, field_id, reader, body["ops"])
     except Refused as refused:
         where = request.client.host if request.client else "?"

@@ -1,0 +1,139 @@
+"""Who is let in where: every page and route, an outsider and each role, as docs/security.md says."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import streamlit as st
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from streamlit.testing.v1 import AppTest
+
+from db.fields import add_field
+from db.reviews import apply_ops
+from docs import security_tables
+from docs.security_tables import PAGE, page_needs, route_needs, write_tables
+from mitosis_core.types import Field
+from pages.shared import access, reviewing, session, shell, store
+from pages.shared.guard import MIDDLEWARE
+from pages.shared.person import Person, Role
+from pages.shared.viewer.images import publish_field
+from pages.shared.viewer.routes import ROUTES, image_url, ops_token
+from tests.pages.fakes import FakeDetector
+from tests.pages.test_ops_route import op
+
+SECRET = "0123456789abcdef"
+
+
+@pytest.fixture
+def proxied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CONCENTRIC_PROXY_HEADER", "X-Forwarded-User")
+    monkeypatch.setenv("CONCENTRIC_PROXY_SECRET", SECRET)
+    monkeypatch.setenv("CONCENTRIC_ADMINS", "admin")
+    monkeypatch.setenv("CONCENTRIC_REVIEWERS", "reviewer")
+
+
+@pytest.mark.usefixtures("proxied")
+@pytest.mark.parametrize("name", page_needs())
+def test_every_page_lets_in_whom_the_table_lets_in(
+    name: str, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = Role[page_needs()[name].upper()]
+    for role in Role:
+        monkeypatch.setattr(shell, "person", lambda role=role: Person(role.name.lower() if role else "", role))
+        page = AppTest.from_file(f"../../pages/{name}.py", default_timeout=60).run()
+        said = " ".join(one.value for one in page.markdown)
+        assert not page.exception
+        assert ("Please log in" in said) == (role is Role.NOBODY)
+        assert ("This page needs the role" in said) == (Role.NOBODY < role < needed)
+        if role < needed:  # one sentence, and nothing of the page
+            assert not page.get("file_uploader") and not page.dataframe and not page.text_input
+
+
+@pytest.mark.usefixtures("proxied")
+def test_every_route_lets_in_whom_the_table_lets_in() -> None:
+    field, _ = add_field(store.the_store(), Field(np.full((32, 32, 3), 200, np.uint8), 0.25, "a.png"))
+    picture = publish_field(Field(np.full((32, 32, 3), 200, np.uint8), 0.25, "a.png"))
+    client = TestClient(Starlette(routes=ROUTES, middleware=MIDDLEWARE), "http://localhost", client=("127.0.0.1", 1))
+    for name, needs in route_needs().items():
+        for role in ("", "reader", "reviewer", "admin"):
+            known = {"X-Forwarded-User": role, "X-Concentric-Proxy-Secret": SECRET} if role else {}
+            if name.startswith("GET"):
+                status = client.get(image_url(picture, role or "outsider"), headers=known).status_code
+            else:
+                token = {"X-Concentric-Token": ops_token(field.id, role or "outsider")}
+                body = {"field": str(field.id), "ops": [op(field)]}
+                status = client.post("/api/ops", json=body, headers=known | token).status_code
+            allowed = bool(role) and Role[role.upper()] >= Role[needs.upper()]
+            assert status == (200 if allowed else 403 if role else 401), (name, role)
+    known = {"X-Forwarded-User": "admin", "X-Concentric-Proxy-Secret": SECRET}
+    stolen = {"X-Concentric-Token": ops_token(field.id, "reviewer")}
+    body = {"field": str(field.id), "ops": [op(field)]}
+    assert client.post("/api/ops", json=body, headers=known | stolen).status_code == 403
+
+
+def test_the_table_is_up_to_date_and_forgets_no_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert write_tables(text) == text
+    monkeypatch.setattr(security_tables, "ROUTE_NEEDS", {})
+    with pytest.raises(KeyError):
+        route_needs()
+
+
+CLAIMS = {"is_logged_in": True, "email": "Anna@Lab.org", "iat": time.time()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [({}, "anna@lab.org"), ({"email_verified": True}, "anna@lab.org"), ({"email_verified": False}, ""),
+     ({"iat": time.time() - access.SESSION_S - 1}, ""), ({"iat": None}, ""), ({"is_logged_in": False}, ""),
+     ({"email": None}, ""), ({"email": "a" * 61}, ""), ({"email": "a\nb"}, "")],
+)  # fmt: skip
+def test_a_login_counts_while_it_is_fresh_and_names_somebody(
+    changed: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = {**CLAIMS, **changed}
+    monkeypatch.setattr(access, "_secrets", lambda section: {"client_id": "c"} if section == "auth" else {})
+    monkeypatch.setattr(type(st.user), "to_dict", lambda _: claims)
+    assert access.person() == Person(name, Role.READER if name else Role.NOBODY)
+
+
+def test_secrets_that_cannot_be_read_let_nobody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secrets.toml").write_text("[auth")
+    monkeypatch.setattr(access.st.secrets, "load_if_toml_exists", lambda: False)
+    monkeypatch.setattr(access.config, "get_option", lambda _: [str(tmp_path / "secrets.toml")])
+    client = TestClient(Starlette(routes=ROUTES, middleware=MIDDLEWARE), "http://localhost", client=("127.0.0.1", 1))
+    assert client.get("/api/images/a.jpg").status_code == 503
+
+
+def test_the_marks_of_others_are_seen_after_finishing_an_own_review(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    one = store.the_store()
+    field, _ = add_field(one, Field(np.full((32, 32, 3), 200, np.uint8), 0.25, "a.png"))
+
+    def seen(name: str, role: Role) -> list[str]:
+        return sorted(reviewing.others(one, field, name, Person(name, role)))
+
+    def finish(name: str) -> None:
+        from db.reviews import parse_op
+
+        whole = op(field, kind="state", state="complete")
+        apply_ops(one, field.id, name, [parse_op({k: v for k, v in whole.items() if k not in ("id", "x", "y", "cls")})])
+
+    finish("Anna")
+    assert seen("Bert", Role.REVIEWER) == [] and seen("Bert", Role.READER) == seen("Bert", Role.ADMIN) == ["Anna"]
+    finish("Bert")
+    assert seen("Bert", Role.REVIEWER) == ["Anna"]
+
+
+def test_with_a_login_the_name_is_not_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.st, "session_state", {session.READER: "Mallory"})
+    assert session.author(Person("anna", Role.ADMIN)) == "anna"
+    assert session.author(Person("", Role.ADMIN)) == "Mallory"
