@@ -15,12 +15,8 @@ from starlette.routing import Route
 from db.errors import FieldGone, ImageDamaged, StoreFailed
 from db.reviews import Applied, BadOp, apply_ops, parse_op
 from mitosis_core.errors import ConcentricError
-<<<<<<< HEAD
 from mitosis_core.logs import alias
-from pages.shared.access import Role, role_of
-=======
 from pages.shared.access import Role, login, proxied_name, proxy_header, role_of
->>>>>>> access
 from pages.shared.guard import from_elsewhere
 from pages.shared.operation.metrics import CHANGES
 from pages.shared.store import the_store
