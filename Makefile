@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench readme clean
+.PHONY: run test quick check bench readme docs clean
 
 run: $(VENV)/.ready
 	$(BIN)/streamlit run app.py
@@ -11,10 +11,18 @@ run: $(VENV)/.ready
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest
 
+# Without the slow tests and the browser: while writing.
+quick: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/interrogate app.py benchmarks db mitosis_core pages train
+	$(BIN)/oxlint --deny-warnings pages/shared/viewer
+	mkdir -p .cache && cat pages/shared/viewer/*.js > .cache/viewer.js
+	$(BIN)/oxlint --no-ignore --deny-warnings -D no-undef .cache/viewer.js  # one scope: names of one file are known in all
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.postprocess
@@ -29,6 +37,10 @@ $(VENV)/.ready: requirements.txt
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 	$(BIN)/python -m pip install -q -r requirements-dev.txt
 	touch $@
+
+# The reference of the library, made from its docstrings, in docs/api.
+docs: $(VENV)/.ready-dev
+	$(BIN)/pdoc --output-directory docs/api mitosis_core
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

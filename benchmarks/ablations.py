@@ -123,13 +123,16 @@ class Data:
 
     @property
     def slides(self) -> list[str]:
+        """The slides, sorted: each is held out once."""
         return sorted({e.slide for e in self.fields})
 
     def config(self, method: str, **options: Any) -> TrainConfig:
+        """The options of one setting."""
         return default_config(method, **{**self.options, "members": 1, **options})
 
 
 def main() -> None:
+    """Measure what is named and write the results."""
     given = _parser().parse_args()
     name = "ablations-quick" if given.quick else "ablations"
     data = _data(given)

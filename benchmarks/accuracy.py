@@ -51,6 +51,7 @@ PROTOCOL = (
 
 
 def main() -> None:
+    """Measure the systems that are named and write the results."""
     given = _parser().parse_args()
     name = "accuracy-quick" if given.quick else "accuracy"
     fields = read_examples(given.annotations, given.images)

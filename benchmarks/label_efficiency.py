@@ -77,10 +77,12 @@ class Round:
 
     @property
     def gain(self) -> float:
+        """F1 of the new version less that of its base, on the same fields."""
         return f1(self.after) - f1(self.before)
 
     @property
     def forgotten(self) -> float:
+        """By how much F1 fell on fields of slides known before."""
         return f1(self.known_before) - f1(self.known_after)
 
 
@@ -91,6 +93,7 @@ def f1(counts: Counts) -> float:
 
 
 def main() -> None:
+    """Measure, write the results and draw the curve."""
     given = _parser().parse_args()
     name = "label_efficiency-quick" if given.quick else "label_efficiency"
     if given.plot:

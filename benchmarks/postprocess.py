@@ -103,6 +103,7 @@ def _worst(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
 
 
 def main() -> None:
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     quick = parser.parse_args().quick

@@ -15,6 +15,7 @@ SHIPPED = "segmitos"  # the method of the default version
 
 
 def accuracy_table(result: dict[str, Any]) -> str:
+    """The README's table of scores on unseen slides."""
     shipped = result[SHIPPED]
     rows = [
         "| held out | fields | mitoses | precision | recall | F1 | at best threshold | FP/mm² | average precision |"
@@ -37,6 +38,7 @@ def accuracy_table(result: dict[str, Any]) -> str:
 
 
 def speed_table(result: dict[str, Any]) -> str:
+    """The README's table of times and memory."""
     paper, differing = result["paper_s"], result["detections_differing"]
     return "\n".join(
         [
@@ -60,6 +62,7 @@ def speed_table(result: dict[str, Any]) -> str:
 
 
 def review_table(result: dict[str, Any]) -> str:
+    """The README's table of a reader at work."""
     drawn, saved = (f"{result[f'{key}_ms']:.0f} and {result[f'{key}_p95_ms']:.0f} ms" for key in ("drawn", "saved"))
     return "\n".join(
         [
@@ -79,6 +82,7 @@ def review_table(result: dict[str, Any]) -> str:
 
 
 def label_efficiency_table(result: dict[str, Any]) -> str:
+    """The README's table of what retraining brings."""
     rows = [
         "| corrected fields | mean F1 on the other fields | gain on the same fields | 95 % interval |",
         "|" + "---|" * 4,

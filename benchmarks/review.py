@@ -82,6 +82,7 @@ FRAMES = """(ms) => new Promise((done) => {
 
 
 def main() -> None:
+    """Start server and browsers, measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the same path with fewer clicks")
     quick = parser.parse_args().quick
@@ -144,6 +145,7 @@ def server(folder: Path) -> Iterator[str]:
 
 
 async def measure(address: str, store: Store, fields: dict[str, int], clicks: int) -> dict[str, Any]:
+    """All measures against a running server at `address`."""
     from playwright.async_api import async_playwright
 
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")

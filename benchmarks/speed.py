@@ -40,6 +40,7 @@ _SAME_PX = 4.0  # detections of the two precisions closer than this (1 µm) are 
 
 
 def main() -> None:
+    """Measure and write the results."""
     given = _parser().parse_args()
     field = read_field(given.image, um_per_px=given.um_per_px) if given.image else _sample()
     with tempfile.TemporaryDirectory() as folder:

@@ -79,6 +79,7 @@ class Store:
             return copy_to_backups(self.file, self.backups)
 
     def close(self) -> None:
+        """Give back all connections; the store is not used afterwards."""
         self.engine.dispose()
 
 

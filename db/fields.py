@@ -39,6 +39,7 @@ class StoredField:
 
     @property
     def area_mm2(self) -> float:
+        """Area of the whole image."""
         return self.width_px * self.height_px * self.um_per_px**2 / 1e6
 
 

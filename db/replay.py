@@ -75,9 +75,11 @@ class Review:
 
     @property
     def shown_state(self) -> str:
+        """The state as a reader sees it: see `shown_state`."""
         return shown_state(self.state, self.count("mitosis"))
 
     def count(self, verdict: str) -> int:
+        """How many marks have this verdict, deleted ones left out."""
         return sum(mark.verdict == verdict for mark in self.standing)
 
 
@@ -127,6 +129,7 @@ class Course:
         return event
 
     def review(self) -> Review:
+        """The review after the events taken so far."""
         marks = tuple(self.marks[key] for key in sorted(self.marks))
         return Review(self.state, self.area, marks, self.seconds, self.rev)
 

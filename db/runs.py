@@ -46,6 +46,7 @@ class Run:
 
     @property
     def is_open(self) -> bool:
+        """Whether it waits or is under way."""
         return self.state in OPEN
 
 
@@ -118,6 +119,7 @@ def beat(store: Store, run_id: int, progress: Mapping[str, Any] | None = None) -
 
 
 def ask_to_cancel(store: Store, run_id: int) -> None:
+    """The run ends itself when it next looks. Raises RunGone."""
     _set(store, run_id, cancel_asked=True)
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mitosis_core.reading import read_field
     from mitosis_core.types import Detections, Field, Prediction, ProbabilityMap
 
+__version__ = "0.2.0.dev0"
+
 _HOME = {
     "Detections": "types",
     "Field": "types",

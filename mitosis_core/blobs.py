@@ -66,6 +66,7 @@ class BlobSettings:
             raise ValueError("max_area_um2 must not be below min_area_um2")
 
     def to_dict(self) -> dict[str, Any]:
+        """As a card keeps it."""
         return asdict(self)
 
     @classmethod

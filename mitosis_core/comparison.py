@@ -22,11 +22,16 @@ class Vouched(Protocol):
     the cells they were unsure of, Float32[N, 2]."""
 
     @property
-    def um_per_px(self) -> float: ...
+    def um_per_px(self) -> float:
+        """µm per pixel of the field."""
+
     @property
-    def area_px(self) -> tuple[float, float, float, float] | None: ...
+    def area_px(self) -> tuple[float, float, float, float] | None:
+        """The reviewed rectangle as x0, y0, x1, y1; None: the whole field."""
+
     @property
-    def unsure_xy_px(self) -> Float32: ...
+    def unsure_xy_px(self) -> Float32:
+        """Float32[N, 2], cells that the reader left undecided."""
 
 
 @dataclass(frozen=True)

@@ -45,14 +45,17 @@ class Curve:
 
     @property
     def precision(self) -> _Floats:
+        """Share of the detections that are right, at each threshold."""
         return self.tp / self.found
 
     @property
     def recall(self) -> _Floats:
+        """Share of the mitoses that were found, at each threshold."""
         return self.tp / self.true if self.true else np.zeros(len(self.tp))
 
     @property
     def f1(self) -> _Floats:
+        """Harmonic mean of the two, at each threshold."""
         return 2 * self.tp / (self.found + self.true)
 
     @property

@@ -22,14 +22,17 @@ class Scores:
 
     @property
     def precision(self) -> float:
+        """Share of the detections that are right."""
         return self.tp / (self.tp + self.fp) if self.tp else 0.0
 
     @property
     def recall(self) -> float:
+        """Share of the mitoses that were found."""
         return self.tp / (self.tp + self.fn) if self.tp else 0.0
 
     @property
     def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
         return 2 * self.tp / (2 * self.tp + self.fp + self.fn) if self.tp else 0.0
 
     def __add__(self, other: Scores) -> Scores:
@@ -49,6 +52,7 @@ class Match:
 
     @property
     def scores(self) -> Scores:
+        """The counts that follow from the pairs."""
         return Scores(len(self.pairs), len(self.extra), len(self.missed))
 
 

@@ -75,6 +75,7 @@ class ModelCard:
                 raise ValueError("weight and lower of verifier must lie between 0 and 1")
 
     def to_json(self) -> str:
+        """The text of the card's file."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -103,6 +104,7 @@ class Model:
 
     @property
     def version(self) -> str:
+        """Its name, as the card has it."""
         return self.card.version
 
     @property

@@ -133,10 +133,11 @@ def second_stage(model: Model, device: str = "auto") -> Verifier:
 
 
 def torch_engine(net: nn.Module, device: torch.device, *, half: bool = True) -> Engine:
-    """Eager PyTorch, channels_last; half: bfloat16 on the CPU, float16 on a GPU."""
+    """Eager PyTorch, channels_last; half: float16 on a GPU, bfloat16 on a CPU that computes in it."""
     import torch
 
     from mitosis_core.methods.method import BoxNet
+    from mitosis_core.precision import autocast
 
     net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
@@ -144,7 +145,7 @@ def torch_engine(net: nn.Module, device: torch.device, *, half: bool = True) -> 
     def run(pixels: UInt8) -> Seen:
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None]
         x = x.float().contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=half):
+        with torch.inference_mode(), autocast(device, dtype, half=half):
             if isinstance(net, BoxNet):
                 return _seen(net.find(x))
             logits = net(x).float()

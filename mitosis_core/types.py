@@ -40,10 +40,12 @@ class Field:
 
     @property
     def height_px(self) -> int:
+        """Rows of the image."""
         return int(self.pixels.shape[0])
 
     @property
     def width_px(self) -> int:
+        """Columns of the image."""
         return int(self.pixels.shape[1])
 
     @property
@@ -79,6 +81,7 @@ class ProbabilityMap:
 
     @property
     def cell_area_um2(self) -> float:
+        """Area of one cell of the map."""
         return self.cell_px[0] * self.cell_px[1] * self.um_per_px**2
 
     def to_px(self, cells_xy: Float32) -> Float32:
@@ -153,8 +156,10 @@ class Prediction:
 
     @property
     def count(self) -> int:
+        """How many detections it has."""
         return len(self.detections)
 
     @property
     def density_per_mm2(self) -> float:
+        """Detections per area of the field."""
         return self.count / self.area_mm2

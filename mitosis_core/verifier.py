@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from mitosis_core.encoders.encoder_net import EncoderNet
+from mitosis_core.precision import autocast
 from mitosis_core.scale import resample, to_resampled_px
 from mitosis_core.stain import stain_profile, standardise
 from mitosis_core.types import Detections, Field, Float32, UInt8
@@ -42,6 +43,7 @@ class Verifier(nn.Module):
         return self.encoder.parts()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float32[B, 3, H, W] in 0..255 -> logits Float32[B]."""
         pooled = []
         for features in self.encoder(x):
             rows, columns = features.shape[-2] // 4, features.shape[-1] // 4
@@ -94,7 +96,7 @@ def verify(net: Verifier, pixels: UInt8, xy_px: Float32, scores: Float32, lower:
         some = asked[start : start + _BATCH]
         x = torch.from_numpy(crops(pixels, xy_px[some])).to(device).permute(0, 3, 1, 2)
         x = x.float().contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(device.type, dtype):
+        with torch.inference_mode(), autocast(device, dtype):
             answers[some] = net(x).float().sigmoid().cpu().numpy()
     return answers
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
+from mitosis_core import __version__
 from pages.shared.shell import open_page
 
 open_page("About")
 st.markdown(
-    """
+    f"""
 # Concentric
+
+Version {__version__}.
 
 Concentric finds mitoses in high-power fields of H&E-stained slides, counts them, and gives the count as a density.
 Nothing leaves this computer: images and results stay on the machine that runs the server.

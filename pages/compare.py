@@ -17,6 +17,7 @@ _HELD_OUT, _EVERY = "Held out", "All finished"
 
 
 def main() -> None:
+    """The page."""
     who = open_page("Compare")
     st.title("Compare", anchor=False)
     try:

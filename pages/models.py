@@ -18,6 +18,7 @@ from pages.shared.store import the_store
 
 
 def main() -> None:
+    """The page."""
     who = open_page("Models")
     st.title("Models", anchor=False)
     try:

@@ -22,6 +22,7 @@ from train.retrain_config import RetrainConfig
 
 
 def main() -> None:
+    """The page."""
     who = open_page("Retrain", needs="admin")
     st.title("Retrain", anchor=False)
     try:

@@ -30,6 +30,7 @@ _MODES = ("Review", "History", "Agreement")
 
 
 def main() -> None:
+    """The page."""
     who = open_page("Review")
     try:
         store = the_store()

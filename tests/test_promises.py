@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mitosis_core import __version__
 from mitosis_core.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -17,7 +18,7 @@ def text(name: str) -> str:
 
 def test_the_commands_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^(\w+):", text("Makefile"), re.MULTILINE))
-    named = set(re.findall(r"`make (\w+)`", text("README.md") + text("docs/contributing.md")))
+    named = set(re.findall(r"`make (\w+)`", text("README.md") + text("CONTRIBUTING.md")))
     assert {"run", "test"} <= named <= targets
 
 
@@ -34,7 +35,12 @@ def test_every_method_is_described() -> None:
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for name in ("README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+    ):
         for link in re.findall(r"\]\(([^)#:]+)\)", text(name)):
             assert ((ROOT / name).parent / link).exists(), f"{name}: {link}"
 
@@ -48,3 +54,20 @@ def test_nothing_committed_points_outside_the_repository() -> None:
         pytest.skip("not a git checkout")
     outside = "../" + "shared"
     assert not [f for f in files if f.endswith((".py", ".md", ".toml", ".js", "Makefile")) and outside in text(f)]
+
+
+def test_every_file_that_the_recipes_for_contributors_name_exists() -> None:
+    named = set(re.findall(r"`((?:[\w.-]+/)+(?:[\w.-]+)?)`", text("CONTRIBUTING.md")))
+    assert len(named) > 10
+    assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+def test_every_decision_is_listed() -> None:
+    pages = {path.name for path in (ROOT / "docs/decisions").glob("*.md")} - {"README.md"}
+    assert set(re.findall(r"\]\(([\w-]+\.md)\)", text("docs/decisions/README.md"))) == pages
+
+
+def test_the_version_is_in_the_changelog_or_under_way() -> None:
+    newest = re.findall(r"^## \[([^]]+)\]", text("CHANGELOG.md"), re.MULTILINE)
+    assert newest[0] == "Unreleased"
+    assert ".dev" in __version__ or newest[1] == __version__

@@ -26,11 +26,13 @@ class StainShift(v2.Transform):  # type: ignore[misc]
         self.statistics, self.jitter = statistics, jitter
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the aim, how far to go, and the jitter."""
         aim = self.statistics[int(torch.randint(len(self.statistics), ()))]
         noise = torch.randn(2, 3) * self.jitter
         return {"aim": aim, "share": 0.5 * torch.rand(()), "gain": noise[0].exp(), "shift": noise[1] * 0.3}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Images change, all else stays."""
         if not isinstance(inpt, tv_tensors.Image):
             return inpt
         stains = to_stains(inpt)
@@ -50,10 +52,12 @@ class Recompress(v2.Transform):  # type: ignore[misc]
         self.quality = quality
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the quality."""
         low, high = self.quality
         return {"quality": int(torch.randint(low, high + 1, ()))}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Images change, all else stays."""
         if not isinstance(inpt, tv_tensors.Image):
             return inpt
         pixels = np.ascontiguousarray(inpt.permute(1, 2, 0).numpy())

@@ -33,6 +33,7 @@ class Example:
 
     @property
     def um_per_px(self) -> float:
+        """µm per pixel of its image."""
         assert self.field.um_per_px is not None, "checked when read"
         return self.field.um_per_px
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.model import Model
+from mitosis_core.precision import autocast, has_half
 from mitosis_core.runtime import without_margin
 from mitosis_core.types import Float32
 from train.patches import Tissue
@@ -53,15 +54,18 @@ def head_of(member: LiteFCN) -> LiteFCN:
 
 def see(member: LiteFCN, images: torch.Tensor) -> Features:
     """UInt8[N, 3, H, W] -> what the encoder makes of it."""
-    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
+    with torch.no_grad(), autocast(images.device):
         maps = member.encoder(images.float().contiguous(memory_format=torch.channels_last))
+    # Kept in half precision everywhere: it halves the memory, which is the limit here.
     return [m.to(torch.bfloat16).contiguous(memory_format=torch.channels_last) for m in maps]
 
 
 def answer(head: nn.Module, features: Features) -> torch.Tensor:
     """Logits Float32[N, 2, h, w]."""
-    with torch.autocast(features[0].device.type, torch.bfloat16):
-        return cast(torch.Tensor, head(features)).float()
+    device = features[0].device
+    maps = features if has_half(device) else [m.float() for m in features]
+    with autocast(device):
+        return cast(torch.Tensor, head(maps)).float()
 
 
 @torch.no_grad()

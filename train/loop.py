@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from mitosis_core.blobs import BlobSettings, find_blobs
 from mitosis_core.matching import match
 from mitosis_core.methods.method import DetectorNet
+from mitosis_core.precision import autocast
 from mitosis_core.runtime import MULTIPLE_PX, pad, torch_engine, without_margin
 from mitosis_core.types import Detections, ProbabilityMap
 from train.config import TrainConfig
@@ -115,7 +116,7 @@ def _step(
     images = torch.stack([crop.image for crop in batch]).to(device).float()
     labels = torch.stack([crop.labels for crop in batch]).to(device)
     boxes = [crop.boxes.to(device) for crop in batch]
-    with torch.autocast(device.type, torch.bfloat16):
+    with autocast(device):
         loss = RECIPES[config.method].loss(net, images.contiguous(memory_format=torch.channels_last), labels, boxes,
                                            config)  # fmt: skip
     return descend(loss, net, optimiser)

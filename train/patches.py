@@ -52,6 +52,7 @@ class Tissue:
 
     @classmethod
     def from_example(cls, example: Example, um_per_px: float, stain: str, profile: StainProfile | None) -> Tissue:
+        """An example at the network's scale, in the stain asked for (see `mitosis_core.stain.normalise`)."""
         pixels, pixel_px = resample(example.field.pixels, example.um_per_px, um_per_px)
         pixels = normalise(pixels, stain, profile)
         height, width = pixels.shape[:2]

@@ -15,9 +15,12 @@ class Labelled(Protocol):
     """A reviewed field, as far as counting goes."""
 
     @property
-    def mitoses_xy_px(self) -> Float32: ...
+    def mitoses_xy_px(self) -> Float32:
+        """Float32[N, 2], centroids of mitoses."""
+
     @property
-    def lookalikes_xy_px(self) -> Float32: ...
+    def lookalikes_xy_px(self) -> Float32:
+        """Float32[N, 2], centroids of look-alikes."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Part:
 
     @classmethod
     def of(cls, fields: Sequence[Labelled]) -> Part:
+        """Count what these fields hold."""
         mitoses = [len(one.mitoses_xy_px) for one in fields]
         return cls(len(fields), sum(mitoses), sum(len(one.lookalikes_xy_px) for one in fields), mitoses.count(0))
 

@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from mitosis_core.encoders import build_encoder
 from mitosis_core.errors import UnusableData
 from mitosis_core.evaluation import ScoredField, threshold_curve
+from mitosis_core.precision import autocast
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.stain import to_stains
 from mitosis_core.types import Detections, Float32, UInt8
@@ -87,7 +88,7 @@ def fit_verifier(
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * max(phase, 0.01)
         images, labels = (part.to(device) for part in _batch(patches, transforms, config, step))
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             logits = net(images)
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
         losses.append(descend(loss, net, optimiser))

@@ -21,6 +21,7 @@ class SameConv(nn.Conv2d):
     """A convolution padded as TensorFlow does: where the padding is odd, the extra pixel goes right and below."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W] -> [B, D, H / stride, W / stride], padded as TensorFlow's "SAME"."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
             return F.conv2d(x, self.weight, None, 1, kernel // 2, 1, self.groups)
@@ -47,6 +48,7 @@ class InvertedBottleneck(nn.Module):
         self.project, self.norm2 = nn.Conv2d(width, channels_out, 1, bias=False), _norm(channels_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W] -> [B, D, H / stride, W / stride]."""
         y = x
         if self.expand is not None and self.norm0 is not None:
             y = F.relu6(self.norm0(self.expand(y)))
@@ -74,11 +76,13 @@ class EfficientNetLite0(EncoderNet):
         self._ends = {ends[s] for s in self.strides}
 
     def parts(self) -> list[nn.Module]:
+        """From the image on: what `frozen_stages` counts."""
         ends = [0, *(end + 1 for end in sorted(self._ends))]
         stages = [nn.Sequential(*self.blocks[start:end]) for start, end in itertools.pairwise(ends)]
         return [nn.Sequential(self.stem, self.stem_norm), *stages]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Float32[B, 3, H, W] in 0..255 -> its maps, finest first."""
         x = F.relu6(self.stem_norm(self.stem((x - _MEAN) / _STD)))
         maps = []
         for i, block in enumerate(self.blocks):

@@ -35,9 +35,11 @@ class ResNet(EncoderNet):
         self.layer1, self.layer2, self.layer3 = whole.layer1, whole.layer2, whole.layer3
 
     def parts(self) -> list[nn.Module]:
+        """From the image on: what `frozen_stages` counts."""
         return [nn.Sequential(self.conv1, self.bn1), self.layer1, self.layer2, self.layer3]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Float32[B, 3, H, W] in 0..255 -> its maps, finest first."""
         x = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
         first = self.layer1(F.max_pool2d(x, 3, 2, 1))
         second = self.layer2(first)

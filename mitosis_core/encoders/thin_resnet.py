@@ -31,6 +31,7 @@ class Bottleneck(nn.Module):
         self.c = nn.Conv2d(width, channels_out, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W] -> [B, D, H / stride, W / stride]."""
         y = self.c(F.relu(self.b(F.relu(self.a(x)))))
         return F.relu(y + (x if self.short is None else self.short(x)))
 
@@ -55,9 +56,11 @@ class ThinResNet50(EncoderNet):
         self.stages = nn.ModuleList(stages)  # each a Sequential of Bottlenecks
 
     def parts(self) -> list[nn.Module]:
+        """From the image on: what `frozen_stages` counts."""
         return [self.stem, *self.stages]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Float32[B, 3, H, W] in 0..255 -> its maps, finest first."""
         x = F.relu(self.stem(x - self.mean))
         x = F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 3, 2)  # pads right and bottom, as the weights were trained
         maps = []

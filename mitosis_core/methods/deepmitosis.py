@@ -56,9 +56,11 @@ class DeepDet(BoxNet):
         self.roi_heads = None if rpn_only else _box_head(width, hidden)
 
     def parts(self) -> list[nn.Module]:
+        """The parts of its encoder, from the image on."""
         return self.encoder.parts()
 
     def find(self, x: torch.Tensor) -> Found:
+        """Float32[1, 3, H, W] in 0..255 -> its boxes and their heat map."""
         features, images = self._see(x)
         with torch.autocast(x.device.type, enabled=False):
             (boxes,), (score,), objectness = self.rpn.propose(images, features)
@@ -149,6 +151,7 @@ class Proposals(RegionProposalNetwork):  # type: ignore[misc]
     def assign_targets_to_anchors(
         self, anchors: list[torch.Tensor], targets: list[Target]
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """As torchvision's, with background from an overlap of 0 on (section 3.3.2)."""
         labels, matched = super().assign_targets_to_anchors(anchors, targets)
         for label, boxes, target in zip(labels, anchors, targets, strict=True):
             label[(label == 0) & unknown(boxes, target)] = -1  # nobody's, as between the thresholds
@@ -157,6 +160,7 @@ class Proposals(RegionProposalNetwork):  # type: ignore[misc]
     def compute_loss(
         self, objectness: torch.Tensor, deltas: torch.Tensor, labels: list[torch.Tensor], aims: list[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As torchvision's, over the anchors drawn from all crops of a batch."""
         if not any(bool((label >= 0).any()) for label in labels):
             return objectness.sum() * 0, deltas.sum() * 0  # torchvision's mean over nothing is not a number
         losses: tuple[torch.Tensor, torch.Tensor] = super().compute_loss(objectness, deltas, labels, aims)

@@ -23,6 +23,7 @@ class Ensemble(SegmentationNet):
         self.stride = members[0].stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float32[B, 3, H, W] in 0..255 -> mean of the members' logits, Float32[B, 2, h, w]."""
         return torch.stack([member(x) for member in self.members]).mean(0)
 
 
@@ -35,6 +36,7 @@ class BoxEnsemble(BoxNet):
         self.stride = members[0].stride
 
     def find(self, x: torch.Tensor) -> Found:
+        """Float32[1, 3, H, W] in 0..255 -> the members' boxes, fused."""
         return _fused([member.find(x) for member in self.members])  # type: ignore[operator]
 
 
@@ -42,15 +44,18 @@ class DenseBoxEnsemble(BoxEnsemble, DenseBoxNet):
     """The same of networks in two steps."""
 
     def raw(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The members' raw answers, one after the other."""
         return tuple(itertools.chain.from_iterable(member.raw(x) for member in self.members))  # type: ignore[operator]
 
     def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> Found:
+        """The members' raw answers on an image of this size -> their boxes, fused."""
         each = len(raw) // len(self.members)
         parts = [raw[start : start + each] for start in range(0, len(raw), each)]
         said = [m.decode(part, height, width) for m, part in zip(self.members, parts, strict=True)]  # type: ignore[operator]
         return _fused(said)
 
     def find(self, x: torch.Tensor) -> Found:
+        """Float32[1, 3, H, W] in 0..255 -> the members' boxes, fused."""
         return DenseBoxNet.find(self, x)
 
 

@@ -41,10 +41,12 @@ class FCNVGG16(SegmentationNet):
                 head.load_state_dict({name: torch.zeros_like(value) for name, value in head.state_dict().items()})
 
     def parts(self) -> list[nn.Module]:
+        """The blocks of VGG-16, from the image on."""
         ends = (0, 5, 10, _POOL3, _POOL4, len(self.encoder))
         return [self.encoder[start:end] for start, end in itertools.pairwise(ends)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float32[B, 3, H, W] in 0..255 -> logits Float32[B, 2, H / stride, W / stride]."""
         size = x.shape[-2:]
         x = (x - self.mean) / self.std
         pool3 = self.encoder[:_POOL3](x)

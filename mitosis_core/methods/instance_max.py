@@ -56,9 +56,11 @@ class InstanceNet(SegmentationNet):
         self.attend = nn.Sequential(*hidden) if pooling == "attention" else None
 
     def parts(self) -> list[nn.Module]:
+        """The parts of its encoder, from the image on."""
         return self.encoder.parts()[: self.stages + 1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float32[B, 3, H, W] in 0..255 -> logits Float32[B, 2, H / stride, W / stride]."""
         features = self._features(x)
         logit = self.classify(features)
         if self.attend is not None:

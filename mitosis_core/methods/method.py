@@ -59,6 +59,7 @@ class DenseBoxNet(BoxNet):
         raise NotImplementedError
 
     def find(self, x: torch.Tensor) -> Found:
+        """Float32[1, 3, H, W] in 0..255 -> its boxes and their heat map."""
         return self.decode(self.raw(x), x.shape[-2], x.shape[-1])
 
 

@@ -106,6 +106,7 @@ class RDLMNet(DenseBoxNet):
         nn.init.constant_(cast(torch.Tensor, self.score.bias), math.log(_FIRST / (1 - _FIRST)))
 
     def parts(self) -> list[nn.Module]:
+        """The parts of its encoder, from the image on."""
         return self.encoder.parts()
 
     def pyramid(self, x: torch.Tensor) -> list[torch.Tensor]:

@@ -38,9 +38,11 @@ class LiteFCN(SegmentationNet):
         self.classify.load_state_dict({"weight": torch.zeros(2, width, 1, 1), "bias": torch.tensor([2.3, -2.3])})
 
     def parts(self) -> list[nn.Module]:
+        """The parts of its encoder, from the image on."""
         return self.encoder.parts()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float32[B, 3, H, W] in 0..255, or the encoder's maps -> logits Float32[B, 2, H / stride, W / stride]."""
         maps = self.encoder(x)
         y = torch.zeros(())
         for features, lateral, smooth in zip(maps[::-1], self.lateral[::-1], self.smooth[::-1], strict=True):

@@ -44,6 +44,7 @@ class Analysis:
 
     @property
     def waits_for_scale(self) -> bool:
+        """Whether the user must give µm/px before it can be analysed."""
         return self.field is not None and self.field.um_per_px is None
 
     @property
@@ -69,10 +70,12 @@ class Tally:
 
     @property
     def per_mm2(self) -> float:
+        """Mitoses per area."""
         return counting.density_per_mm2(self.mitoses, self.area_mm2)
 
     @property
     def per_10_hpf(self) -> float:
+        """Mitoses in ten fields of the user's microscope."""
         return counting.per_10_hpf(self.mitoses, self.area_mm2, self.field_diameter_mm)
 
     @property
@@ -90,6 +93,7 @@ class PredictionCache:
         self._lock = Lock()
 
     def get(self, field: Field, model: Model, device: str) -> Prediction | None:
+        """The prediction of this field by this version, if it is still kept."""
         with self._lock:
             key = self._key(field, model, device)
             if key in self._kept:
@@ -97,6 +101,7 @@ class PredictionCache:
             return self._kept.get(key)
 
     def put(self, field: Field, model: Model, device: str, prediction: Prediction) -> None:
+        """Keep a prediction; the oldest goes when there are too many."""
         with self._lock:
             self._kept[self._key(field, model, device)] = prediction
             while len(self._kept) > self._size:
@@ -124,6 +129,7 @@ def load_model(version: str) -> Model:
 
 
 def predict(field: Field, model: Model, *, device: str, progress: Callable[[float], None]) -> Prediction:
+    """`mitosis_core.predict`, with the share done so far told to `progress`."""
     # Imported here: the first import of the network's libraries takes seconds, and an empty page needs none of it.
     from mitosis_core.prediction import predict as run
 
@@ -131,6 +137,7 @@ def predict(field: Field, model: Model, *, device: str, progress: Callable[[floa
 
 
 def describe_device(device: str = "auto") -> str:
+    """What detecting runs on, in words."""
     from mitosis_core.prediction import describe_device as describe
 
     return describe(device)

@@ -12,6 +12,7 @@ from pages.shared.actions import Analysis, PredictionCache, describe_device, ope
 
 @st.cache_resource(show_spinner=False)
 def predictions() -> PredictionCache:
+    """The one cache of predictions of this server."""
     return PredictionCache()
 
 

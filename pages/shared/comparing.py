@@ -24,6 +24,7 @@ class Compared:
 
     @property
     def disputes(self) -> list[ConsensusObject]:
+        """Objects on which the readers disagree."""
         return [one for one in self.consensus if one.disputed]
 
 
@@ -34,6 +35,7 @@ def compare(store: Store, fields: Iterable[StoredField]) -> list[Compared]:
 
 
 def compare_field(field: StoredField, reviews: Mapping[str, Review]) -> Compared:
+    """How far the readers of one field agree, and what most of them say."""
     radius_px = SAME_UM / field.um_per_px
     said = {name: verdicts_of(review) for name, review in reviews.items() if review.state != "excluded"}
     complete = [name for name in sorted(said) if reviews[name].state == "complete" and reviews[name].area is None]

@@ -61,6 +61,7 @@ class QueueEntry:
 
     @property
     def is_open(self) -> bool:
+        """Whether it is still to be reviewed."""
         return self.review.state in ("unseen", "in_review")
 
     @property

@@ -68,6 +68,7 @@ def peaks() -> dict[tuple[str, str], float]:
 
 
 def score() -> float | None:
+    """The score on the slider; None: the version's own threshold."""
     value: float | None = st.session_state.get(SCORE)
     return value
 
@@ -84,6 +85,7 @@ def forget_score() -> None:
 
 
 def show_sample() -> None:
+    """Show the drawn sample field."""
     st.session_state[SAMPLE] = True
 
 
@@ -95,4 +97,5 @@ def um_per_px() -> float | None:
 
 
 def sample() -> bool:
+    """Whether the drawn sample field is shown."""
     return bool(st.session_state.get(SAMPLE))

@@ -14,6 +14,7 @@ _opening = Lock()
 
 
 def data_folder() -> Path:
+    """The folder of the store."""
     return Path(os.environ.get("CONCENTRIC_DATA") or Path(__file__).parents[2] / "data")
 
 

@@ -33,6 +33,7 @@ def active(store: Store) -> str:
 
 
 def plan(store: Store, source: str) -> Plan:
+    """What a run would learn from now, and what would judge it."""
     from train.job import plan as make  # brings torch along
 
     return make(store, source)
@@ -106,6 +107,7 @@ def sources(store: Store) -> list[str]:
 
 
 def card_of(store: Store, name: str) -> ModelCard:
+    """The card of a version of the store or a shipped one."""
     return versions.load_version(store, name).card
 
 

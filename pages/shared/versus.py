@@ -81,6 +81,7 @@ class Dispute:
 
     @property
     def disagreements(self) -> int:
+        """How many of the versions differ from the reader."""
         return sum(not cell.agreed for cell in self.cells)
 
 

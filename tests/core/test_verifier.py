@@ -46,7 +46,8 @@ def test_only_detections_above_the_lower_bound_are_looked_at(net: Verifier, pixe
     xy = np.array([[40, 40], [80, 60], [120, 80]], np.float32)
     said = verify(net, pixels, xy, np.array([0.9, 0.05, 0.5], np.float32), lower=0.5)
     assert said.dtype == np.float32 and said[1] == 0 and 0 < said[0] < 1 and 0 < said[2] < 1
-    assert (verify(net, pixels, xy[::-1], np.array([0.5, 0.05, 0.9], np.float32), lower=0.5)[::-1] == said).all()
+    turned = verify(net, pixels, xy[::-1], np.array([0.5, 0.05, 0.9], np.float32), lower=0.5)[::-1]
+    np.testing.assert_allclose(turned, said, atol=1e-6)
     assert len(verify(net, pixels, xy[:0], np.zeros(0, np.float32))) == 0
 
 

@@ -35,6 +35,7 @@ class ImageStore:
         self._lock = Lock()
 
     def get(self, name: str) -> bytes | None:
+        """The encoded picture, if it is still kept."""
         with self._lock:
             if name in self._kept:
                 self._kept.move_to_end(name)

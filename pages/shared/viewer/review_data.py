@@ -127,6 +127,7 @@ def _count(stored: StoredField, review: Review, field_diameter_mm: float) -> dic
 
 
 def reviewed_area_mm2(stored: StoredField, review: Review) -> float:
+    """Area that the reader has reviewed."""
     if review.area is None:
         return stored.area_mm2
     left, top, right, bottom = review.area

@@ -61,6 +61,7 @@ def ops_token(field_id: int, reader: str) -> str:
 
 
 async def get_image(request: Request) -> Response:
+    """Answer with a published picture, for a page that holds its signed address."""
     name = request.path_params["name"]
     try:
         await _check(request, request.query_params.get("t", ""), name)
