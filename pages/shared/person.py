@@ -23,4 +23,5 @@ class Person:
     role: Role
 
     def may(self, needed: str) -> bool:
+        """needed: the name of a role in small letters."""
         return self.role >= Role[needed.upper()]
