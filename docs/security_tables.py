@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+from pages.shared.operation.routes import OPERATION_ROUTES
 from pages.shared.person import Role
 from pages.shared.viewer.routes import ROUTES
 
@@ -15,6 +16,11 @@ ROLES = [role.name.lower() for role in Role]
 # By method and path; a route that is not here is an error, so that nobody forgets to say who may use it.
 ROUTE_NEEDS = {"GET /api/images/{name}": "reader", "POST /api/ops": "reviewer"}
 _HOW = {"reader": "a signed address, as pages give it", "reviewer": "a token for one field and one reader"}
+# For monitoring, which has no role.
+OPERATION_NEEDS = {
+    "GET /api/health": "outsiders are told no more than whether all is well",
+    "GET /api/metrics": "asked from this computer itself, or with the operator's token",
+}
 _HEADING = "# Security\n\n## Who may come in where\n\n<!-- table:access -->\n<!-- /table:access -->\n"
 
 
@@ -44,6 +50,8 @@ def access_table() -> str:
     for name, needs in {**{f"/{page}": needs for page, needs in page_needs().items()}, **route_needs()}.items():
         lets_in = ["in" if number >= ROLES.index(needs) else "refused" for number in range(len(ROLES))]
         rows.append(f"| `{name}` | {' | '.join(lets_in)} | {_HOW[needs] if ' ' in name else ''} |")
+    for one in OPERATION_ROUTES:
+        rows.append(f"| `GET {one.path}` {'| in ' * len(shown)}| {OPERATION_NEEDS[f'GET {one.path}']} |")
     return "\n".join(rows)
 
 
