@@ -62,6 +62,7 @@ class Measured:
 
 
 def main() -> None:
+    """Measure and write the results."""
     given = _parser().parse_args()
     fields, patches, measured = _read(given)
     work = given.work or Path(tempfile.mkdtemp())

@@ -41,6 +41,7 @@ class Refused(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
+        """What the answer carries besides its sentence."""
         later = {"Retry-After": "5"} if self.status == 503 else {}
         return {**_HEADERS, **later, "Cache-Control": "no-store"}
 
@@ -49,6 +50,7 @@ class Json(JSONResponse):
     """JSON in ASCII: an answer can name whatever a request has sent, half of a character too."""
 
     def render(self, content: Any) -> bytes:
+        """The content as JSON, whatever text is in it."""
         return json.dumps(content, allow_nan=False).encode("ascii")
 
 
