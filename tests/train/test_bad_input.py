@@ -38,7 +38,7 @@ SECOND = {"encoder": "efficientnet_lite0", "weight": 0.8, "lower": 0.1}
 CARDS: dict[str, tuple[str, dict[str, Any], str]] = {
     "encoder": ("segmitos-lite-2", {"encoder": "resnet18"}, "another network"),
     "no encoder": ("segmitos-lite-2", {"encoder": "resnet9000"}, "no encoder “resnet9000”"),
-    "encoder, a list": ("segmitos-lite-2", {"encoder": ["x"]}, "encoder must be a name"),
+    "encoder, a list": ("segmitos-lite-2", {"encoder": ["x"]}, "encoder must be text, not"),
     "method": ("instance-max-lite-1", {"method": "rdlm"}, "not every 16"),
     "method of the same stride": ("rdlm-lite-1", {"method": "segmitos"}, "another network"),
     "no method": ("segmitos-lite-2", {"method": "tea leaves"}, "tea leaves"),
@@ -49,15 +49,15 @@ CARDS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no members": ("rdlm-lite-1", {"members": 0}, "members must be"),
     "members in words": ("rdlm-lite-1", {"members": "three"}, "members must be"),
     "stride": ("segmitos-lite-2", {"stride": 8}, "every 4 pixels, not every 8"),
-    "no scale": ("segmitos-lite-2", {"um_per_px": 0}, "um_per_px must lie"),
+    "no scale": ("segmitos-lite-2", {"um_per_px": 0}, "um_per_px must be at least 0.1, not 0"),
     "scale in words": ("segmitos-lite-2", {"um_per_px": "fine"}, "cannot be understood"),
-    "threshold": ("segmitos-lite-2", {"raw_threshold": 7}, "raw_threshold must lie"),
+    "threshold": ("segmitos-lite-2", {"raw_threshold": 7}, "raw_threshold must be below 1, not 7"),
     "no word of its second stage": ("deepmitosis-lite-1", {"verifier": None}, "second stage"),
     "second stage without weights": ("rdlm-lite-1", {"verifier": SECOND}, "second stage"),
     "second stage of another encoder": ("deepmitosis-lite-1", {"verifier": {**SECOND, "encoder": "resnet18"}},
                                         "another network"),
-    "second stage too heavy": ("deepmitosis-lite-1", {"verifier": {**SECOND, "weight": 7}}, "weight and lower"),
-    "second stage half told": ("deepmitosis-lite-1", {"verifier": {"encoder": "efficientnet_lite0"}}, "'weight' is"),
+    "second stage too heavy": ("deepmitosis-lite-1", {"verifier": {**SECOND, "weight": 7}}, "verifier.weight must be at most 1, not 7"),
+    "second stage half told": ("deepmitosis-lite-1", {"verifier": {"encoder": "efficientnet_lite0"}}, "weight is missing"),
     "second stage, a word": ("deepmitosis-lite-1", {"verifier": "yes"}, "cannot be understood"),
 }  # fmt: skip
 
