@@ -56,8 +56,10 @@ CARDS: dict[str, tuple[str, dict[str, Any], str]] = {
     "second stage without weights": ("rdlm-lite-1", {"verifier": SECOND}, "second stage"),
     "second stage of another encoder": ("deepmitosis-lite-1", {"verifier": {**SECOND, "encoder": "resnet18"}},
                                         "another network"),
-    "second stage too heavy": ("deepmitosis-lite-1", {"verifier": {**SECOND, "weight": 7}}, "verifier.weight must be at most 1, not 7"),
-    "second stage half told": ("deepmitosis-lite-1", {"verifier": {"encoder": "efficientnet_lite0"}}, "weight is missing"),
+    "second stage too heavy": ("deepmitosis-lite-1", {"verifier": {**SECOND, "weight": 7}},
+                               "verifier.weight must be at most 1, not 7"),
+    "second stage half told": ("deepmitosis-lite-1", {"verifier": {"encoder": "efficientnet_lite0"}},
+                               "weight is missing"),
     "second stage, a word": ("deepmitosis-lite-1", {"verifier": "yes"}, "cannot be understood"),
 }  # fmt: skip
 
