@@ -323,18 +323,18 @@ def _field_settings(store: Store, stored: StoredField, who: Person) -> None:
             set_case(store, stored.id, case)
             st.rerun()
         if who.may("admin") and st.button("Delete this field…", icon=":material/delete:"):
-            _ask_to_delete(store, stored)
+            _ask_to_delete(store, stored, who)
 
 
 @st.dialog("Delete this field?")
-def _ask_to_delete(store: Store, stored: StoredField) -> None:
+def _ask_to_delete(store: Store, stored: StoredField, who: Person) -> None:
     known = len(reviews_of(store, stored.id))
     st.markdown(
         f"**{plain(stored.name)}**, its stored image and everything said about it by {known} "
         f"{'reader' if known == 1 else 'readers'} will be gone for good."
     )
     if st.button("Delete for good", type="primary"):
-        delete_field(store, stored.id, by=st.session_state.get(session.READER) or "somebody")
+        delete_field(store, stored.id, by=session.author(who))
         st.rerun()
 
 

@@ -11,10 +11,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from db.engine import Store
-from db.fields import list_fields
+from db.fields import list_fields, tombstones
 from db.reviews import apply_ops, history, parse_op, review_of
-from pages.shared import actions, reviewing, session, store
+from pages.shared import actions, reviewing, session, shell, store
 from pages.shared.actions import PredictionCache
+from pages.shared.person import Person, Role
 from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, FakeModel
 from tests.pages.test_actions import png
 
@@ -186,3 +187,13 @@ def test_deleting_asks_first(kept: Store, page: AppTest) -> None:
     next(button for button in page.button if button.label.startswith("Delete this field")).click().run()
     assert not page.exception and len(list_fields(kept)) == 3
     assert "Delete for good" in [button.label for button in page.button]
+
+
+def test_a_field_is_deleted_in_the_name_of_the_log_in(
+    kept: Store, page: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "person", lambda: Person("ann@lab.example", Role.ADMIN))
+    # AppTest does not click within a dialog; so every field is deleted, one after the other.
+    monkeypatch.setattr("streamlit.button", lambda label, **_: label.startswith("Delete"))
+    page.run()
+    assert not page.exception and [one.by for one in tombstones(kept)] == ["ann@lab.example"] * 3
