@@ -19,7 +19,7 @@ import argparse
 import dataclasses
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +111,16 @@ def _run(
     found = [(members[0].held_out, [_files(job, given.snapshots) for job in members]) for members in planned]
     folds = [(held, members) for held, members in found if all(members)]
     rows = []
-    for out, fold in enumerate(folds):
-        choice = choose([other for i, other in enumerate(folds) if i != out], config)
+    for fold, choice in _chosen(folds, config):
         rows.append(_row(fold, choice, config, measured))
         print(rows[-1], flush=True)
     return rows
+
+
+def _chosen(folds: Sequence[Fold], config: TrainConfig) -> Iterator[tuple[Fold, Choice]]:
+    """Each fold with what the others choose for it."""
+    for out, fold in enumerate(folds):
+        yield fold, choose([other for i, other in enumerate(folds) if i != out], config)
 
 
 def _files(job: Job, pattern: str) -> dict[int, Path]:
@@ -199,8 +204,7 @@ def _alone(
     train_all([job for members in planned for job in members], jobs, report)
     folds = [(members[0].held_out, [snapshots(job) for job in members]) for members in planned]
     rows = {}
-    for out, (held, members) in enumerate(folds):
-        choice = choose([other for i, other in enumerate(folds) if i != out], config)
+    for (held, members), choice in _chosen(folds, config):
         slide = held[0].slide
         unseen = [e for e in others if e.slide == slide]
         files = [steps[choice.step] for steps in members]

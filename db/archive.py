@@ -22,11 +22,11 @@ from typing import IO, Any, BinaryIO
 from db.disk import create, make_folders, put
 from db.engine import Store
 from db.errors import NO_DATABASE, BackupDamaged, StoreBusy, StoreFailed, StoreFull, as_sentences
-from db.migrate import DATABASE, copy_database, known_versions
+from db.migrate import DATABASE, copy_database, known_versions, open_existing
 
 FORMAT = "concentric backup 1"
 MANIFEST = "manifest.json"
-Progress = Callable[[int, int], object]  # bytes done, bytes in all
+Progress = Callable[[int, int], object]  # done, and in all: here of bytes
 _NAME = re.compile(r"images/[0-9a-f]{64}\.png|versions/[A-Za-z0-9][A-Za-z0-9._-]{0,79}\.(safetensors|json)")
 _CHUNK, _PORTION, _MOST_MANIFEST = 1 << 20, 1 << 23, 1 << 26
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
@@ -185,7 +185,7 @@ def _named(database: sqlite3.Connection) -> Iterator[str]:
 def _refuse_deleted(store: Store, missing: tuple[str, ...]) -> None:
     """Raises _Changed when a file is not there because it was deleted since the database was copied."""
     if missing:
-        with closing(sqlite3.connect(f"{store.file.resolve().as_uri()}?mode=rw", uri=True)) as database:
+        with closing(open_existing(store.file)) as database:
             if not set(missing) <= set(_named(database)):
                 raise _Changed
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from db.archive import Progress, nothing
 from db.disk import close_to_others, open_to_others
 from db.engine import Store, own_files
 from db.errors import NO_DATABASE, as_sentences
 from db.fields import find_field, list_fields, tombstones
 from db.images import image_path, is_whole
-from db.migrate import known_versions, newest_version
+from db.migrate import known_versions, newest_version, open_existing
 from db.orphans import find_aside, in_set_aside, orphans, put_in_order, set_aside
 from db.reviews import rebuild, replayed, reviews_of
 from db.versions import list_stored, weights_path
 
-Progress = Callable[[int, int], object]  # fields looked through, fields in all
 TRIGGERS = {
     *(f"{table}_{what}" for table in ("event", "decision", "tombstone") for what in ("update", "replace", "delete")),
     "field_delete",
@@ -35,12 +35,10 @@ class Finding:
     mendable: bool = False
 
 
-def nothing(done: int, total: int) -> None:
-    """Progress that nobody watches."""
-
-
 def examine(folder: Path, progress: Progress = nothing) -> list[Finding]:
     """Everything that is wrong with a data folder. Nothing is changed; others may go on working.
+
+    progress: of the fields.
 
     Opens every image, and replays every event. Raises StoreFailed, StoreBusy when the database cannot be read now.
     """
@@ -70,7 +68,7 @@ def mend(folder: Path, progress: Progress = nothing) -> list[Finding]:
                 put_in_order(store)
                 for stored in list_fields(store):
                     _mend_image(store, stored.digest)
-                    if _differing(store, stored.id):
+                    if _replayed(store, stored.id)[0]:
                         rebuild(store, stored.id)
     finally:
         store.close()
@@ -95,7 +93,7 @@ def _database(store: Store) -> Iterator[Finding]:
         )
         return
     try:
-        with closing(sqlite3.connect(f"{store.file.resolve().as_uri()}?mode=rw", uri=True)) as database:
+        with closing(open_existing(store.file)) as database:
             said = [str(row[0]) for row in database.execute("PRAGMA integrity_check(5)")]
             if said != ["ok"]:
                 yield Finding(f"{NO_DATABASE} SQLite says: {'; '.join(said)}")
@@ -147,12 +145,13 @@ def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
             aside = find_aside(store, stored.digest) is not None
             way = "a whole one was set aside" if aside else "please upload it again or take it from a backup"
             yield Finding(f"The image of field {stored.id}, {stored.name}, is {how}; {way}.", mendable=aside)
-        for reader in _differing(store, stored.id):
+        differing, by_rule = _replayed(store, stored.id)
+        for reader in differing:
             says = (
                 f"What is shown of {reader}'s review of field {stored.id}, {stored.name}, is not what its events say."
             )
             yield Finding(says, mendable=True)
-        if not replayed(store, stored.id)[1]:
+        if not by_rule:
             yield Finding(f"The events of field {stored.id}, {stored.name}, do not follow the rule of events.")
         progress(place, len(fields))
 
@@ -181,15 +180,16 @@ def _aside(store: Store) -> Iterator[Finding]:
     yield Finding(says, fault=False)
 
 
-def _differing(store: Store, field_id: int) -> list[str]:
-    """The readers whose stored review of a field is not what their events give."""
+def _replayed(store: Store, field_id: int) -> tuple[list[str], bool]:
+    """The readers whose stored review of a field is not what their events give; whether these follow their rule."""
 
-    def compare() -> list[str]:
-        known, (derived, _) = reviews_of(store, field_id), replayed(store, field_id)
-        return sorted(name for name in {*known, *derived} if known.get(name) != derived.get(name))
+    def compare() -> tuple[list[str], bool]:
+        known, (derived, by_rule) = reviews_of(store, field_id), replayed(store, field_id)
+        return sorted(name for name in {*known, *derived} if known.get(name) != derived.get(name)), by_rule
 
-    if not compare():
-        return []
+    differing, by_rule = compare()
+    if not differing:
+        return differing, by_rule
     with store.writing():  # somebody may have written between the two looks; nobody does now
         return compare()
 

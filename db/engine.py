@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from db.disk import close_to_others, make_folders, write_durably
 from db.errors import BUSY, MOVED, StoreBusy, StoreFailed, as_sentences
-from db.migrate import DATABASE, copy_to_backups, migrate
+from db.migrate import DATABASE, copy_to_backups, migrate, open_existing
 from db.orphans import put_in_order
 
 BUSY_TIMEOUT_S = 3.0
@@ -133,9 +133,7 @@ def own_files(store: Store) -> Iterator[Path]:
 def _engine(file: Path, busy_timeout_s: float) -> Engine:
     def connect() -> sqlite3.Connection:
         # isolation_level None: the driver begins no transactions of its own; _begin does, as the engine's option says.
-        # mode=rw: a database that was deleted is not made anew.
-        uri = f"{file.resolve().as_uri()}?mode=rw"
-        return sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+        return open_existing(file, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
 
     engine = create_engine(
         URL.create("sqlite", database=str(file)),

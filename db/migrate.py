@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -73,11 +74,16 @@ def copy_to_backups(file: Path, backups: Path) -> Path:
 def copy_database(file: Path, place: Path) -> str:
     """One moment of the database in one new file, without holding up those who write; returns its version."""
     create(place).close()
-    uri = f"{file.resolve().as_uri()}?mode=rw"
-    with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(place)) as copy:
+    with closing(open_existing(file)) as source, closing(sqlite3.connect(place)) as copy:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # no log beside it
         return str(copy.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def open_existing(file: Path, **options: Any) -> sqlite3.Connection:
+    """A connection to a database that is there: none is made where it was deleted. Raises SQLite's errors."""
+    database: sqlite3.Connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True, **options)
+    return database
 
 
 def known_versions() -> set[str]:

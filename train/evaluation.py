@@ -40,12 +40,8 @@ SHARE = 0.98  # of mitosis_core.calibration; mitoses cover well under 2 % of a f
 # Nearer than 3 µm to an edge nothing is said: a nucleus that is cut there looks like a plate.
 POSTPROCESSING = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.05, border_um=3.0)
 
-FALSE_ALARMS_PER_MM2 = (
-    1.0,
-    2.0,
-    5.0,
-    10.0,
-)  # for which the card says the threshold, where there is tissue to measure it
+# For these the card says the threshold, where there is tissue to measure it.
+FALSE_ALARMS_PER_MM2 = (1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)

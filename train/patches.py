@@ -66,12 +66,10 @@ class Tissue:
         pixels, pixel_px = resample(example.field.pixels, example.um_per_px, um_per_px)
         pixels = normalise(pixels, stain, profile)
         height, width = pixels.shape[:2]
-        mask = example.mask
-        if mask is not None and mask.shape != (height, width):
-            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
-        ignored = example.ignored
-        if ignored is not None:
-            ignored = cv2.resize(ignored, (width, height), interpolation=cv2.INTER_NEAREST)
+        mask, ignored = (
+            None if one is None else cv2.resize(one, (width, height), interpolation=cv2.INTER_NEAREST)
+            for one in (example.mask, example.ignored)
+        )
         none = np.zeros((0, 2), np.float32)
         mitoses = to_resampled_px(example.mitoses_xy_px, pixel_px)
         lookalikes = to_resampled_px(example.lookalikes_xy_px, pixel_px)

@@ -106,6 +106,11 @@ def from_elsewhere(headers: Headers) -> bool:
     return netloc != headers.get("host") and host_of(netloc) not in access.added_hosts()
 
 
+def fetched_elsewhere(headers: Headers) -> bool:
+    """Whether the browser says that a page of another site fetches; what is no browser says nothing."""
+    return headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+
+
 def _refusal(scope: Scope) -> tuple[int, str] | None:
     """Status and sentence for a request that may not come in."""
     headers = Headers(scope=scope)
@@ -119,12 +124,13 @@ def _refusal(scope: Scope) -> tuple[int, str] | None:
     kind = access.login()
     if kind == "proxy":
         return None if _vouched(headers) else (401, "Please come in through the log-in of your institution.")
-    if not kind and not _from_this_computer(scope):
+    if not kind and not from_this_computer(scope):
         return 403, "Without a log-in only the computer that runs this server may use it."
     return None
 
 
-def _from_this_computer(scope: Scope) -> bool:
+def from_this_computer(scope: Scope) -> bool:
+    """Whether the peer is this computer (behind a proxy here, everybody's requests seem to be)."""
     try:
         return ip_address((scope.get("client") or ("",))[0]).is_loopback
     except ValueError:

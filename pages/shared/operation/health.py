@@ -8,7 +8,7 @@ from threading import Lock
 
 from db.disk import write_part
 from db.engine import Store
-from db.errors import BUSY, FULL, StoreBusy, StoreFailed, StoreFull, as_sentences
+from db.errors import BUSY, FULL, StoreBusy, StoreFull, as_sentences
 from db.fields import count_fields
 from db.room import warning
 from mitosis_core.errors import ConcentricError
@@ -52,8 +52,6 @@ def look() -> Health:
 
 
 def _try(store: Store) -> None:
-    if not store.file.is_file():
-        raise StoreFailed("The database is missing.")
     count_fields(store)
     with store.writing():
         pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from pages.shared.guard import fetched_elsewhere, from_this_computer
 from pages.shared.operation.health import health
 from pages.shared.operation.metrics import exposition
 
@@ -47,12 +47,7 @@ async def get_metrics(request: Request) -> Response:
 def _is_here(request: Request) -> bool:
     if any(name in request.headers for name in _FORWARDED) or "origin" in request.headers:
         return False
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return False
-    try:
-        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
+    return not fetched_elsewhere(request.headers) and from_this_computer(request.scope)
 
 
 OPERATION_ROUTES = [

@@ -17,7 +17,7 @@ from db.reviews import Applied, BadOp, apply_ops, parse_op
 from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import alias
 from pages.shared.access import Role, login, proxied_name, proxy_header, role_of
-from pages.shared.guard import from_elsewhere
+from pages.shared.guard import fetched_elsewhere, from_elsewhere
 from pages.shared.operation.metrics import CHANGES
 from pages.shared.store import the_store
 from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, publish_stored
@@ -96,7 +96,7 @@ async def post_ops(request: Request) -> Response:
 
 async def _check(request: Request, token: str, subject: str) -> str:
     """The user a token was made for; raises Refused."""
-    if from_elsewhere(request.headers) or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+    if from_elsewhere(request.headers) or fetched_elsewhere(request.headers):
         raise Refused(403, "Another site may not use this.")
     try:
         return str(await run_in_threadpool(_told, check, token, subject))  # the key may have to be waited for
