@@ -16,12 +16,14 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from db.disk import close_to_others, make_folders, write_durably
-from db.errors import BUSY, MOVED, StoreBusy, StoreFailed, as_sentences
+from db.errors import BUSY, CHANGED, MOVED, StoreBusy, StoreFailed, as_sentences
 from db.migrate import DATABASE, copy_to_backups, migrate, open_existing
 from db.orphans import put_in_order
 
 BUSY_TIMEOUT_S = 3.0
 _SECRET_BYTES = 32
+# As bytes: damaged text need not be text any more.
+_SCHEMA = "SELECT CAST(sql AS BLOB) FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
 
 
 class Store:
@@ -37,7 +39,8 @@ class Store:
         self.engine = _engine(self.file, busy_timeout_s)
         event.listen(self.engine, "connect", self._remember_file)
         self._opened: tuple[int, int] | None = None
-        self._writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._schema: list[bytes] | None = None
+        self._writer = self.engine.execution_options(writes=True)
         self._turn = Lock()
 
     @contextmanager
@@ -59,8 +62,9 @@ class Store:
             raise StoreBusy(BUSY)
         try:
             with as_sentences(), Session(self._writer, expire_on_commit=False) as session:
-                session.connection()  # take the lock now, not at the first statement
+                connection = session.connection()  # take the lock now, not at the first statement
                 self._check_file()
+                self._check_schema(connection)
                 yield session
                 session.commit()
                 self._check_file()  # what went into a file that nobody will find again is not acknowledged
@@ -98,6 +102,14 @@ class Store:
         """SQLite goes on with a file that has lost its name. Raises StoreFailed."""
         if _identity(self.file) != self._opened:
             raise StoreFailed(MOVED)
+
+    def _check_schema(self, connection: Connection) -> None:
+        """SQLite goes on with a schema that it has read once. Raises StoreFailed, and SQLite's errors."""
+        found = list(connection.exec_driver_sql(_SCHEMA).scalars())
+        if self._schema is None:
+            self._schema = found
+        if found != self._schema:
+            raise StoreFailed(CHANGED)
 
 
 def data_folder() -> Path:
@@ -153,7 +165,13 @@ def _pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+    if not connection.get_execution_options().get("writes"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # From an empty cache: a header or page that was overwritten in the file is noticed before anything is stored.
+    # Never open the file here by other means: closing it would cancel the locks that SQLite holds on it.
+    connection.exec_driver_sql("PRAGMA shrink_memory")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

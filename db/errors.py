@@ -58,6 +58,11 @@ MOVED = (
     "The database file was moved, deleted or replaced while the program was running. Nothing was saved; please stop "
     "the program, put the file back (python -m db restore makes a folder from a backup) and start it again."
 )
+CHANGED = (
+    "The tables of the database were changed or damaged while the program was running. Nothing was saved; please stop "
+    "the program and put a backup in the place of the database, unless a newer Concentric has changed it "
+    "(python -m db doctor says what is wrong)."
+)
 _BAD_VALUE = "A text holds characters, or a number is so large, that it cannot be stored. Nothing was saved."
 _UNREADABLE = "The database could not be read or written, perhaps because of the disk or of access rights."
 

@@ -136,6 +136,39 @@ def test_a_database_taken_away_during_a_change_acknowledges_nothing(store: Store
         store.file.unlink()
 
 
+def overwrite(file: Path, place: int, new: bytes) -> bytes:
+    """Change bytes of a file in place, and return what was there."""
+    with file.open("r+b") as opened:
+        opened.seek(place)
+        old = opened.read(len(new))
+        opened.seek(place)
+        opened.write(new)
+    return old
+
+
+@pytest.mark.parametrize("what", ["header", "schema", "a page of the schema", "the text of a table", "a trigger"])
+def test_a_database_overwritten_in_place_acknowledges_nothing_and_mended_takes_the_change(
+    store: Store, field: StoredField, op: MakeOp, what: str
+) -> None:
+    with closing(sqlite3.connect(store.file)) as outside:  # all of it lies in the file, nothing in the log
+        outside.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    change, content = op(), store.file.read_bytes()
+    place, new = {
+        "header": (0, b"\xa5" * 100),
+        "schema": (100, b"\xa5" * 3996),
+        "a page of the schema": (content.index(b"CREATE TABLE event") // 4096 * 4096, b"\xa5" * 4096),
+        "the text of a table": (content.index(b"CREATE TABLE mark"), b"\xa5" * 12),
+        "a trigger": (content.index(b"BEFORE DELETE ON decision"), b"BEFORE UPDATE"),  # as good a schema as before
+    }[what]
+    old = overwrite(store.file, place, new)
+    for _ in range(2):
+        with pytest.raises(StoreFailed, match=r"damaged.*\.$"):
+            apply_ops(store, field.id, "Ann", [change])
+    overwrite(store.file, place, old)
+    assert apply_ops(store, field.id, "Ann", [change]).done == (change.op_id,)
+    assert len(history(open_store(store.folder), field.id)) == 1
+
+
 def test_an_existing_folder_is_closed_to_other_users(store: Store, field: StoredField) -> None:
     store.backup()
     store.close()
