@@ -5,8 +5,9 @@
 1. The real server is killed (SIGKILL) at random moments while four readers write over HTTP and send again what was not
    acknowledged. Afterwards every acknowledged change must be in the database exactly once, and reviews follow from it.
 2. A retraining is killed at random moments and taken up again; its weights must be those of a run nobody disturbed.
-3. The store is broken in many ways, one at a time. Changes must be answered with 503 and a sentence (or done, where
-   that is right), and after mending everything that was stored must be there, and the change be taken.
+3. The store is broken in many ways, one at a time. A change must be answered with 503 and a sentence, or be stored: one
+   that is acknowledged must be there after mending, without being sent again (a change may still fit on a full disk).
+   After mending everything that was stored must be there, and the change be taken.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if given.part in ("all", "server"):
-            figures |= kill_server(folder, given.kills or (3 if quick else 200), seed=given.seed)
+            figures |= kill_server(folder, given.kills or (2 if quick else 200), seed=given.seed)
         if given.part in ("all", "runs"):
             config = QUICK_RUN if quick else RUN
             figures |= kill_runs(folder, given.run_kills or (1 if quick else 10), config, given.seed)
@@ -185,18 +186,19 @@ def kill_runs(folder: Path, kills: int, config: RetrainConfig, seed: int) -> Fig
     calm = Path(shutil.copytree(fresh, folder / "calm"))
     started = time.monotonic()
     whole = _end(calm, _start_run(calm, config))
-    seconds = time.monotonic() - started
+    calm_seconds = seconds = time.monotonic() - started
     while done < kills:
         data = Path(shutil.copytree(fresh, folder / f"cut {len(ended)}"))
-        process = _start_run(data, config)
+        begun, process = time.monotonic(), _start_run(data, config)
         while done < kills and not _ends_within(process, rng.uniform(0.1, 0.6) * seconds):
             process.kill()
             process.wait()
             done += 1
             process = _start_run(data, config)
+        seconds = min(seconds, time.monotonic() - begun)  # the first one also fills the caches of the system
         ended.append(_end(data, process))
     return {"run_kills": done, "run_weights_equal": set(ended) == {whole}, "runs_killed": len(ended),
-            "run_seconds": round(seconds, 1)}  # fmt: skip
+            "run_seconds": round(calm_seconds, 1)}  # fmt: skip
 
 
 def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -273,7 +275,7 @@ def break_store(folder: Path) -> dict[str, Figures]:
 
 
 def _try(whole: Path, data: Path, fault: Fault, field: int, said: str, *, running: bool) -> Figures:
-    """good: the change was answered as it should, with a sentence, and nothing that was stored is lost."""
+    """good: the change was stored, or refused as it should be in a sentence, and nothing that was stored is lost."""
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
@@ -302,26 +304,28 @@ def _try(whole: Path, data: Path, fault: Fault, field: int, said: str, *, runnin
             if running:  # what it kept open of the broken file is closed
                 the_store().close()
         fault.mend(whole, where)
+        stored = op["op_id"] in _kept(where, field)[0]
         with opened_here(where, CONCENTRIC_RESERVE_MB="0"):
             after, _ = send()
-        kept = _kept(where, field)
-    answered = status == fault.status and (status == 200 or sentence.endswith("."))
-    good = answered and after == 200 and kept == (51, 51, True)
-    return {"good": good, "answered": status, "said": sentence, "after": after, "events": kept[0], "whole": kept[2]}
+        kept, sound = _kept(where, field)
+    right = stored if status == 200 else status == fault.status and sentence.endswith(".")
+    good = right and after == 200 and sound and len(kept) == len(set(kept)) == 51
+    return {"good": good, "answered": status, "said": sentence, "stored": stored, "after": after, "events": len(kept),
+            "whole": sound}  # fmt: skip
 
 
-def _kept(data: Path, field: int) -> tuple[int, int, bool]:
-    """Events, different ones among them, and whether the database is sound and all images are there."""
+def _kept(data: Path, field: int) -> tuple[list[str], bool]:
+    """The changes that are stored, and whether the database is sound and all images are there."""
     store = open_store(data)
     ids = [event.op_id for event in history(store, field)]
     images = all((store.images / f"{one.digest}.png").is_file() for one in list_fields(store))
     store.close()
-    return len(ids), len(set(ids)), _is_whole(store.file) and images
+    return ids, _is_whole(store.file) and images
 
 
 class Fault:
     """breaks: a context in which the store is broken. mend: what the operator does afterwards. status: the right
-    answer to a change meanwhile."""
+    answer to a change that is not stored meanwhile."""
 
     def __init__(
         self, breaks: Callable[[Path], Any], mend: Callable[[Path, Path], None] = lambda whole, data: None,

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from db.disk import close_to_others, make_folders, write_durably
-from db.errors import BUSY, CHANGED, MOVED, StoreBusy, StoreFailed, as_sentences
+from db.errors import BUSY, CHANGED, MOVED, NO_DATABASE, StoreBusy, StoreFailed, as_sentences
 from db.migrate import DATABASE, copy_to_backups, migrate, open_existing
 from db.orphans import put_in_order
 
@@ -109,7 +109,7 @@ class Store:
         if self._schema is None:
             self._schema = found
         if found != self._schema:
-            raise StoreFailed(CHANGED)
+            raise StoreFailed(CHANGED if found else NO_DATABASE)
 
 
 def data_folder() -> Path:
