@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from db.ops import parse_op
@@ -34,7 +34,7 @@ class Review:
 
 
 class Reviews:
-    """mode: "" as it should be, or how it fails: busy, page, expired, forbidden."""
+    """mode: "" as it should be, or how it fails: busy, page, expired, forbidden; broken, broken page: by look-alikes."""
 
     def __init__(self) -> None:
         self.of: dict[tuple[str, str], Review] = {}
@@ -128,10 +128,12 @@ async def post_ops(request: Request) -> Response:
         "page": HTMLResponse(PAGE),
         "expired": JSONResponse({"error": "Please reload the page."}, 401),
         "forbidden": JSONResponse({"error": "This field is not yours."}, 403),
+        "broken": JSONResponse({"error": "Something unexpected happened."}, 500),
+        "broken page": PlainTextResponse("Internal Server Error", 500),
     }
-    if mode := REVIEWS.mode.get(user):
+    sent, mode = await request.json(), REVIEWS.mode.get(user, "")
+    if mode and ("broken" not in mode or any(op.get("cls") == "lookalike" for op in sent["ops"])):
         return failures[mode]
-    sent = await request.json()
     return JSONResponse(REVIEWS.apply(user, sent["field"], sent["ops"]))
 
 

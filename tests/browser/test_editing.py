@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -103,6 +104,16 @@ class Desk:
         op = {"op_id": f"{time.time_ns():032x}", "client": "elsewhere", "seq": 1, "t": 1, "field": "1", "base": 2**50}
         headers = {"X-Concentric-Token": self.user}
         self.page.request.post(f"{self.address}/api/ops", data={"field": "1", "ops": [op | change]}, headers=headers)
+
+    @property
+    def aside(self) -> Any:
+        """The notice of what the server did not take."""
+        return self.page.locator(".aside")
+
+    def kept_aside(self) -> list[Any]:
+        """What the browser keeps of it."""
+        kept = self.page.evaluate("Object.entries(localStorage).filter(([key]) => key.startsWith('concentric-refused/'))")
+        return [one for _, text in kept for one in json.loads(text)]
 
     @property
     def selected(self) -> str | None:
@@ -307,14 +318,47 @@ def test_a_closed_window_leaves_its_changes_to_the_next(desk: Desk, context: Any
 def test_a_field_that_is_refused_holds_up_no_other(desk: Desk) -> None:
     desk.fail("forbidden")
     desk.click(*EMPTY)
-    desk.page.locator(".message").get_by_text("This field is not yours.").wait_for()
+    desk.aside.get_by_text("2 changes were not saved: This field is not yours.").wait_for()
     desk.saved()
-    kept = "JSON.parse(Object.entries(localStorage).find(([key]) => key.startsWith('concentric-refused/'))[1]).length"
-    assert desk.page.evaluate(kept) == 2
+    assert len(desk.kept_aside()) == 2
     desk.page.locator(".mark:not(.thin):not(.faint)").wait_for(state="detached")
     desk.fail("")
     desk.click(*EMPTY_TOO)
     assert len(desk.marks()) == 1
+    desk.aside.get_by_role("button", name="Discard").click()
+    desk.page.get_by_role("alertdialog").get_by_role("button", name="Discard").click()
+    desk.aside.wait_for(state="hidden")
+    assert desk.kept_aside() == []
+
+
+@pytest.mark.parametrize(("mode", "why"), [("broken", "unexpected happened."), ("broken page", "no proper answer.")])
+def test_a_change_that_breaks_the_server_is_set_aside_and_the_others_go_on(desk: Desk, mode: str, why: str) -> None:
+    sent: list[str] = []
+    desk.page.on("request", lambda request: "/api/ops" in request.url and sent.append(request.post_data))
+    desk.fail(mode)
+    desk.page.get_by_role("button", name="Look-alike (2)").click()
+    desk.click(*EMPTY)
+    desk.page.locator(".pill").get_by_text("NOT SAVED (2)").wait_for()
+    desk.keys("Escape", "1")
+    desk.click(*EMPTY_TOO)
+    desk.aside.get_by_text("One change was not saved:").wait_for()
+    assert why in desk.aside.inner_text()
+    assert [mark["cls"] for mark in desk.marks().values()] == ["mitosis"]
+    assert desk.page.locator(".saved").inner_text() == "NOT SAVED (1)"
+    often = len(sent)
+    assert 3 < often < 12  # it was tried again, and then no more
+    desk.page.reload()
+    desk.aside.get_by_text("One change was not saved:").wait_for()
+    with desk.page.expect_download() as download:
+        desk.aside.get_by_role("button", name="Download").click()
+    (kept,) = json.loads(download.value.path().read_text())
+    assert kept["op"]["cls"] == "lookalike" and why in kept["why"] and set(kept) == {"op", "why"}
+    assert len([body for body in sent[often:] if "lookalike" in body]) == 0
+    desk.fail("")
+    desk.aside.get_by_role("button", name="Send what was not saved again").click()
+    desk.aside.wait_for(state="hidden")
+    assert sorted(mark["cls"] for mark in desk.marks().values()) == ["lookalike", "mitosis"]
+    assert desk.kept_aside() == []
 
 
 def test_without_a_store_in_the_browser_it_works_in_memory(stranger: Desk) -> None:
@@ -327,6 +371,9 @@ def test_without_a_store_in_the_browser_it_works_in_memory(stranger: Desk) -> No
     stranger.page.locator(".pill").wait_for()
     stranger.fail("")
     assert len(stranger.marks()) == 1
+    stranger.fail("forbidden")
+    stranger.click(*EMPTY_TOO)
+    stranger.aside.get_by_text("One change was not saved").wait_for()  # of memory
 
 
 # ---- old and new

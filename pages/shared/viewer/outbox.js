@@ -7,6 +7,8 @@ const PATIENCE_MS = 10000; // a server that says nothing for so long counts as g
 const LIMIT = 200; // changes in one request
 const KEEPALIVE_BYTES = 60000; // what a browser still sends for a page that is being closed
 const HOPELESS = [400, 403, 404]; // sending the same again will not help
+const BROKEN = 500; // an answer that nobody foresaw: it may help once or twice
+const TRIES = 5; // of a change that draws such an answer alone
 
 function randomId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -19,9 +21,11 @@ class Trouble extends Error {
   }
 }
 
-// The browser's store, which may be forbidden or full: the outbox then lives in memory alone.
+// The browser's store; what it cannot hold, forbidden or full, is in memory alone.
 const shelf = {
+  memory: new Map(),
   get(key) {
+    if (this.memory.has(key)) return this.memory.get(key);
     try {
       const kept = JSON.parse(localStorage.getItem(key));
       return Array.isArray(kept) ? kept : [];
@@ -33,8 +37,9 @@ const shelf = {
     try {
       if (list.length) localStorage.setItem(key, JSON.stringify(list));
       else localStorage.removeItem(key);
+      this.memory.delete(key);
     } catch {
-      // The pill tells how many are not saved, and closing the page asks.
+      this.memory.set(key, list); // closing the page asks
     }
   },
   keys(prefix) {
@@ -51,8 +56,8 @@ class Outbox {
     this.client = randomId();
     this.prefix = `concentric-outbox/${encodeURIComponent(user)}/`;
     this.key = this.prefix + this.client; // every window writes its own key alone
-    this.refusedKey = `concentric-refused/${encodeURIComponent(user)}`;
-    this.entries = []; // { op, token }
+    this.asideKey = `concentric-refused/${encodeURIComponent(user)}`; // the windows of a user share it
+    this.entries = []; // { op, token, tries }
     this.tokens = new Map(); // field -> token
     this.expired = new Set(); // tokens
     this.saved = new Map(); // field -> revision of the last answer
@@ -62,7 +67,9 @@ class Outbox {
     this.trouble = ""; // why the last request failed
     this.waiters = [];
     this.listener = null; // { changed(), told(sentence), answered(ops, outdated), adopted() }
-    addEventListener("beforeunload", (event) => this.entries.length && event.preventDefault());
+    const lost = () => this.entries.length || shelf.memory.get(this.asideKey)?.length;
+    addEventListener("beforeunload", (event) => lost() && event.preventDefault());
+    addEventListener("storage", (event) => event.key === this.asideKey && this.listener?.changed());
     addEventListener("online", () => this.flush());
     this.adopt();
   }
@@ -141,6 +148,7 @@ class Outbox {
       this.taken(batch, await this.post(batch));
       this.trouble = "";
       this.wait = FIRST_WAIT_MS;
+      if (!this.entries.length) this.most = LIMIT;
     } catch (error) {
       this.failed(batch, error);
     }
@@ -185,7 +193,7 @@ class Outbox {
       if (!response.headers.get("content-type")?.startsWith("application/json")) throw new Error();
       answer = await response.json();
     } catch {
-      throw new Trouble("The server gave no proper answer.");
+      throw new Trouble("The server gave no proper answer.", response.status === BROKEN ? BROKEN : 0);
     }
     if (!response.ok) throw new Trouble(String(answer.error || "The server could not save."), response.status);
     return answer;
@@ -193,7 +201,8 @@ class Outbox {
 
   taken(batch, { done = [], superseded = [], refused = [], rev = 0, missed = false }) {
     const gone = new Set([...done, ...superseded, ...refused.map((one) => one.op_id)]);
-    if (!batch.some((entry) => gone.has(entry.op.op_id))) throw new Trouble("The server did not say what it has saved.");
+    if (!batch.some((entry) => gone.has(entry.op.op_id)))
+      throw new Trouble("The server did not say what it has saved.", BROKEN);
     const field = batch[0].op.field;
     this.entries = this.entries.filter((entry) => !gone.has(entry.op.op_id));
     this.saved.set(field, Math.max(rev, this.saved.get(field) ?? 0));
@@ -202,7 +211,8 @@ class Outbox {
     if (!missed)
       for (const { op } of this.entries) if (op.field === field && op.base >= base) op.base = Math.max(op.base, rev);
     this.save();
-    if (refused.length) this.keepRefused(batch.filter((e) => refused.some((r) => r.op_id === e.op.op_id)), refused[0].why);
+    const why = new Map(refused.map((one) => [one.op_id, one.why]));
+    this.setAside(batch.filter(({ op }) => why.has(op.op_id)), ({ op }) => why.get(op.op_id));
     if (superseded.length) this.listener?.told("This was changed in another window since; the newer change stands.");
     const outdated = missed || superseded.length > 0 || refused.length > 0;
     this.listener?.answered(batch.map((entry) => entry.op), outdated);
@@ -215,22 +225,54 @@ class Outbox {
     else if (status === 413 && batch.length > 1) {
       this.most = Math.ceil(batch.length / 2);
       this.trouble = "";
-    } else if (HOPELESS.includes(status) || status === 413) this.giveUp(batch, message);
+    } else if (status === BROKEN && batch.length > 1) this.most = 1; // which of them is it?
+    else if (status === BROKEN) this.stumbled(batch, message);
+    else if (HOPELESS.includes(status) || status === 413) this.giveUp(batch, message);
   }
 
-  // They hold up nothing any more, but are not thrown away.
+  stumbled(batch, why) {
+    const [entry] = batch;
+    entry.tries = (entry.tries ?? 0) + 1;
+    if (entry.tries < TRIES) return this.save();
+    this.giveUp(batch, why);
+    this.most = LIMIT;
+    this.wait = FIRST_WAIT_MS;
+  }
+
   giveUp(batch, why) {
     const gone = new Set(batch);
     this.entries = this.entries.filter((entry) => !gone.has(entry));
     this.trouble = "";
+    this.setAside(batch, () => why);
     this.save();
-    this.keepRefused(batch, why);
     this.listener?.answered(batch.map((entry) => entry.op), true);
   }
 
-  keepRefused(batch, why) {
-    shelf.put(this.refusedKey, [...shelf.get(this.refusedKey), ...batch.map(({ op }) => ({ op, why }))].slice(-1000));
-    this.listener?.told(`${batch.length === 1 ? "One change was" : `${batch.length} changes were`} refused. ${why ?? ""}`);
+  // ---- set aside: what the server does not take holds up nothing any more, and is not thrown away
+
+  get aside() {
+    return shelf.get(this.asideKey);
+  }
+
+  setAside(batch, why) {
+    if (!batch.length) return;
+    const kept = batch.map((entry) => ({ op: entry.op, token: entry.token, why: why(entry) ?? "" }));
+    shelf.put(this.asideKey, [...this.aside, ...kept].slice(-1000));
+    this.listener?.changed();
+  }
+
+  tryAgain() {
+    const again = this.aside.map(({ op, token }) => ({ op, token: this.tokens.get(op.field) ?? token }));
+    this.entries = [...again, ...this.entries];
+    this.save();
+    this.discard();
+    this.listener?.adopted();
+    this.flush();
+  }
+
+  discard() {
+    shelf.put(this.asideKey, []);
+    this.listener?.changed();
   }
 }
 

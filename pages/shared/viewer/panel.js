@@ -167,9 +167,11 @@ class Panel {
     this.score.box.hidden = hidden;
   }
 
-  showSaved(waiting, trouble) {
-    this.saved.textContent = trouble ? `NOT SAVED (${waiting})` : waiting ? "Saving…" : "All saved";
-    this.saved.classList.toggle("bad", Boolean(trouble));
+  // waiting: changes on their way. trouble: why they wait. aside: changes that the server does not take.
+  showSaved(waiting, trouble, aside) {
+    const notSaved = trouble ? waiting : aside;
+    this.saved.textContent = notSaved ? `NOT SAVED (${notSaved})` : waiting ? "Saving…" : "All saved";
+    this.saved.classList.toggle("bad", notSaved > 0);
   }
 
   // One tick per candidate over the slider: where a small step changes much, and where nothing.

@@ -4,6 +4,13 @@
 const QUIET_MS = 300; // after the last change was saved, before the page is told
 const LEAVING_MS = 3000; // for the page to bring the next field
 
+function download(name, content) {
+  const link = make("a", "", null, { download: name });
+  link.href = URL.createObjectURL(new Blob([JSON.stringify(content, null, 1)], { type: "application/json" }));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
 class Reviewer extends Viewer {
   constructor(parent) {
     super(parent);
@@ -46,7 +53,14 @@ class Reviewer extends Viewer {
 
   toolActs() {
     const area = () => this.drawArea(!this.stage.hand.drawing);
-    return { ...super.toolActs(), area, wholeField: () => this.editing.setArea(null) };
+    return {
+      ...super.toolActs(),
+      area,
+      wholeField: () => this.editing.setArea(null),
+      tryAgain: () => this.outbox.tryAgain(),
+      download: () => download("concentric-not-saved.json", this.outbox.aside.map(({ op, why }) => ({ op, why }))),
+      discard: () => this.discard(),
+    };
   }
 
   panelActs() {
@@ -141,11 +155,20 @@ class Reviewer extends Viewer {
   }
 
   showOutbox() {
-    const { entries, trouble, saved } = this.outbox;
+    const { entries, trouble, saved, aside } = this.outbox;
     this.root.dataset.outbox = entries.length;
     this.root.dataset.rev = Math.max(this.editing.review.rev, saved.get(this.editing.field) ?? 0);
-    this.panel.showSaved(entries.length, trouble);
+    this.panel.showSaved(entries.length, trouble, aside.length);
     this.tools.showTrouble(entries.length, trouble);
+    this.tools.showAside(aside);
+  }
+
+  discard() {
+    const many = this.outbox.aside.length;
+    this.question.ask(`Discard ${many === 1 ? "a change that was" : `${many} changes that were`} not saved?`, [
+      ["Discard", () => (this.outbox.discard(), this.focus())],
+      ["Keep", () => this.focus()],
+    ]);
   }
 
   // ---- drawing

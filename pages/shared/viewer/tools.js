@@ -1,9 +1,10 @@
-// What floats over the stage: the tools, the help, the reviewed area's chip, notices, and the red pill.
+// What floats over the stage: the tools, the help, the reviewed area's chip, notices, the red pill, what was set aside.
 
 const NOTICE_MS = 8000;
 
 class Tools {
-  // act: { zoom(factor), fit(), help() -> rows }, and for a reviewer also { area(), wholeField() }
+  // act: { zoom(factor), fit(), help() -> rows }, and for a reviewer also { area(), wholeField(),
+  //   tryAgain(), download(), discard() }
   constructor(parent, act) {
     this.act = act;
     const tools = this.still(make("div", "tools", parent));
@@ -17,8 +18,11 @@ class Tools {
     this.help.hidden = true;
     this.chip = this.still(make("div", "chip", parent));
     this.chip.hidden = true;
-    this.pill = make("div", "pill", parent, { role: "alert" });
+    const notices = make("div", "notices", parent);
+    this.pill = make("div", "pill", notices, { role: "alert" });
     this.pill.hidden = true;
+    this.aside = this.still(make("div", "aside", notices, { role: "alert" }));
+    this.aside.hidden = true;
     this.message = make("div", "message", parent);
     this.message.hidden = true;
   }
@@ -56,6 +60,19 @@ class Tools {
     this.pill.replaceChildren();
     make("b", "", this.pill).textContent = text;
     make("span", "", this.pill).textContent = `${sentence} Kept in this browser and sent again by itself.`;
+  }
+
+  showAside(aside) {
+    const many = aside.length > 1;
+    const text = aside.length ? `${many ? `${aside.length} changes were` : "One change was"} not saved: ${aside.at(-1).why}` : "";
+    this.aside.hidden = !text;
+    if (this.aside.firstChild?.textContent === text) return;
+    this.aside.replaceChildren();
+    make("span", "", this.aside).textContent = text;
+    const add = (label, title, press) => makeButton("link", this.aside, label, title, press);
+    add("Try again", "Send what was not saved again", this.act.tryAgain);
+    add("Download", "Download what was not saved as a file", this.act.download);
+    add("Discard", "Discard what was not saved", this.act.discard);
   }
 
   // A notice goes by itself; a failure stays until say("").
