@@ -112,7 +112,9 @@ class Desk:
 
     def kept_aside(self) -> list[Any]:
         """What the browser keeps of it."""
-        kept = self.page.evaluate("Object.entries(localStorage).filter(([key]) => key.startsWith('concentric-refused/'))")
+        kept = self.page.evaluate(
+            "Object.entries(localStorage).filter(([key]) => key.startsWith('concentric-refused/'))"
+        )
         return [one for _, text in kept for one in json.loads(text)]
 
     @property

@@ -166,11 +166,10 @@ def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Sto
     again = spawn(*command(store, run_id))
     until(lambda: runs.get_run(store, run_id).state == "running" and runs.get_run(store, run_id).progress["step"] > 0)
     assert runs.get_run(store, run_id).progress["step"] >= reached - LONG.validate_every - 1
-    # Cancelling takes a moment only, and leaves nothing behind.
-    asked = time.monotonic()
+    # Cancelling leaves nothing behind.
     runs.ask_to_cancel(store, run_id)
     again.wait(timeout=30)
-    assert runs.get_run(store, run_id).state == "cancelled" and time.monotonic() - asked < 30
+    assert runs.get_run(store, run_id).state == "cancelled"
     assert versions.list_stored(store) == []
 
 
