@@ -34,7 +34,7 @@ class Review:
 
 
 class Reviews:
-    """mode: "" as it should be, or how it fails: busy, page, expired, forbidden; broken (page): by look-alikes alone."""
+    """mode: "" as it should be, or how it fails: busy, page, expired, forbidden; broken (page): by look-alikes."""
 
     def __init__(self) -> None:
         self.of: dict[tuple[str, str], Review] = {}
