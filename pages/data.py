@@ -11,7 +11,7 @@ from db.backup import make_copy
 from db.engine import Store, data_folder
 from mitosis_core.errors import ConcentricError
 from pages.shared import keeping, session
-from pages.shared.shell import open_page, plain
+from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 
 
@@ -39,7 +39,7 @@ def _show(store: Store) -> None:
                                keeping.MIME[form], icon=":material/download:", on_click="ignore")  # fmt: skip
     if rows := keeping.deleted(store):
         st.markdown("**Deleted fields**")
-        st.dataframe(rows, hide_index=True)
+        show_table(rows)
 
 
 def _show_standing(stands: keeping.Standing) -> None:

@@ -12,7 +12,7 @@ from mitosis_core.reading import IMAGE_SUFFIXES
 from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared import actions, cache, reviewing, session
 from pages.shared.actions import Analysis
-from pages.shared.shell import open_page, plain
+from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.viewer.viewer import chosen_score, show_viewer, viewer_data
 
@@ -275,9 +275,8 @@ def _show_table(files: list[Analysis], diameter: float) -> None:
         on_click="ignore",
         width="stretch",
     )
-    st.dataframe(
+    show_table(
         rows,
-        hide_index=True,
         column_config={
             "file": st.column_config.TextColumn("Field"),
             "um_per_px": st.column_config.NumberColumn("µm/px", format="%.4f"),

@@ -13,7 +13,7 @@ from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import session, training
 from pages.shared.comparison_view import show_comparison
 from pages.shared.person import Person
-from pages.shared.shell import open_page, plain
+from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 
 
@@ -31,7 +31,7 @@ def main() -> None:
 def _show(store: Store, who: Person, by: str) -> None:
     rows = training.overview(store)
     score = {"F1 on held-out fields": st.column_config.NumberColumn(format="%.3f")}
-    st.dataframe(rows, hide_index=True, column_config=score)
+    show_table(rows, column_config=score)
     left, right = st.columns([3, 2], gap="large")
     with right:  # first, so that the way back is there whatever is wrong with a version
         _show_decisions(store, who, by)
@@ -78,10 +78,9 @@ def _show_decisions(store: Store, who: Person, by: str) -> None:
         st.rerun()
     if not said:
         return
-    st.dataframe(
+    show_table(
         [{"when (UTC)": one.at.replace(tzinfo=None), "what": one.kind, "version": one.version, "by": one.by,
           "note": one.note} for one in reversed(said)],
-        hide_index=True,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from pages.shared.agreement_view import show_agreement
 from pages.shared.history_view import show_history
 from pages.shared.person import Person
 from pages.shared.reviewing import QueueEntry
-from pages.shared.shell import open_page, plain
+from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.viewer.review_data import Sight, review_data
 from pages.shared.viewer.viewer import chosen_score, chosen_way, show_review
@@ -275,9 +275,8 @@ def _show_queue(store: Store, entries: list[QueueEntry], version: str, who: Pers
     order = st.session_state[session.ORDER]
     if who.may("reviewer"):
         _offer_to_look(store, entries, version, order)
-    st.dataframe(
+    show_table(
         reviewing.table(entries, order),
-        hide_index=True,
         column_config={
             "seconds": st.column_config.NumberColumn("time spent (s)", format="%.0f"),
             order: st.column_config.NumberColumn(

@@ -11,6 +11,7 @@ from db.fields import StoredField
 from mitosis_core.agreement import Agreement
 from pages.shared import session
 from pages.shared.comparing import Compared, compare, over_all
+from pages.shared.shell import show_table
 
 _NUMBER = {name: st.column_config.NumberColumn(name, format="%.2f") for name in ("F1", "kappa")}
 
@@ -24,7 +25,7 @@ def show_agreement(store: Store, fields: Sequence[StoredField]) -> None:
     pairs = over_all(compared)
     if pairs:
         st.markdown("**Agreement of readers** over the fields that both have completed")
-        st.dataframe([_row(pair, counted) for pair, counted in pairs.items()], hide_index=True, column_config=_NUMBER)
+        show_table([_row(pair, counted) for pair, counted in pairs.items()], column_config=_NUMBER)
         st.caption(
             "F1: mitoses that both marked, within 5 µm. Kappa (Cohen): over the cells that at least one of the two "
             "marked; cells nobody marked do not count, so it is low by construction. Read it beside F1."
@@ -48,7 +49,7 @@ def _show_consensus(compared: Sequence[Compared]) -> None:
         for field, one in disputes
     ]
     st.caption("Choose a row to look at its field with the marks of all readers.")
-    chosen = st.dataframe(rows, hide_index=True, on_select="rerun", selection_mode="single-row", key="disputes")
+    chosen = show_table(rows, on_select="rerun", selection_mode="single-row", key="disputes")
     if chosen["selection"]["rows"]:
         st.session_state[session.GO_TO] = disputes[chosen["selection"]["rows"][0]][0].field.id
         st.rerun()

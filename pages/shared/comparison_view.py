@@ -13,7 +13,7 @@ from db.fields import find_field, load_field
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import charts, session
-from pages.shared.shell import plain
+from pages.shared.shell import plain, show_table
 
 _CROP_UM = 32.0
 _MOST_CROPS = 24
@@ -64,9 +64,9 @@ def _show_scores(comparison: Mapping[str, Any], champion: str, challenger: str) 
         "average_precision": "AP",
     }
     shown = {key: st.column_config.NumberColumn(title, format="%.3f") for key, title in titles.items()}
-    st.dataframe(rows, hide_index=True, column_config=shown)
+    show_table(rows, column_config=shown)
     cases = dict.fromkeys(("champion", "challenger", "difference"), number)
-    st.dataframe(comparison["by_case"], hide_index=True, column_config=cases)
+    show_table(comparison["by_case"], column_config=cases)
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from db.fields import StoredField
 from db.reviews import Event, restore
 from pages.shared import reviewing
 from pages.shared.person import Person
-from pages.shared.shell import plain
+from pages.shared.shell import plain, show_table
 from pages.shared.viewer.review_data import Sight, review_data
 from pages.shared.viewer.viewer import show_review
 
@@ -37,7 +37,7 @@ def show_history(store: Store, stored: StoredField, reader: str, who: Person) ->
     if back and st.button("Bring this state back", icon=":material/history:", help="As new changes: nothing is lost"):
         restore(store, stored.id, reader, event.id)
         st.rerun()
-    st.dataframe(_table(events), hide_index=True)
+    show_table(_table(events))
 
 
 def _key(events: list[Event]) -> str:

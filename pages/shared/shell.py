@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from db.engine import data_folder
 from db.room import warning
 from mitosis_core.errors import ConcentricError
+from mitosis_core.interchange.safe_csv import safe_cell
 from pages.shared.access import Person, login, person
 
 log = logging.getLogger("concentric")
@@ -61,6 +64,18 @@ def _refuse(who: Person, needs: str) -> None:
         st.markdown("Please log in. A log-in lasts twelve hours.")
         if login() == "oidc":
             st.button("Log in", icon=":material/login:", type="primary", on_click=st.login)
+
+
+def safe_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table, whose texts may be anything, without formulas: Streamlit offers every table as CSV."""
+    return [
+        {safe_cell(name): safe_cell(one) if isinstance(one, str) else one for name, one in row.items()} for row in rows
+    ]
+
+
+def show_table(rows: Iterable[Mapping[str, Any]], **options: Any) -> Any:
+    """Rows as st.dataframe shows them, with its options and its answer."""
+    return st.dataframe(safe_rows(rows), hide_index=True, **options)
 
 
 def say_it_went_wrong(error: Exception) -> bool:

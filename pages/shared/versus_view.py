@@ -16,7 +16,7 @@ from mitosis_core.comparison import RADIUS_UM
 from mitosis_core.model import Model
 from pages.shared import actions, cache, charts, reviewing, session, versus
 from pages.shared.person import Person
-from pages.shared.shell import plain
+from pages.shared.shell import plain, safe_rows
 from pages.shared.versus import READERS, Dispute, Mark, Versus
 from pages.shared.viewer.images import field_picture
 from pages.shared.viewer.routes import image_url
@@ -90,7 +90,7 @@ def _show_table(store: Store, found: Versus, looks: Mapping[str, Look], who: Per
     field = versus.largest(found.fields)
     known = {name: gb for (name, digest), gb in session.peaks().items() if digest == field.digest}
     formats = {name: st.column_config.NumberColumn(format=how) for name, how in (_FIGURES | _COSTS).items()}
-    rows = pd.DataFrame([{"": looks[row["version"]].glyph, **row} for row in versus.table(found, known)])
+    rows = pd.DataFrame(safe_rows({"": looks[row["version"]].glyph, **row} for row in versus.table(found, known)))
     coloured = rows.style.apply(lambda _: [f"color: {looks[name].colour}" for name in found.sides], subset=[""])
     st.dataframe(coloured, hide_index=True, column_config={"": st.column_config.TextColumn(width=40), **formats})
     mitoses = sum(len(one.mitoses_xy_px) for one in found.fields)

@@ -1,4 +1,4 @@
-"""No text from outside (names of readers, files, cases and versions, notes, messages) is read as Markdown."""
+"""No text from outside (names of readers, files, cases and versions, notes) is read as Markdown or as a formula."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from streamlit.testing.v1 import AppTest
 
 from db import runs, versions
 from db.engine import Store
-from db.fields import list_fields, rename, set_case
+from db.fields import delete_field, list_fields, rename, set_case
 from db.reviews import apply_ops, parse_op
+from mitosis_core.interchange.safe_csv import plain_cell, safe_cell
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from pages.shared import actions, session, store
 from pages.shared.shell import plain
@@ -23,7 +24,7 @@ from tests.pages.fakes import FakeDetector
 from tests.pages.test_actions import png
 from tests.train.finished import ended_run, finished_fields
 
-BAIT = "![p](http://host/r.png) **b** <i>i</i> :red[x] `c`"
+BAIT = "=1+![p](http://host/r.png) **b** <i>i</i> :red[x] `c`"
 # Shown as they are, whatever they hold.
 PLAIN = {
     "Selectbox.options", "Selectbox.raw_value", "MultiSelect.options", "MultiSelect.raw_values", "TextInput.default",
@@ -45,8 +46,8 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     runs.start(one, failed.id)
     runs.end(one, failed.id, "failed", message=BAIT)
     for number, field in enumerate(list_fields(one)):
-        rename(one, field.id, f"{number} {BAIT}")
-        set_case(one, field.id, f"{field.case} {BAIT}")
+        rename(one, field.id, f"{BAIT} {number}")
+        set_case(one, field.id, f"{BAIT} {field.case}")
         _review(one, field.id)
     versions.decide(one, "promote", f"{DEFAULT_VERSION}-r1", by=BAIT, note=BAIT)
     yield one
@@ -86,7 +87,10 @@ def check(page: AppTest) -> None:
            and ("![p]" in text or "<i>" in text or ":red[" in text)}  # fmt: skip
     assert not raw
     assert not [text for kind, text in shown if kind == "PlotlyChart.spec" and "<i>" in text]
-    assert any(plain(BAIT) in text for _, text in shown)  # it is there, as it is
+    tables = [table.value for table in page.dataframe]
+    cells = [cell for table in tables for cell in [*table.columns, *table.to_numpy().ravel()] if isinstance(cell, str)]
+    assert [cell for cell in cells if cell != safe_cell(plain_cell(cell))] == []  # Streamlit gives them as CSV
+    assert any(plain(BAIT) in text for _, text in shown) or any(BAIT in cell for cell in cells)  # it is there, as it is
 
 
 def open_page(name: str, **state: Any) -> AppTest:
@@ -100,6 +104,11 @@ def open_page(name: str, **state: Any) -> AppTest:
 @pytest.mark.parametrize("mode", ["Review", "History", "Agreement"])
 def test_the_review_page(kept: Store, mode: str) -> None:
     check(open_page("review", **{session.MODE: mode, session.OTHERS: True}))
+
+
+def test_the_data_page(kept: Store) -> None:
+    delete_field(kept, list_fields(kept)[0].id, by=BAIT)
+    check(open_page("data"))
 
 
 @pytest.mark.parametrize("name", ["models", "retrain"])
