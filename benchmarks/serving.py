@@ -42,7 +42,7 @@ class Server:
             if self._process.poll() is not None:
                 break
             try:
-                if ask(self.port, "GET", "/_stcore/health")[0] == 200:
+                if ask(self.port, "GET", "/_stcore/health")[0] < 500:  # 401 where one has to log in
                     return
             except OSError:
                 time.sleep(0.05)

@@ -21,6 +21,10 @@ OPERATION_NEEDS = {
     "GET /api/health": "outsiders are told no more than whether all is well",
     "GET /api/metrics": "asked from this computer itself, or with the operator's token",
 }
+# A page that asks to log in is made of them too; without a log-in only this computer gets them.
+_STREAMLIT = (
+    "refused by a proxy; OpenID Connect needs them for its log-in page | in | in | in | no page is shown by them"
+)
 _HEADING = "# Security\n\n## Who may come in where\n\n<!-- table:access -->\n<!-- /table:access -->\n"
 
 
@@ -52,6 +56,7 @@ def access_table() -> str:
         rows.append(f"| `{name}` | {' | '.join(lets_in)} | {_HOW[needs] if ' ' in name else ''} |")
     for one in OPERATION_ROUTES:
         rows.append(f"| `GET {one.path}` {'| in ' * len(shown)}| {OPERATION_NEEDS[f'GET {one.path}']} |")
+    rows.append(f"| what Streamlit serves: the connection of a page, uploads, its files | {_STREAMLIT} |")
     return "\n".join(rows)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from benchmarks.serving import Server
+from docs.security_tables import page_needs, route_needs
 from mitosis_core.errors import ConcentricError
 from pages.shared import access
-from pages.shared.guard import HEADERS, MIDDLEWARE, host_of
+from pages.shared.guard import HEADERS, MIDDLEWARE, OPEN_PATHS, host_of
 
 PROXY = {"x-forwarded-user": "anna@lab.org", "x-concentric-proxy-secret": "0123456789abcdef"}
 
@@ -153,3 +157,53 @@ def test_roles_come_from_lists_of_names(proxied: None, monkeypatch: pytest.Monke
 
 def test_hosts_are_read_without_port_and_brackets() -> None:
     assert [host_of(netloc) for netloc in ("A.b:1", "[::1]:8501", "a:b", "")] == ["a.b", "::1", "", ""]
+
+
+# ---- the real server, so that no path of Streamlit's goes past the door
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "YWFhYWFhYWFhYWFhYWFhYQ==",
+}
+PATHS = [
+    ("GET", "/"), ("GET", "/_stcore/health"), ("GET", "/_stcore/host-config"), ("GET", "/_stcore/metrics"),
+    ("PUT", "/_stcore/upload_file/a/b"), ("DELETE", "/_stcore/upload_file/a/b"), ("GET", "/media/a.png"),
+    ("GET", "/component/a/b.js"), ("GET", "/_stcore/bidi-components/a/b.js"), ("POST", "/_stcore/agent/interact"),
+    ("GET", "/static/a.js"), ("GET", "/app/static/a"), ("GET", "/auth/login"), ("GET", "/oauth2callback"),
+    *(("GET", f"/{page}") for page in page_needs()), *(("GET", path) for path in OPEN_PATHS),
+    *((one.split()[0], one.split()[1]) for one in route_needs()),
+]  # fmt: skip
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "data", tmp_path / "log")
+    server.start()
+    yield server
+    server.kill()
+
+
+def _asked(server: Server, method: str, path: str, **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request(method, path, headers=headers)
+    return connection.getresponse()
+
+
+def test_the_real_server_answers_no_path_under_another_name(real: Server) -> None:
+    for method, path in PATHS:
+        for host, refused in (("evil.example", True), (f"localhost:{real.port}", False)):
+            answer = _asked(real, method, path, Host=host)
+            assert (answer.status == 421) == refused, (path, host, answer.status)
+            assert {name: answer.getheader(name) for name in HEADERS} == HEADERS, (path, host)
+    assert _asked(real, "GET", "/_stcore/stream", Host="evil.example", **UPGRADE).status == 403
+    assert _asked(real, "GET", "/_stcore/stream", **UPGRADE).status == 101
+
+
+@pytest.mark.usefixtures("proxied")
+def test_the_real_server_lets_nobody_in_past_the_proxy(real: Server) -> None:
+    for method, path in PATHS:
+        assert (_asked(real, method, path).status == 401) == (path not in OPEN_PATHS), path
+    assert _asked(real, "GET", "/_stcore/stream", **UPGRADE).status == 403
+    assert _asked(real, "GET", "/_stcore/stream", **UPGRADE, **PROXY).status == 101

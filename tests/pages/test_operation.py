@@ -7,8 +7,10 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,6 +22,7 @@ from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from db import room, runs
+from db.backup import make_copy
 from db.engine import Store
 from db.errors import StoreFull
 from db.fields import list_fields
@@ -27,7 +30,7 @@ from db.reviews import review_of
 from mitosis_core.logs import start_logging
 from pages.shared import actions, reviewing, training
 from pages.shared.actions import PredictionCache
-from pages.shared.operation import health
+from pages.shared.operation import health, metrics
 from pages.shared.operation.metrics import CountAnswers, CountErrors
 from pages.shared.operation.routes import OPERATION_ROUTES
 from pages.shared.store import the_store
@@ -160,6 +163,16 @@ def test_what_happened_and_what_there_is_is_counted(store: Store, detector: Fake
     runs.queue_run(store, by="", base_version="", source="", last_event=0, settings={}, split={}, code="")
     assert value("concentric_runs", state="queued") == 1 and value("concentric_runs", state="lost") == 0
     assert value("concentric_disk_free_bytes") > 0 and value("concentric_store_usable") == 1
+
+
+def test_the_age_of_the_last_copy_is_told_once_there_is_one(
+    store: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(store, detector)
+    assert "last_copy_age" not in client().get("/api/metrics").text
+    made = make_copy(store)
+    monkeypatch.setattr(metrics, "datetime", Mock(now=lambda _: made.at + timedelta(hours=25)))
+    assert value("concentric_last_copy_age_seconds") == 90_000
 
 
 def test_without_a_store_there_are_metrics_that_say_so(store: Store) -> None:
