@@ -23,7 +23,7 @@ OPERATION_NEEDS = {
 }
 # A page that asks to log in is made of them too; without a log-in only this computer gets them.
 _STREAMLIT = (
-    "refused by a proxy; OpenID Connect needs them for its log-in page | in | in | in | no page is shown by them"
+    "refused by a proxy; OpenID Connect needs them for its log-in page | in | in | in | they show no page"
 )
 _HEADING = "# Security\n\n## Who may come in where\n\n<!-- table:access -->\n<!-- /table:access -->\n"
 
