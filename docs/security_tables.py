@@ -22,9 +22,7 @@ OPERATION_NEEDS = {
     "GET /api/metrics": "asked from this computer itself, or with the operator's token",
 }
 # A page that asks to log in is made of them too; without a log-in only this computer gets them.
-_STREAMLIT = (
-    "refused by a proxy; OpenID Connect needs them for its log-in page | in | in | in | they show no page"
-)
+_STREAMLIT = "refused by a proxy; OpenID Connect needs them for its log-in page | in | in | in | they show no page"
 _HEADING = "# Security\n\n## Who may come in where\n\n<!-- table:access -->\n<!-- /table:access -->\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,22 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from db.fields import add_field
+from db import versions
+from db.fields import add_field, list_fields
 from db.reviews import apply_ops
 from docs import security_tables
 from docs.security_tables import PAGE, page_needs, route_needs, write_tables
+from mitosis_core.model import DEFAULT_VERSION
 from mitosis_core.types import Field
-from pages.shared import access, reviewing, session, shell, store
+from pages.shared import access, actions, reviewing, session, shell, store
+from pages.shared.actions import PredictionCache
 from pages.shared.guard import MIDDLEWARE
 from pages.shared.person import Person, Role
 from pages.shared.viewer.images import publish_field
 from pages.shared.viewer.routes import ROUTES, image_url, ops_token
 from tests.pages.fakes import FakeDetector
 from tests.pages.test_ops_route import op
+from tests.train.finished import ended_run, finished_fields
 
 SECRET = "0123456789abcdef"
 
@@ -137,3 +142,72 @@ def test_with_a_login_the_name_is_not_what_was_typed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(session.st, "session_state", {session.READER: "Mallory"})
     assert session.author(Person("anna", Role.ADMIN)) == "anna"
     assert session.author(Person("", Role.ADMIN)) == "Mallory"
+
+
+# What a page offers, by the beginning of its label, and the role it needs.
+OFFERS = {
+    "models": {"Promote": "admin", "Reject": "admin", "Roll back to": "admin", "Take in": "admin",
+               "Delete this version": "admin", "Download": "admin"},
+    "detect": {"Keep 1 field": "reviewer"},
+    "review": {"Delete this field": "admin", "Let the version look": "reviewer"},
+    "history": {"Bring this state back": "reviewer"},
+    "compare": {"Let every version look": "reviewer"},
+    "compared": {"Measure the memory": "reviewer", "Field": "admin"},  # Field: on which versions and readers disagree
+}  # fmt: skip
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Finished fields, a version that a run has made and somebody has promoted; what versions find is known."""
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(actions, "predict", FakeDetector().predict)
+    finished_fields(tmp_path / "data").close()
+    st.cache_resource.clear()
+    versions.decide(store.the_store(), "promote", str(ended_run(store.the_store()).version), by="Anna")
+    yield
+    st.cache_resource.clear()
+
+
+def _offered(where: str) -> list[str]:
+    """The labels on a page once it shows all it has."""
+    name = {"history": "review", "compared": "compare"}.get(where, where)
+    page = AppTest.from_file(f"../../pages/{name}.py", default_timeout=60)
+    page.session_state[session.READER] = "Anna"
+    if where == "history":
+        page.session_state[session.MODE] = "History"
+    page.run()
+    if where == "models":
+        page.selectbox[0].set_value(f"{DEFAULT_VERSION}-r1").run()
+    elif where == "detect":
+        next(one for one in page.button if one.label == "Try a sample field").click().run()
+    elif where == "history":
+        page.slider[0].set_value(1).run()
+    elif name == "compare":
+        page.selectbox(session.COMPARED_BY).select("Anna").run()
+    assert not page.exception
+    return [one.label if hasattr(one, "label") else one.proto.label
+            for kind in ("button", "selectbox", "download_button") for one in page.get(kind)]  # fmt: skip
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize("where", OFFERS)
+def test_a_page_offers_what_the_role_may_do_and_no_more(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if where == "compared":
+        one = store.the_store()
+        every = [(field, name) for field in list_fields(one) for name in (DEFAULT_VERSION, f"{DEFAULT_VERSION}-r1")]
+        assert reviewing.look_at(one, every, actions.load_model, PredictionCache()) == []
+    for role in (Role.READER, Role.REVIEWER, Role.ADMIN):
+        monkeypatch.setattr(shell, "person", lambda role=role: Person("Anna", role))
+        labels = _offered(where)
+        for label, needed in OFFERS[where].items():
+            assert any(one.startswith(label) for one in labels) == (role >= Role[needed.upper()]), (label, role, labels)
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_reviewer_compares_readers_on_fields_of_their_own_that_are_finished() -> None:
+    one = store.the_store()
+    for name, seen in (("Anna", 4), ("Bert", 0)):
+        entries = reviewing.queue(one, name, DEFAULT_VERSION)
+        assert len(reviewing.comparable(entries, Person(name, Role.REVIEWER))) == seen
+        for role in (Role.READER, Role.ADMIN):
+            assert len(reviewing.comparable(entries, Person(name, role))) == 4
