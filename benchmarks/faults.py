@@ -253,8 +253,8 @@ def make_op(field: int, number: int, **own: Any) -> dict[str, Any]:
 # -- 3. a store that cannot be used --------------------------------------------------------------------------------
 
 
-def break_store(folder: Path) -> dict[str, Figures]:
-    """Every fault by name: what the server answered while it lasted, and whether all was there afterwards."""
+def break_store(folder: Path, faults: dict[str, Fault] | None = None) -> dict[str, Figures]:
+    """Every fault (FAULTS) by name: what the server answered while it lasted, and whether all was there afterwards."""
     whole = folder / "whole"
     store = fill(whole)
     field = list_fields(store)[0].id
@@ -265,12 +265,13 @@ def break_store(folder: Path) -> dict[str, Figures]:
     said = token(whole, field, "Anna")  # its key is copied with the folder
     answers: dict[str, Figures] = {}
     logging.disable(logging.CRITICAL)  # all of it is expected here
-    for name, fault in FAULTS.items():
+    for name, fault in (FAULTS if faults is None else faults).items():
         for moment in ("before the start", "while it runs"):
             if (name, moment) in _ONLY_BEFORE:
                 continue
             data = Path(tempfile.mkdtemp(dir=folder))
             answers[f"{name}, {moment}"] = _try(whole, data, fault, field, said, running=moment == "while it runs")
+    logging.disable(logging.NOTSET)
     return answers
 
 
@@ -279,6 +280,7 @@ def _try(whole: Path, data: Path, fault: Fault, field: int, said: str, *, runnin
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
+    from pages.shared.store import the_store
     from pages.shared.viewer.routes import ROUTES
 
     op = make_op(field, 1000)
@@ -296,12 +298,10 @@ def _try(whole: Path, data: Path, fault: Fault, field: int, said: str, *, runnin
         client = TestClient(Starlette(routes=ROUTES), raise_server_exceptions=False)
         with opened_here(where, CONCENTRIC_RESERVE_MB="0"):
             if running:
-                from pages.shared.store import the_store
-
                 the_store().secret()
             with fault.breaks(where):
                 status, sentence = send()
-            if running:  # what it kept open of the broken file is closed
+            if running or status == 200:  # what it kept open of the broken file is closed
                 the_store().close()
         fault.mend(whole, where)
         stored = op["op_id"] in _kept(where, field)[0]
@@ -310,8 +310,8 @@ def _try(whole: Path, data: Path, fault: Fault, field: int, said: str, *, runnin
         kept, sound = _kept(where, field)
     right = stored if status == 200 else status == fault.status and sentence.endswith(".")
     good = right and after == 200 and sound and len(kept) == len(set(kept)) == 51
-    return {"good": good, "answered": status, "said": sentence, "stored": stored, "after": after, "events": len(kept),
-            "whole": sound}  # fmt: skip
+    return {"good": good, "answered": status, "said": sentence.replace(str(where), "DATA"), "stored": stored,
+            "after": after, "events": len(kept), "whole": sound}  # fmt: skip
 
 
 def _kept(data: Path, field: int) -> tuple[list[str], bool]:

@@ -149,7 +149,7 @@ OFFERS = {
     "models": {"Promote": "admin", "Reject": "admin", "Roll back to": "admin", "Take in": "admin",
                "Delete this version": "admin", "Download": "admin"},
     "detect": {"Keep 1 field": "reviewer"},
-    "review": {"Delete this field": "admin", "Let the version look": "reviewer"},
+    "review": {"Delete this field": "admin", "Let the version look": "reviewer", "Case or slide of": "reviewer"},
     "history": {"Bring this state back": "reviewer"},
     "compare": {"Let every version look": "reviewer"},
     "compared": {"Measure the memory": "reviewer", "Field": "admin"},  # Field: on which versions and readers disagree
@@ -186,7 +186,7 @@ def _offered(where: str) -> list[str]:
         page.selectbox(session.COMPARED_BY).select("Anna").run()
     assert not page.exception
     return [one.label if hasattr(one, "label") else one.proto.label
-            for kind in ("button", "selectbox", "download_button") for one in page.get(kind)]  # fmt: skip
+            for kind in ("button", "selectbox", "text_input", "download_button") for one in page.get(kind)]  # fmt: skip
 
 
 @pytest.mark.usefixtures("lab")
