@@ -18,9 +18,10 @@ from db.reviews import apply_ops
 from docs import security_tables
 from docs.security_tables import PAGE, page_needs, route_needs, write_tables
 from mitosis_core.types import Field
-from pages.shared import access, reviewing, session, shell, store
+from pages.shared import access, session, shell, store
 from pages.shared.guard import MIDDLEWARE
 from pages.shared.person import Person, Role
+from pages.shared.service import reviewing
 from pages.shared.viewer.images import publish_field
 from pages.shared.viewer.routes import ROUTES, image_url, ops_token
 from tests.pages.fakes import FakeDetector
