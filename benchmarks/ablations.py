@@ -24,14 +24,14 @@ import numpy as np
 
 from benchmarks.accuracy import QUICK, few, report
 from benchmarks.record import RESULTS, cpu_name, write_result
-from mitosis_core.blobs import BlobSettings
-from mitosis_core.evaluation import ScoredField, best_threshold, evaluate, threshold_curve
+from mitosis_core.inference.blobs import BlobSettings
+from mitosis_core.scoring.evaluation import ScoredField, best_threshold, evaluate, threshold_curve
 from train.config import TrainConfig
-from train.deepmitosis import estimated_masks
-from train.evaluation import RADIUS_UM, Fold, choose, detections, held_out_sightings
-from train.examples import Example, read_examples, read_patches
+from train.data.examples import Example, read_examples, read_patches
 from train.fit import Job, last_snapshot, members, train_all
-from train.recipes import default_config
+from train.methods import default_config
+from train.methods.deepmitosis import estimated_masks
+from train.selection.evaluation import RADIUS_UM, Fold, choose, detections, held_out_sightings
 
 AREAS_UM2 = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 25.0, 30.0, 40.0)  # the paper: 200 to 500 px of 0.25 µm are all well
 SAMPLES = 400  # of the bootstrap

@@ -22,15 +22,15 @@ import numpy as np
 
 from benchmarks.record import RESULTS, cpu_name, write_result
 from mitosis_core import predict
-from mitosis_core.evaluation import ScoredField, evaluate
 from mitosis_core.methods import METHODS
 from mitosis_core.model import Model
+from mitosis_core.scoring.evaluation import ScoredField, evaluate
 from train.config import TrainConfig
-from train.evaluation import RADIUS_UM
-from train.examples import Example, read_examples, read_patches
+from train.data.examples import Example, read_examples, read_patches
 from train.fit import fit, plan, train_all
 from train.loop import Step
-from train.recipes import default_config
+from train.methods import default_config
+from train.selection.evaluation import RADIUS_UM
 
 # Beside the published systems in our recipe: what the second stage adds, to other detectors too, and instance-max with
 # the stain and the threshold of its paper, which knows image-level labels only.

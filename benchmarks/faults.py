@@ -37,10 +37,10 @@ from db.engine import Store, open_store
 from db.fields import add_field, list_fields
 from db.replay import replay
 from db.reviews import apply_ops, history, parse_op, review_of
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.model import DEFAULT_VERSION
-from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.types import Field
-from train.retrain_config import RetrainConfig
+from train.retrain.config import RetrainConfig
 
 READERS = ("Anna", "Bert", "Chris", "Dora")
 SIDE_PX = 256

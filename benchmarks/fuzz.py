@@ -32,10 +32,10 @@ from PIL import Image
 
 from benchmarks.record import cpu_name, write_result
 from mitosis_core.errors import ConcentricError
+from mitosis_core.image.reading import read_field
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.interchange.contest_csv import read_annotations, read_detections
 from mitosis_core.model import list_versions, load_model
-from mitosis_core.reading import read_field
-from mitosis_core.sample_field import draw_sample_field
 
 MOST_BYTES, LONGEST_S = 1_500_000_000, 30.0
 FULL = {"images": 10_000, "versions": 1_000, "imports": 5_000}
@@ -239,7 +239,7 @@ def version_judge(rng: Random) -> Judge:
     """Takes one mutated version into a store; one that is taken in must be shown, and go out again."""
     from db import versions
     from db.engine import open_store
-    from pages.shared import training
+    from pages.shared.service import training
 
     smallest = min((load_model(name) for name in list_versions()), key=lambda model: model.weights.stat().st_size)
     weights, card = smallest.weights.read_bytes(), json.loads(smallest.card.to_json())

@@ -4,7 +4,7 @@
 
 For each slide in turn a base version is trained with `train.fit` on the other slides, less two or three fields of each
 (every third one), which neither the base nor the retraining sees: there it shows what is forgotten. Then 1, 2, 3, 4
-fields of the new slide are corrected (the truth stands in for the reader), `train.retrain` makes a version of
+fields of the new slide are corrected (the truth stands in for the reader), `train.retrain.retrain` makes a version of
 them with its default settings, and both are scored on the other fields of that slide. Without --annotations the
 program draws the fields itself. --plot only draws the figure of the last results.
 """
@@ -26,18 +26,18 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.record import RESULTS, cpu_name, write_result
-from mitosis_core.evaluation import ScoredField, evaluate
+from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.model import Model, load_model
 from mitosis_core.prediction import candidates, look
-from mitosis_core.runtime import torch_engine
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.scoring.evaluation import ScoredField, evaluate
 from train.config import TrainConfig
-from train.evaluation import RADIUS_UM
-from train.examples import Example, read_examples, read_patches
+from train.data.examples import Example, read_examples, read_patches
 from train.fit import fit
 from train.optimise import training_device
-from train.retrain import retrain
-from train.retrain_config import RetrainConfig
+from train.retrain.config import RetrainConfig
+from train.retrain.retrain import retrain
+from train.selection.evaluation import RADIUS_UM
 
 PICTURE = Path(__file__).parent.parent / "docs" / "label-efficiency.svg"
 QUICK = RetrainConfig(steps=10, batch=8, crops_per_field=16, validate_every=10)

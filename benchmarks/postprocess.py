@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.record import write_result
-from mitosis_core.blobs import BlobSettings, find_blobs
+from mitosis_core.inference.blobs import BlobSettings, find_blobs
 from mitosis_core.types import Float32, ProbabilityMap
 
 SIZE_PX, STRIDE, UM_PER_PX, BLOBS = 2084, 4, 0.25, 60

@@ -35,8 +35,8 @@ from db.engine import Store, open_store
 from db.fields import add_field
 from db.predictions import save_prediction
 from db.reviews import apply_ops, history, parse_op
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.model import list_versions
-from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.types import Detections, Field, Prediction
 
 ROOT = Path(__file__).parent.parent

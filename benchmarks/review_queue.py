@@ -23,7 +23,7 @@ from db.engine import Store, open_store
 from db.fields import save_looks
 from db.reviews import apply_ops, parse_op
 from db.schema import FieldRow, PredictionRow, ProposalRow
-from pages.shared import reviewing
+from pages.shared.service import reviewing
 
 ORDERS = ("added", "doubt", "disagreement", "novelty")
 CELLS = 40

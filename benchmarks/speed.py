@@ -23,13 +23,13 @@ import numpy as np
 from benchmarks import postprocess
 from benchmarks.record import cpu_name, write_result
 from mitosis_core import describe_device, load_model, predict, read_field
-from mitosis_core.cost import peak_rss_gb
-from mitosis_core.matching import match
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.methods import METHODS
 from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, list_versions, save_model
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.scoring.cost import peak_rss_gb
+from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, Field, Float32, UInt8
-from train.recipes import default_config
+from train.methods import default_config
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,8 +128,8 @@ def by_plain_pytorch(net: nn.Module, field: Field, card: ModelCard) -> Float32:
 
 
 def _standardised(pixels: UInt8) -> Float32:
-    """What mitosis_core.stain does, in NumPy: mean and spread of each stain over tissue to the reference."""
-    from mitosis_core.stain import REFERENCE, STAINS
+    """What mitosis_core.image.stain does, in NumPy: mean and spread of each stain over tissue to the reference."""
+    from mitosis_core.image.stain import REFERENCE, STAINS
 
     density = -np.log(np.maximum(pixels, 1) / 255.0)
     stains = density @ np.linalg.inv(STAINS)
@@ -143,10 +143,10 @@ def agreement(field: Field, model: Model) -> dict[str, Any]:
     """The accelerated engine against PyTorch in fp32 on the same pixels: how far maps, scores and detections differ."""
     import torch
 
-    from mitosis_core.blobs import find_blobs
-    from mitosis_core.calibration import calibrate
+    from mitosis_core.inference.blobs import find_blobs
+    from mitosis_core.inference.calibration import calibrate
+    from mitosis_core.inference.runtime import engine, torch_engine
     from mitosis_core.prediction import probability_map
-    from mitosis_core.runtime import engine, torch_engine
 
     engines = (engine(model, "cpu"), torch_engine(model.net(), torch.device("cpu"), half=False))
     card = model.card
@@ -185,7 +185,7 @@ def machine() -> str:
     import openvino as ov
     import torch
 
-    from mitosis_core.runtime import _cpu_precision
+    from mitosis_core.inference.runtime import _cpu_precision
 
     runtime = f"OpenVINO {ov.__version__.split('-')[0]} in {_cpu_precision(ov.Core())}"
     return f"{cpu_name()}, {torch.get_num_threads()} threads, {runtime}, torch {torch.__version__}"
@@ -195,7 +195,7 @@ def random_version(folder: Path, method: str = "segmitos") -> Model:
     """A version nobody trained: as fast as a trained one, and of no other use."""
     import torch
 
-    from mitosis_core.blobs import BlobSettings
+    from mitosis_core.inference.blobs import BlobSettings
     from mitosis_core.methods.ensemble import together
 
     torch.manual_seed(0)

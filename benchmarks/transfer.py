@@ -27,9 +27,12 @@ import numpy as np
 
 from benchmarks.accuracy import QUICK, report
 from benchmarks.record import cpu_name, write_result
-from mitosis_core.evaluation import ScoredField, threshold_curve
+from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from train.config import TrainConfig
-from train.evaluation import (
+from train.data.examples import Example, read_examples, read_patches, read_tissue
+from train.fit import Job, held_cases, plan, snapshots, train_all
+from train.methods import default_config
+from train.selection.evaluation import (
     RADIUS_UM,
     Choice,
     Fold,
@@ -39,9 +42,6 @@ from train.evaluation import (
     scored_fields,
     together,
 )
-from train.examples import Example, read_examples, read_patches, read_tissue
-from train.fit import Job, held_cases, plan, snapshots, train_all
-from train.recipes import default_config
 
 ALARMS_PER_MM2 = 2.0  # where the recall of crops is measured
 PROTOCOL = (

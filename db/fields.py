@@ -14,8 +14,8 @@ from db.engine import Store
 from db.errors import FieldGone, ImageDamaged, as_sentences
 from db.images import decode, encode, image_path, is_whole
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
-from mitosis_core.appearance import Look
 from mitosis_core.errors import ConcentricError, MissingScale
+from mitosis_core.image.appearance import Look
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Field
 

@@ -14,7 +14,7 @@ from db.ops import Area
 from db.replay import Event, Review, replay
 from db.reviews import history
 from db.schema import EventRow
-from mitosis_core.agreement import Verdicts, consensus
+from mitosis_core.scoring.agreement import Verdicts, consensus
 from mitosis_core.types import Float32
 
 CONSENSUS = ""  # instead of a reader's name

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from db.engine import Store
 from db.errors import FieldGone
 from db.schema import FieldRow, PredictionRow, ProposalRow
-from mitosis_core.matching import match
+from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, Prediction
 
 DISAGREE_UM = 7.5  # detections of two versions further apart than this are not the same cell

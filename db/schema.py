@@ -52,7 +52,7 @@ class Base(DeclarativeBase):
 
 
 class FieldRow(Base):
-    """One image, once. look: mitosis_core.appearance, empty on bare glass; NULL until somebody has computed it."""
+    """One image, once. look: mitosis_core.image.appearance, empty on bare glass; NULL until it has been computed."""
 
     __tablename__ = "field"
     # AUTOINCREMENT: the id of a deleted field is never given again, so that an old page cannot write to a new field.

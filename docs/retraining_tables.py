@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from train.retrain_config import RetrainConfig
+from train.retrain.config import RetrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGE, FIGURES = ROOT / "docs/retraining.md", ROOT / "benchmarks/results/label_efficiency.json"

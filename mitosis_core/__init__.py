@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mitosis_core.image.reading import read_field
     from mitosis_core.model import Model, list_versions, load_model
     from mitosis_core.prediction import describe_device, predict
-    from mitosis_core.reading import read_field
     from mitosis_core.types import Detections, Field, Prediction, ProbabilityMap
 
 __version__ = "0.2.0.dev0"
@@ -23,7 +23,7 @@ _HOME = {
     "list_versions": "model",
     "load_model": "model",
     "predict": "prediction",
-    "read_field": "reading",
+    "read_field": "image.reading",
 }
 
 __all__ = [

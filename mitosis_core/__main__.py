@@ -163,7 +163,7 @@ def _check_out(out: Path | None) -> None:
 
 def _find_images(inputs: Iterable[Path]) -> tuple[list[Path], list[str]]:
     """The images to do, a folder giving those directly in it, and a sentence for every input without any."""
-    from mitosis_core.reading import IMAGE_SUFFIXES
+    from mitosis_core.image.reading import IMAGE_SUFFIXES
 
     paths: list[Path] = []
     unusable: list[str] = []
@@ -186,8 +186,8 @@ def _find_images(inputs: Iterable[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _detect_one(path: Path, model: Any, arguments: argparse.Namespace) -> _Result:
+    from mitosis_core.image.reading import read_field
     from mitosis_core.prediction import predict
-    from mitosis_core.reading import read_field
 
     field = read_field(path, um_per_px=arguments.um_per_px)
     prediction = predict(field, model, device=arguments.device)
@@ -196,7 +196,7 @@ def _detect_one(path: Path, model: Any, arguments: argparse.Namespace) -> _Resul
     if arguments.overlay is not None:
         from PIL import Image
 
-        from mitosis_core.overlay import draw_overlay
+        from mitosis_core.image.overlay import draw_overlay
 
         drawn = Image.fromarray(draw_overlay(field, result.found))
         drawn.save(arguments.overlay / f"{field.name}.overlay.jpg", quality=92)
@@ -231,7 +231,7 @@ def _table(results: list[_Result]) -> str:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from mitosis_core.evaluation import ScoredField, evaluate
+    from mitosis_core.scoring.evaluation import ScoredField, evaluate
 
     annotations = read_annotations(arguments.annotations)
     found = _one_model(read_detections(arguments.detections), arguments.model)

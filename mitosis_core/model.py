@@ -9,18 +9,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mitosis_core.blobs import BlobSettings
-from mitosis_core.calibration import Calibration
 from mitosis_core.card_schema import read_card
 from mitosis_core.errors import UnusableModel
+from mitosis_core.inference.blobs import BlobSettings
+from mitosis_core.inference.calibration import Calibration
 from mitosis_core.weights import verify
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from mitosis_core.inference.verifier import Verifier
     from mitosis_core.methods.method import DetectorNet
-    from mitosis_core.verifier import Verifier
 
 DEFAULT_VERSION = "segmitos-lite-2"
 _SHIPPED = Path(__file__).parent / "versions"
@@ -115,7 +115,7 @@ class Model:
         if self.card.verifier is None:
             return None
         from mitosis_core.encoders import build_encoder
-        from mitosis_core.verifier import Verifier
+        from mitosis_core.inference.verifier import Verifier
 
         net = Verifier(build_encoder(self.card.verifier["encoder"], pretrained=False))
         own = {n.removeprefix(_SECOND): v for n, v in self._values().items() if n.startswith(_SECOND)}

@@ -10,15 +10,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mitosis_core.blobs import BlobSettings, find_blobs
-from mitosis_core.calibration import Calibration, centre, moved, moved_map, shift
 from mitosis_core.errors import MissingScale
-from mitosis_core.fusion import fuse
+from mitosis_core.image.stain import field_profile, normalise, tissue_fraction
+from mitosis_core.inference.blobs import BlobSettings, find_blobs
+from mitosis_core.inference.calibration import Calibration, centre, moved, moved_map, shift
+from mitosis_core.inference.fusion import fuse
+from mitosis_core.inference.runtime import (
+    MULTIPLE_PX,
+    Engine,
+    Seen,
+    describe_device,
+    engine,
+    pad,
+    second_stage,
+    without_margin,
+)
+from mitosis_core.inference.tiling import Window, cover
 from mitosis_core.model import Model
-from mitosis_core.runtime import MULTIPLE_PX, Engine, Seen, describe_device, engine, pad, second_stage, without_margin
 from mitosis_core.scale import check_um_per_px, resample, to_original_px
-from mitosis_core.stain import field_profile, normalise, tissue_fraction
-from mitosis_core.tiling import Window, cover
 from mitosis_core.types import Detections, Field, Float32, Prediction, ProbabilityMap, UInt8
 
 __all__ = ["Sighting", "candidates", "describe_device", "look", "predict", "probability_map"]
@@ -89,7 +98,7 @@ def verified(found: Detections, field: Field, model: Model, device: str = "auto"
     """The detections with the scores of both stages; as they are for a version of one stage."""
     if model.card.verifier is None:
         return found
-    from mitosis_core.verifier import second_look, weighed
+    from mitosis_core.inference.verifier import second_look, weighed
 
     settings = model.card.verifier
     said = second_look(second_stage(model, device), field, found, settings["lower"])

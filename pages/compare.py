@@ -8,10 +8,11 @@ from db.engine import Store
 from db.labels import CONSENSUS, ReviewedField
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
-from pages.shared import actions, session, training, versus
+from pages.shared import session
+from pages.shared.service import detecting, training, version_comparison
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
-from pages.shared.versus_view import show_versus
+from pages.shared.views.version_comparison import show_versus
 
 _HELD_OUT, _EVERY = "Held out", "All finished"
 
@@ -24,7 +25,7 @@ def main() -> None:
         store = the_store()
         models, fields = _choose(store)
         if _enough(models, fields):
-            if doubts := versus.doubts(store, [model.version for model in models], fields):
+            if doubts := version_comparison.doubts(store, [model.version for model in models], fields):
                 st.warning(plain(" ".join(doubts)))
             show_versus(store, models, fields, who)
     except ConcentricError as error:
@@ -33,13 +34,13 @@ def main() -> None:
 
 def _choose(store: Store) -> tuple[list[Model], list[ReviewedField]]:
     """Which versions, by whose labels, on which fields."""
-    names = actions.list_versions()
+    names = detecting.list_versions()
     left, middle, right = st.columns([7, 2, 2], gap="medium")
     st.session_state.setdefault(session.COMPARED, names[:3])
     st.session_state[session.COMPARED] = [name for name in st.session_state[session.COMPARED] if name in names]
-    chosen = left.multiselect("Versions", names, key=session.COMPARED, max_selections=versus.MOST,
-                              help=f"Two to {versus.MOST}, of any method. More come from the Retrain page, or are "
-                              "taken in on the Models page.")  # fmt: skip
+    chosen = left.multiselect("Versions", names, key=session.COMPARED, max_selections=version_comparison.MOST,
+                              help=f"Two to {version_comparison.MOST}, of any method. More come from the Retrain page, "
+                              "or are taken in on the Models page.")  # fmt: skip
     source = middle.selectbox(
         "Labels", [CONSENSUS, *training.sources(store)], key=session.COMPARED_BY,
         format_func=lambda name: f"of {name}" if name else "Consensus",
@@ -50,7 +51,7 @@ def _choose(store: Store) -> tuple[list[Model], list[ReviewedField]]:
     )  # fmt: skip
     if which == _EVERY:
         st.warning("Versions may have learnt from some of these fields; one that did looks better here than it is.")
-    return _load(chosen), versus.fields_of(store, source, every=which == _EVERY)
+    return _load(chosen), version_comparison.fields_of(store, source, every=which == _EVERY)
 
 
 def _load(names: list[str]) -> list[Model]:
@@ -58,7 +59,7 @@ def _load(names: list[str]) -> list[Model]:
     models = []
     for name in names:
         try:
-            models.append(actions.load_model(name))
+            models.append(detecting.load_model(name))
         except ConcentricError as error:
             st.error(plain(str(error)))
     return models
@@ -66,7 +67,7 @@ def _load(names: list[str]) -> list[Model]:
 
 def _enough(models: list[Model], fields: list[ReviewedField]) -> bool:
     """Whether there is something to compare; else what to do is said."""
-    if len(models) < versus.FEWEST:
+    if len(models) < version_comparison.FEWEST:
         st.info(
             "Please choose at least two versions. More of them come from the Retrain page, or are taken in on the "
             "Models page."
@@ -76,7 +77,7 @@ def _enough(models: list[Model], fields: list[ReviewedField]) -> bool:
             "No finished field to compare on. Please finish fields on the Review page; fields are held out by case, "
             "so at least two cases are needed, or choose all finished fields."
         )
-    return len(models) >= versus.FEWEST and bool(fields)
+    return len(models) >= version_comparison.FEWEST and bool(fields)
 
 
 main()

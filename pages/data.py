@@ -10,7 +10,8 @@ from db import audit, doctor
 from db.backup import make_copy
 from db.engine import Store, data_folder
 from mitosis_core.errors import ConcentricError
-from pages.shared import keeping, session
+from pages.shared import session
+from pages.shared.service import backup_copies
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 
@@ -30,43 +31,43 @@ def _show(store: Store) -> None:
     copied = st.container()
     _back_up(store)  # first, so that what it made is shown
     with copied:
-        _show_standing(keeping.standing(store))
+        _show_standing(backup_copies.standing(store))
     st.subheader("Who did what", anchor=False)
     st.caption("Every change to a review, every decision about a version, every deleted field, oldest first.")
     with st.container(horizontal=True):
         for form in audit.FORMATS:
-            st.download_button(f"Audit ({form.upper()})", keeping.audit_file(store, form), f"audit.{form}",
-                               keeping.MIME[form], icon=":material/download:", on_click="ignore")  # fmt: skip
-    if rows := keeping.deleted(store):
+            st.download_button(f"Audit ({form.upper()})", backup_copies.audit_file(store, form), f"audit.{form}",
+                               backup_copies.MIME[form], icon=":material/download:", on_click="ignore")  # fmt: skip
+    if rows := backup_copies.deleted(store):
         st.markdown("**Deleted fields**")
         show_table(rows)
 
 
-def _show_standing(stands: keeping.Standing) -> None:
+def _show_standing(stands: backup_copies.Standing) -> None:
     st.code(str(stands.folder), language=None)
-    last = "none" if stands.last is None else keeping.age(datetime.now(UTC) - stands.last)
+    last = "none" if stands.last is None else backup_copies.age(datetime.now(UTC) - stands.last)
     for column, (label, value) in zip(
         st.columns(4),
         {
-            "Size": keeping.size(stands.bytes),
-            "Free on its disk": keeping.size(stands.free_bytes),
+            "Size": backup_copies.size(stands.bytes),
+            "Free on its disk": backup_copies.size(stands.free_bytes),
             "Age of the last copy": last,
             "Copies": str(len(stands.copies)),
         }.items(),
         strict=True,
     ):
         column.metric(label, value)
-    if doubt := keeping.doubt(stands):
+    if doubt := backup_copies.doubt(stands):
         st.warning(plain(doubt))
-    st.caption(plain(f"{keeping.routine()} They lie in {stands.copies_folder}."))
+    st.caption(plain(f"{backup_copies.routine()} They lie in {stands.copies_folder}."))
     if stands.copies:
         newest = stands.copies[0]
-        if newest.bytes <= keeping.DOWNLOAD_BYTES:
-            st.download_button(f"Download the last copy ({keeping.size(newest.bytes)})", newest.path.read_bytes,
+        if newest.bytes <= backup_copies.DOWNLOAD_BYTES:
+            st.download_button(f"Download the last copy ({backup_copies.size(newest.bytes)})", newest.path.read_bytes,
                                newest.path.name, "application/zip", icon=":material/download:",
                                on_click="ignore")  # fmt: skip
         else:
-            st.caption(plain(f"The last copy, {keeping.size(newest.bytes)}: {newest.path}"))
+            st.caption(plain(f"The last copy, {backup_copies.size(newest.bytes)}: {newest.path}"))
 
 
 def _back_up(store: Store) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from mitosis_core import counting
 from mitosis_core.errors import ConcentricError
+from mitosis_core.image.reading import IMAGE_SUFFIXES
 from mitosis_core.model import Model
-from mitosis_core.reading import IMAGE_SUFFIXES
 from mitosis_core.scale import SCANNER_PRESETS
-from pages.shared import actions, cache, reviewing, session
-from pages.shared.actions import Analysis
+from mitosis_core.scoring import counting
+from pages.shared import cache, session
+from pages.shared.service import detecting, reviewing
+from pages.shared.service.detecting import Analysis
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.viewer.viewer import chosen_score, show_viewer, viewer_data
@@ -78,7 +79,7 @@ def _settings() -> str:
         help="Counts are also given per 10 of these fields: field number of the eyepiece / magnification of the lens.",
     )
     version = st.selectbox(
-        "Version of the detector", actions.list_versions(), key=session.VERSION, on_change=session.forget_score
+        "Version of the detector", detecting.list_versions(), key=session.VERSION, on_change=session.forget_score
     )
     st.caption(f"Runs on: {plain(cache.device_name())}")
     return version
@@ -87,7 +88,7 @@ def _settings() -> str:
 def _load(version: str) -> Model | None:
     """None, and a sentence in the open, when the version cannot be used."""
     try:
-        return actions.load_model(version)
+        return detecting.load_model(version)
     except ConcentricError as error:
         st.error(
             f"{plain(str(error))} Please choose another version under **Fields and settings**, or roll back to the "
@@ -106,11 +107,11 @@ def _opened_files() -> list[Analysis]:
         bar = st.progress(0.0, "Reading…")
         for number, upload in enumerate(new):
             bar.progress(number / len(new), f"Reading {plain(upload.name)}")
-            known[upload.file_id] = actions.open_file(upload.name, upload.getvalue())
+            known[upload.file_id] = detecting.open_file(upload.name, upload.getvalue())
         bar.empty()
     for gone in set(known) - {upload.file_id for upload in uploads}:
         del known[gone]
-    return actions.tell_apart([known[upload.file_id] for upload in uploads] or [cache.sample()])
+    return detecting.tell_apart([known[upload.file_id] for upload in uploads] or [cache.sample()])
 
 
 def _with_scale(files: list[Analysis], later: DeltaGenerator) -> list[Analysis]:
@@ -121,7 +122,7 @@ def _with_scale(files: list[Analysis], later: DeltaGenerator) -> list[Analysis]:
     scaled, problem = None, ""
     try:
         given = session.um_per_px()
-        scaled = actions.give_scale(files, given) if given else None
+        scaled = detecting.give_scale(files, given) if given else None
     except ConcentricError as error:
         problem = plain(str(error))
     with later if scaled else st.container(border=True, width=620):
@@ -145,7 +146,7 @@ def _with_correction(files: list[Analysis]) -> list[Analysis]:
         help="Counts in place of what every file on show says of itself, for images whose own µm/px is wrong.",
     )
     try:
-        return files if given is None else actions.correct_scale(files, given)
+        return files if given is None else detecting.correct_scale(files, given)
     except ConcentricError as error:
         st.error(plain(str(error)))
         return files
@@ -179,7 +180,7 @@ def _analyse(files: list[Analysis], model: Model) -> list[Analysis]:
     def progress(number: int, total: int, name: str, share: float) -> None:
         slot.progress((number + share) / total, f"Analysing {plain(name)} ({number + 1} of {total})")
 
-    answers = actions.analyse(files, model, cache.predictions(), progress=progress)
+    answers = detecting.analyse(files, model, cache.predictions(), progress=progress)
     slot.empty()
     return answers
 
@@ -233,7 +234,7 @@ def _show(files: list[Analysis], model: Model, switch: DeltaGenerator) -> None:
 def _show_field(one: Analysis, done: list[Analysis], model: Model, diameter: float) -> None:
     assert one.field is not None and one.prediction is not None, "only analysed fields are shown"
     score = session.score()
-    counted = actions.tally([one], diameter, score)
+    counted = detecting.tally([one], diameter, score)
     assert counted is not None, "it is analysed"
     key = f"viewer-{model.version}"
     data = viewer_data(
@@ -258,8 +259,8 @@ def _show_field(one: Analysis, done: list[Analysis], model: Model, diameter: flo
 
 def _show_table(files: list[Analysis], diameter: float) -> None:
     score = session.score()
-    rows = actions.table(files, diameter, score)
-    total = actions.tally(files, diameter, score)
+    rows = detecting.table(files, diameter, score)
+    total = detecting.tally(files, diameter, score)
     head, button = st.columns([4, 1], vertical_alignment="bottom")
     if total and len(rows) > 1:
         head.markdown(
@@ -268,7 +269,7 @@ def _show_table(files: list[Analysis], diameter: float) -> None:
         )
     button.download_button(
         "Detections (CSV)",
-        actions.detections_csv(files, score),
+        detecting.detections_csv(files, score),
         "detections.csv",
         "text/csv",
         icon=":material/download:",

@@ -10,11 +10,12 @@ from db import versions
 from db.engine import Store
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import DEFAULT_VERSION
-from pages.shared import session, training
-from pages.shared.comparison_view import show_comparison
+from pages.shared import session
 from pages.shared.person import Person
+from pages.shared.service import training
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
+from pages.shared.views.champion_challenger import show_comparison
 
 
 def main() -> None:

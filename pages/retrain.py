@@ -12,13 +12,15 @@ from db.engine import Store
 from db.labels import CONSENSUS
 from db.runs import Run
 from mitosis_core.errors import ConcentricError
-from pages.shared import charts, reviewing, session, training
-from pages.shared.comparison_view import show_comparison
-from pages.shared.learning_view import show_learning
+from pages.shared import session
+from pages.shared.service import reviewing, training
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
-from train.plan import Part, Plan
-from train.retrain_config import RetrainConfig
+from pages.shared.views import charts
+from pages.shared.views.champion_challenger import show_comparison
+from pages.shared.views.learning_curve import show_learning
+from train.retrain.config import RetrainConfig
+from train.retrain.plan import Part, Plan
 
 
 def main() -> None:

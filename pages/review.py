@@ -12,18 +12,19 @@ from db.engine import Store
 from db.fields import StoredField, delete_field, list_cases, list_fields, set_case
 from db.predictions import Proposals, proposals
 from db.reviews import check_reader, readers, review_of, reviews_of
-from mitosis_core import counting
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
-from pages.shared import actions, cache, reviewing, session
-from pages.shared.agreement_view import show_agreement
-from pages.shared.history_view import show_history
+from mitosis_core.scoring import counting
+from pages.shared import cache, session
 from pages.shared.person import Person
-from pages.shared.reviewing import QueueEntry
+from pages.shared.service import detecting, reviewing
+from pages.shared.service.reviewing import QueueEntry
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.viewer.review_data import Sight, review_data
 from pages.shared.viewer.viewer import chosen_score, chosen_way, show_review
+from pages.shared.views.field_history import show_history
+from pages.shared.views.reader_agreement import show_agreement
 
 _VIEWER = "review-viewer"
 _MODES = ("Review", "History", "Agreement")
@@ -130,7 +131,7 @@ def _settings(store: Store) -> Model:
         format_func=lambda mm: f"{mm:.2f}",
         key=session.DIAMETER,
     )
-    return actions.load_model(st.selectbox("Version that proposes", actions.list_versions(), key=session.VERSION))
+    return detecting.load_model(st.selectbox("Version that proposes", detecting.list_versions(), key=session.VERSION))
 
 
 def _queue(store: Store, reader: str, model: Model) -> list[QueueEntry]:
@@ -288,7 +289,7 @@ def _show_queue(store: Store, entries: list[QueueEntry], version: str, who: Pers
 
 def _offer_to_look(store: Store, entries: list[QueueEntry], version: str, order: str) -> None:
     """Why an order does not mean much yet, and the button that mends it."""
-    others = [name for name in actions.list_versions() if name != version]
+    others = [name for name in detecting.list_versions() if name != version]
     second = others[0] if others and order == "disagreement" else ""
     if order == "novelty" and not any(entry.figure for entry in entries):
         st.caption("No field is finished yet, so every one is equally new; the fields stand in the order they came.")
@@ -307,7 +308,7 @@ def _offer_to_look(store: Store, entries: list[QueueEntry], version: str, order:
         st.caption(f"Fields not looked at yet: {by}{late}.")
     if pressed:
         slot = st.empty()
-        problems = reviewing.look_at(store, wanted, actions.load_model, cache.predictions(),
+        problems = reviewing.look_at(store, wanted, detecting.load_model, cache.predictions(),
                                      lambda share, name: _say(slot, share, f"Looking at {plain(name)}"))  # fmt: skip
         for problem in problems:
             st.warning(plain(problem))

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import start_logging
 from train.config import TrainConfig
-from train.retrain_config import RetrainConfig
+from train.retrain.config import RetrainConfig
 
 if TYPE_CHECKING:
-    from train.examples import Example
+    from train.data.examples import Example
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,11 +113,11 @@ def _labels(given: argparse.Namespace) -> int:
 
 def _fit(given: argparse.Namespace) -> int:
     from mitosis_core.model import load_model
-    from train.deepmitosis import with_estimated_masks
-    from train.examples import read_patches
+    from train.data.examples import read_patches
     from train.fit import fit
     from train.loop import Step
-    from train.recipes import default_config
+    from train.methods import default_config
+    from train.methods.deepmitosis import with_estimated_masks
 
     wanted = {option.name for option in dataclasses.fields(TrainConfig)} & vars(given).keys()
     config = default_config(**{"method": "segmitos", **{name: getattr(given, name) for name in wanted}})
@@ -146,7 +146,7 @@ def _fit(given: argparse.Namespace) -> int:
 
 def _fields(given: argparse.Namespace) -> list[Example]:
     """All fields, of every scanner. Raises ValueError unless there is a folder of images for each file."""
-    from train.examples import read_examples, read_tissue
+    from train.data.examples import read_examples, read_tissue
 
     tables, scanners = given.annotations, given.scanners or [""] * len(given.annotations)
     if not len(tables) == len(given.images) == len(scanners):

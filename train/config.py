@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from train.labels import FROM_MASKS, VARIANTS
+FROM_MASKS = ("mask", "ellipse")  # labels drawn from instance masks: as they are, or ellipses of their height and width
+LABELS = ("circle12", "circle15", "fixed12", "fixed15", "random", *FROM_MASKS)  # see train/data/labels.py
 
 
 def option(
@@ -38,8 +39,8 @@ class TrainConfig:
     variant: str = option("", "what of the method; empty is what its paper recommends, see docs/methods.md")
     verifier: str = option("", "encoder of a second stage that looks again at every detection; empty is none")
     encoder: str = option("efficientnet_lite0", "backbone; see mitosis_core.encoders")
-    labels: str = option("random", f"label variant: {', '.join((*VARIANTS, *FROM_MASKS))}; the last two need masks",
-                         choices=(*VARIANTS, *FROM_MASKS))  # fmt: skip
+    labels: str = option("random", f"label variant: {', '.join(LABELS)}; the last two need masks",
+                         choices=LABELS)  # fmt: skip
     stain: str = option("", "what fields are brought to: empty is the product's reference stain, macenko, or none",
                         choices=("", "macenko", "none"))  # fmt: skip
     threshold: str = option("", "where the threshold comes from: empty is the steady best F1 of centroids, image the "

@@ -22,12 +22,11 @@ from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import together
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.model import Model, ModelCard, save_model
-from train.cascade import SecondStage, second_stage
-from train.config import TrainConfig
-from train.evaluation import RADIUS_UM, Choice, choose, load_snapshot
-from train.examples import Example, digest
-from train.labels import FROM_MASKS
+from train.config import FROM_MASKS, TrainConfig
+from train.data.examples import Example, digest
 from train.loop import Step, fit_net
+from train.selection.cascade import SecondStage, second_stage
+from train.selection.evaluation import RADIUS_UM, Choice, choose, load_snapshot
 
 MAX_FOLDS = 5
 Report = Callable[[str, Step], None]

@@ -25,18 +25,18 @@ from db.engine import Store, open_store
 from db.errors import as_sentences
 from db.fields import load_field
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
-from db.parts import case_of, parts
 from db.room import check_room
 from db.runs import Run
+from db.splits import case_of, parts
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import safe_cell
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
-from train.corrected import CorrectedField
-from train.plan import Part, Plan
-from train.proof import prove
-from train.retrain import Progress, retrain
-from train.retrain_config import RetrainConfig
-from train.task import Cancelled
+from train.retrain.challenge import prove
+from train.retrain.config import RetrainConfig
+from train.retrain.corrected import CorrectedField
+from train.retrain.plan import Part, Plan
+from train.retrain.retrain import Progress, retrain
+from train.retrain.session import Cancelled
 
 log = logging.getLogger("concentric.train")
 

@@ -14,17 +14,17 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mitosis_core.blobs import BlobSettings, find_blobs
-from mitosis_core.matching import match
+from mitosis_core.inference.blobs import BlobSettings, find_blobs
+from mitosis_core.inference.runtime import MULTIPLE_PX, pad, torch_engine, without_margin
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.precision import autocast
-from mitosis_core.runtime import MULTIPLE_PX, pad, torch_engine, without_margin
+from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, ProbabilityMap
 from train.config import TrainConfig
-from train.examples import Example
+from train.data.examples import Example
+from train.data.patches import Crop, Crops, Tissue, prepare
+from train.methods import RECIPES
 from train.optimise import descend, one_cycle, training_device
-from train.patches import Crop, Crops, Tissue, prepare
-from train.recipes import RECIPES
 
 _WARMUP = 100
 _MOST_WORKERS = 8

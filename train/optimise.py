@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from mitosis_core.runtime import resolve_device
+from mitosis_core.inference.runtime import resolve_device
 
 
 def training_device() -> torch.device:

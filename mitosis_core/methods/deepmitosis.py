@@ -2,7 +2,7 @@
 
 A Faster R-CNN. The paper enlarges its patches twice (0.125 µm/px) so that one cell of a stride-16 map is 2 µm; here
 the encoder's stride-16 map is carried down to stride 8, so that at 0.25 µm/px a cell is 2 µm too, at a quarter of the
-cost. Verifying is `mitosis_core.verifier`; boxes come from centroids in `train.deepmitosis`.
+cost. Verifying is `mitosis_core.inference.verifier`; boxes come from centroids in `train.methods.deepmitosis`.
 """
 
 from __future__ import annotations

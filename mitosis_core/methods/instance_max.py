@@ -2,7 +2,7 @@
 
 The first three stages of an encoder, a 1 x 1 classifier, a sigmoid at every position, and the maximum over the
 positions as the score of the image (section 3). The other ways to sum up an image are those of its Table 2, fewer
-stages those of its Fig. 3. How it learns is `train.instance_max`.
+stages those of its Fig. 3. How it learns is `train.methods.instance_max`.
 """
 
 from __future__ import annotations

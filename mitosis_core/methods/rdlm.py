@@ -3,7 +3,7 @@
 The paper builds on an FPN with region proposals and does not say which of its two stages the focal loss enters. Here
 there is one stage: every anchor of every level is scored at once (as in RetinaNet, from which the paper takes the
 loss), because the loss is what lets such a dense head learn from thousands of easy background anchors per figure.
-How it learns is `train.rdlm`.
+How it learns is `train.methods.rdlm`.
 """
 
 from __future__ import annotations

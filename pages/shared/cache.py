@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.shared.actions import Analysis, PredictionCache, describe_device, open_sample
+from pages.shared.service.detecting import Analysis, PredictionCache, describe_device, open_sample
 
 
 @st.cache_resource(show_spinner=False)

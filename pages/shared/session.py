@@ -7,8 +7,8 @@ import secrets
 import streamlit as st
 
 from mitosis_core.scale import SCANNER_PRESETS
-from pages.shared.actions import Analysis
 from pages.shared.person import Person
+from pages.shared.service.detecting import Analysis
 
 UPLOADS = "uploads"  # the file uploader's own key
 FIELD = "field"  # name of the field on show

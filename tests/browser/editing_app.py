@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.image.sample_field import draw_sample_field
 from pages.shared.guard import MIDDLEWARE
 from pages.shared.viewer import routes, viewer
 from pages.shared.viewer.images import publish_field
@@ -22,8 +22,8 @@ from tests.browser.fake_reviews import REVIEWS, SIZE
 
 FIELDS = ("1", "2", "3")
 FILES = (
-    *("stage.js", "marks.js", "hand.js", "gallery.js", "outbox.js", "clock.js", "editing.js", "look.js"),
-    *("panel.js", "tools.js", "question.js", "keys.js", "viewer.js", "reviewer.js"),
+    *("stage.js", "marks.js", "pointer.js", "gallery.js", "outbox.js", "activity_timer.js", "editing.js"),
+    *("point_style.js", "panel.js", "tools.js", "dialog.js", "keys.js", "viewer.js", "reviewer.js"),
 )
 HERE = Path(viewer.__file__).parent
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.shared import actions, cache
+from pages.shared import cache
 from pages.shared.guard import MIDDLEWARE
+from pages.shared.service import detecting
 from pages.shared.shell import say_it_went_wrong
 from pages.shared.viewer.routes import ROUTES
 from tests.pages.fakes import FakeDetector
 
-FakeDetector().install(actions)
-cache.describe_device = actions.describe_device
+FakeDetector().install(detecting)
+cache.describe_device = detecting.describe_device
 
 app = st.App(
     Path(__file__).parents[2] / "app.py", routes=ROUTES, middleware=MIDDLEWARE, on_script_error=say_it_went_wrong

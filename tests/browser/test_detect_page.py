@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.image.sample_field import draw_sample_field
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ import pytest
 
 from db.engine import open_store
 from db.fields import add_field
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.image.sample_field import draw_sample_field
 from tests.browser.conftest import Server
 
 pytestmark = pytest.mark.browser

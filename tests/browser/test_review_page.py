@@ -14,7 +14,7 @@ from db.engine import Store, open_store
 from db.fields import StoredField, add_field, list_fields
 from db.predictions import save_prediction
 from db.reviews import history, review_of
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.types import Detections, Field, Prediction
 from tests.browser.conftest import Server
 

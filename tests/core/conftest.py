@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mitosis_core.blobs import BlobSettings
+from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import Ensemble
 from mitosis_core.model import Model, ModelCard, save_model

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import mitosis_core.prediction as prediction
-from mitosis_core.blobs import BlobSettings
+from mitosis_core.inference.blobs import BlobSettings
+from mitosis_core.inference.runtime import Seen, torch_engine
 from mitosis_core.methods.ensemble import BoxEnsemble
 from mitosis_core.methods.method import BoxNet, Found
 from mitosis_core.prediction import Sighting, candidates, look
-from mitosis_core.runtime import Seen, torch_engine
 from mitosis_core.types import Detections, Field, ProbabilityMap, UInt8
 
 

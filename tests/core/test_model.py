@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from mitosis_core.blobs import BlobSettings
-from mitosis_core.calibration import Calibration
 from mitosis_core.card_schema import SCHEMA
 from mitosis_core.errors import UnusableModel
+from mitosis_core.inference.blobs import BlobSettings
+from mitosis_core.inference.calibration import Calibration
 from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, list_versions, load_model, save_model
 
 

@@ -9,12 +9,12 @@ import torch
 
 import mitosis_core.prediction as prediction
 from mitosis_core.errors import ConcentricError, MissingScale, UnusableModel
+from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.image.stain import from_stains, macenko, to_stains
+from mitosis_core.inference.runtime import MULTIPLE_PX, Seen, engine, pad, resolve_device, torch_engine, without_margin
 from mitosis_core.model import Model
 from mitosis_core.prediction import inside, predict, probability_map, searched_mm2
-from mitosis_core.runtime import MULTIPLE_PX, Seen, engine, pad, resolve_device, torch_engine, without_margin
-from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.scale import resample
-from mitosis_core.stain import from_stains, macenko, to_stains
 from mitosis_core.types import Detections, Field, UInt8
 
 

@@ -31,7 +31,7 @@ from db.predictions import save_prediction
 from db.reviews import apply_ops
 from db.schema import Base
 from mitosis_core.errors import MissingScale
-from mitosis_core.reading import read_field
+from mitosis_core.image.reading import read_field
 from mitosis_core.types import Detections, Field, Prediction
 from tests.db.conftest import MakeOp, make_field, make_op
 

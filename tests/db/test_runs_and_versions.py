@@ -15,10 +15,10 @@ from db.engine import Store, open_store
 from db.errors import FULL, RunGone, StoreFull, VersionGone
 from db.fields import StoredField, add_field
 from db.labels import reviewed_fields
-from db.parts import parts
 from db.reviews import apply_ops, parse_op
 from db.runs import Run
 from db.schema import RunRow
+from db.splits import parts
 from mitosis_core.errors import UnusableModel
 from mitosis_core.types import Field
 

@@ -7,7 +7,8 @@ import streamlit as st
 
 from mitosis_core import model
 from mitosis_core.model import DEFAULT_VERSION
-from pages.shared import actions, cache
+from pages.shared import cache
+from pages.shared.service import detecting
 from tests.pages.fakes import FakeDetector
 
 
@@ -15,10 +16,10 @@ from tests.pages.fakes import FakeDetector
 def detector(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
     """The fake detector in the place of the real one, for one test."""
     for name in ("predict", "load_model", "list_versions", "describe_device"):
-        monkeypatch.setattr(actions, name, None)  # so that the real ones come back afterwards
+        monkeypatch.setattr(detecting, name, None)  # so that the real ones come back afterwards
     fake = FakeDetector()
-    fake.install(actions)
-    monkeypatch.setattr(cache, "describe_device", actions.describe_device)
+    fake.install(detecting)
+    monkeypatch.setattr(cache, "describe_device", detecting.describe_device)
     st.cache_resource.clear()
     return fake
 

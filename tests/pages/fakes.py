@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.types import Detections, Field, Float32, Prediction, ProbabilityMap
 
 THRESHOLD = 0.5

@@ -21,10 +21,11 @@ from docs import security_tables
 from docs.security_tables import PAGE, page_needs, route_needs, write_tables
 from mitosis_core.model import DEFAULT_VERSION
 from mitosis_core.types import Field
-from pages.shared import access, actions, reviewing, session, shell, store
-from pages.shared.actions import PredictionCache
+from pages.shared import access, session, shell, store
 from pages.shared.guard import MIDDLEWARE
 from pages.shared.person import Person, Role
+from pages.shared.service import detecting, reviewing
+from pages.shared.service.detecting import PredictionCache
 from pages.shared.viewer.images import publish_field
 from pages.shared.viewer.routes import ROUTES, image_url, ops_token
 from tests.pages.fakes import FakeDetector
@@ -160,7 +161,7 @@ OFFERS = {
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Finished fields, a version that a run has made and somebody has promoted; what versions find is known."""
     monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(actions, "predict", FakeDetector().predict)
+    monkeypatch.setattr(detecting, "predict", FakeDetector().predict)
     finished_fields(tmp_path / "data").close()
     st.cache_resource.clear()
     versions.decide(store.the_store(), "promote", str(ended_run(store.the_store()).version), by="Anna")
@@ -195,7 +196,7 @@ def test_a_page_offers_what_the_role_may_do_and_no_more(where: str, monkeypatch:
     if where == "compared":
         one = store.the_store()
         every = [(field, name) for field in list_fields(one) for name in (DEFAULT_VERSION, f"{DEFAULT_VERSION}-r1")]
-        assert reviewing.look_at(one, every, actions.load_model, PredictionCache()) == []
+        assert reviewing.look_at(one, every, detecting.load_model, PredictionCache()) == []
     for role in (Role.READER, Role.REVIEWER, Role.ADMIN):
         monkeypatch.setattr(shell, "person", lambda role=role: Person("Anna", role))
         labels = _offered(where)

@@ -17,12 +17,14 @@ from streamlit.testing.v1 import AppTest
 from db import versions
 from db.engine import Store
 from db.fields import delete_field, image_path, list_fields
-from mitosis_core import cost
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.model import DEFAULT_VERSION, load_model
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.scoring import cost
 from mitosis_core.types import Detections
-from pages.shared import actions, session, store, versus_view
-from pages.shared.versus import READERS
+from pages.shared import session, store
+from pages.shared.service import detecting
+from pages.shared.service.version_comparison import READERS
+from pages.shared.views import version_comparison
 from tests.pages.fakes import FakeDetector
 from tests.pages.test_models_page import damage, errors, labels, press
 from tests.train.finished import finished_fields
@@ -48,7 +50,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 def detector(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
     """Versions are real, what they find is not."""
     fake = FakeDetector()
-    monkeypatch.setattr(actions, "predict", fake.predict)
+    monkeypatch.setattr(detecting, "predict", fake.predict)
     return fake
 
 
@@ -95,7 +97,7 @@ def test_the_field_in_dispute_shows_every_version_in_its_own_way(
     two = np.array([0.9, 0.8]), np.full(2, 60.0)
     monkeypatch.setattr(detector, "_find", lambda field: Detections(true[field.digest][:2], *two))
     shown: list[dict[str, Any]] = []
-    monkeypatch.setattr(versus_view, "show_viewer", lambda data, **_: shown.append(data))
+    monkeypatch.setattr(version_comparison, "show_viewer", lambda data, **_: shown.append(data))
     page = press(open_page(), LOOK)
     only = json.loads(json.dumps(shown[-1]))
     looks = [(one["color"], one["shape"]) for one in only["classes"]]

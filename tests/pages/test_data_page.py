@@ -18,7 +18,8 @@ from db.archive import verify
 from db.backup import copies, make_copy
 from db.engine import Store
 from db.fields import delete_field, image_path, list_fields, rename
-from pages.shared import keeping, store
+from pages.shared import store
+from pages.shared.service import backup_copies
 from tests.train.finished import finished_fields
 
 
@@ -69,11 +70,11 @@ def test_back_up_now_makes_a_whole_copy_and_shows_it(kept: Store) -> None:
 def test_an_old_copy_or_one_that_is_not_whole_is_a_warning(kept: Store) -> None:
     image_path(kept, list_fields(kept)[0].digest).unlink()
     make_copy(kept)
-    stands, now = keeping.standing(kept), datetime.now(UTC)
-    assert "missing or damaged" in keeping.doubt(stands, now)
+    stands, now = backup_copies.standing(kept), datetime.now(UTC)
+    assert "missing or damaged" in backup_copies.doubt(stands, now)
     whole = dataclasses.replace(stands, copies=(dataclasses.replace(stands.copies[0], whole=True),))
-    assert keeping.doubt(whole, now + timedelta(days=1.9)) == ""
-    assert "2 days old" in keeping.doubt(whole, now + timedelta(days=2.1))
+    assert backup_copies.doubt(whole, now + timedelta(days=1.9)) == ""
+    assert "2 days old" in backup_copies.doubt(whole, now + timedelta(days=2.1))
 
 
 def test_the_doctor_speaks_on_the_page(kept: Store) -> None:
@@ -103,13 +104,13 @@ def test_deleted_fields_and_the_audit_are_there(kept: Store) -> None:
     page = open_page()
     (row,) = page.dataframe[0].value.to_dict("records")
     assert (row["by"], row["field"], row["marks"], row["changes"]) == ("Anna", gone.name, 5, 6)
-    table = list(csv.DictReader(io.StringIO(keeping.audit_file(kept, "csv")().decode())))
-    lines = [json.loads(line) for line in keeping.audit_file(kept, "jsonl")().splitlines()]
+    table = list(csv.DictReader(io.StringIO(backup_copies.audit_file(kept, "csv")().decode())))
+    lines = [json.loads(line) for line in backup_copies.audit_file(kept, "jsonl")().splitlines()]
     assert [one["record"] for one in table] == [one["record"] for one in lines] == ["event"] * 6 + ["deletion"]
     assert [one.proto.label for one in page.get("download_button")] == ["Audit (CSV)", "Audit (JSONL)"]
 
 
 def test_sizes_and_ages_in_words() -> None:
-    assert [keeping.size(number) for number in (1_000, 2_500_000, 3_200_000_000)] == ["1 kB", "2.5 MB", "3.2 GB"]
+    assert [backup_copies.size(number) for number in (1_000, 2_500_000, 3_200_000_000)] == ["1 kB", "2.5 MB", "3.2 GB"]
     spans = [timedelta(seconds=5), timedelta(minutes=61), timedelta(hours=47), timedelta(days=2)]
-    assert [keeping.age(span) for span in spans] == ["less than a minute", "1 hour", "1 day", "2 days"]
+    assert [backup_copies.age(span) for span in spans] == ["less than a minute", "1 hour", "1 day", "2 days"]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.image.sample_field import draw_sample_field
 from pages.shared import session
 from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
-from tests.pages.test_actions import png
+from tests.pages.test_detecting import png
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ from db.fields import delete_field, list_fields, rename, set_case
 from db.reviews import apply_ops, parse_op
 from mitosis_core.interchange.safe_csv import plain_cell, safe_cell
 from mitosis_core.model import DEFAULT_VERSION, load_model
-from pages.shared import actions, session, store
+from pages.shared import session, store
+from pages.shared.service import detecting
 from pages.shared.shell import plain
 from tests.pages.fakes import FakeDetector
-from tests.pages.test_actions import png
+from tests.pages.test_detecting import png
 from tests.train.finished import ended_run, finished_fields
 
 BAIT = "=1+![p](http://host/r.png) **b** <i>i</i> :red[x] `c`"
@@ -37,7 +38,7 @@ PLAIN = {
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     finished_fields(tmp_path / "data")
     monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(actions, "predict", FakeDetector().predict)
+    monkeypatch.setattr(detecting, "predict", FakeDetector().predict)
     st.cache_resource.clear()
     one = store.the_store()
     ended_run(one)
@@ -118,8 +119,8 @@ def test_the_pages_of_versions(kept: Store, name: str) -> None:
 
 def test_the_compare_page(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = load_model()
-    monkeypatch.setattr(actions, "list_versions", lambda: [BAIT, DEFAULT_VERSION])
-    monkeypatch.setattr(actions, "load_model", lambda name: shipped if name == DEFAULT_VERSION else _refuse())
+    monkeypatch.setattr(detecting, "list_versions", lambda: [BAIT, DEFAULT_VERSION])
+    monkeypatch.setattr(detecting, "load_model", lambda name: shipped if name == DEFAULT_VERSION else _refuse())
     check(open_page("compare"))
 
 

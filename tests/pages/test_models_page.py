@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 from db import versions
 from db.engine import Store
 from mitosis_core.model import DEFAULT_VERSION, load_model, save_model
-from pages.shared import session, store, training
+from pages.shared import session, store
+from pages.shared.service import training
 from tests.pages.test_packing import REFUSED, version
 from tests.train.finished import ended_run, finished_fields
 

@@ -28,16 +28,16 @@ from db.errors import StoreFull
 from db.fields import list_fields
 from db.reviews import review_of
 from mitosis_core.logs import start_logging
-from pages.shared import actions, reviewing, training
-from pages.shared.actions import PredictionCache
 from pages.shared.operation import health, metrics
 from pages.shared.operation.metrics import CountAnswers, CountErrors
 from pages.shared.operation.routes import OPERATION_ROUTES
+from pages.shared.service import detecting, reviewing, training
+from pages.shared.service.detecting import PredictionCache
 from pages.shared.store import the_store
 from pages.shared.viewer import tokens
 from pages.shared.viewer.routes import ROUTES, ops_token
 from tests.pages.fakes import FakeDetector, FakeModel
-from tests.pages.test_actions import png
+from tests.pages.test_detecting import png
 
 TELLING = "Mustermann"
 HERE = ("127.0.0.1", 50000)
@@ -62,8 +62,8 @@ def client(host: tuple[str, int] = HERE, **headers: str) -> TestClient:
 
 def kept(store: Store, detector: FakeDetector, name: str = "a.png", seed: int = 0) -> int:
     """The id of a field that was analysed and kept, as the Detect page does it."""
-    files = actions.give_scale([actions.open_file(name, png(seed))], 0.25)
-    done = actions.analyse(files, FakeModel(), PredictionCache())  # type: ignore[arg-type]
+    files = detecting.give_scale([detecting.open_file(name, png(seed))], 0.25)
+    done = detecting.analyse(files, FakeModel(), PredictionCache())  # type: ignore[arg-type]
     return reviewing.keep(store, done, case=f"case of {name}", keep_names=True)[0][0].id
 
 
@@ -253,10 +253,10 @@ def test_no_name_of_a_file_a_case_or_a_reader_comes_into_the_log(
     assert review(field, TELLING, x=1e6).json()["refused"]  # a change that cannot be
     assert review(field + 1, TELLING).status_code == 404
     detector.breaks_on = f"{TELLING} 2.png"
-    broken = actions.give_scale([actions.open_file(detector.breaks_on, png(2))], 0.25)
-    assert actions.analyse(broken, FakeModel(), PredictionCache())[0].problem  # type: ignore[arg-type]
-    monkeypatch.setattr(actions, "read_field", lambda *_, name: Path(f"/no/{name}").read_bytes())
-    assert actions.open_file(f"{TELLING} 3.png", b"").problem == actions.UNEXPECTED
+    broken = detecting.give_scale([detecting.open_file(detector.breaks_on, png(2))], 0.25)
+    assert detecting.analyse(broken, FakeModel(), PredictionCache())[0].problem  # type: ignore[arg-type]
+    monkeypatch.setattr(detecting, "read_field", lambda *_, name: Path(f"/no/{name}").read_bytes())
+    assert detecting.open_file(f"{TELLING} 3.png", b"").problem == detecting.UNEXPECTED
     said = log()
     assert TELLING not in said and str(store.folder) not in said
     for expected in ("field 1 is kept", "was analysed in 0.25 s", "failed | RuntimeError at fakes.py",

@@ -19,7 +19,7 @@ from db import versions
 from db.engine import Store, open_store
 from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, load_model
-from pages.shared import training
+from pages.shared.service import training
 
 WEIGHTS, CARD = load_model().weights.read_bytes(), load_model().card
 

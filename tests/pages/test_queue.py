@@ -13,9 +13,10 @@ from db.fields import StoredField, add_field, image_path, list_fields, looks, sa
 from db.predictions import looked, save_prediction
 from db.reviews import apply_ops, parse_op
 from mitosis_core.types import Detections, Field, Prediction
-from pages.shared import actions, reviewing, session
+from pages.shared import session
 from pages.shared import store as store_module
-from pages.shared.actions import PredictionCache
+from pages.shared.service import detecting, reviewing
+from pages.shared.service.detecting import PredictionCache
 from tests.db.conftest import sent
 from tests.pages.fakes import FakeDetector, FakeModel
 from tests.pages.test_review_page import open_page
@@ -85,7 +86,7 @@ def test_the_next_field_is_the_next_one_down_or_the_first_of_a_changed_order(sto
 def test_fields_are_described_once_when_kept_or_when_asked_for(
     store: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = actions.analyse([actions.open_sample()], FakeModel(), PredictionCache())  # type: ignore[arg-type]
+    answers = detecting.analyse([detecting.open_sample()], FakeModel(), PredictionCache())  # type: ignore[arg-type]
     (kept,), _ = reviewing.keep(store, answers, case="", keep_names=True)
     assert set(looks(store)) == {kept.id}
     image_path(store, list_fields(store)[0].digest).write_bytes(b"damaged")
@@ -122,8 +123,8 @@ def test_a_field_that_cannot_be_looked_at_does_not_stop_the_others(store: Store,
 def test_the_page_orders_by_disagreement_once_the_versions_have_looked(
     store: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "list_versions", lambda: ["fake-1", "fake-2"])
-    monkeypatch.setattr(actions, "load_model", FakeModel)
+    monkeypatch.setattr(detecting, "list_versions", lambda: ["fake-1", "fake-2"])
+    monkeypatch.setattr(detecting, "load_model", FakeModel)
     last = list_fields(store)[-1]
     found(store, last, "old", 3)  # fake-1 will find one detection in every field, the same one as fake-2
     page = open_page("Anna")

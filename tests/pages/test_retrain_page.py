@@ -16,7 +16,8 @@ from db.engine import Store
 from db.runs import Run
 from db.schema import RunRow
 from mitosis_core.model import DEFAULT_VERSION
-from pages.shared import store, training
+from pages.shared import store
+from pages.shared.service import training
 from tests.pages.test_models_page import MADE, damage, errors, labels, open_page, press
 from tests.train.finished import ended_run, finished_fields
 

@@ -13,11 +13,12 @@ from streamlit.testing.v1 import AppTest
 from db.engine import Store
 from db.fields import list_fields, tombstones
 from db.reviews import apply_ops, history, parse_op, review_of
-from pages.shared import actions, reviewing, session, shell, store
-from pages.shared.actions import PredictionCache
+from pages.shared import session, shell, store
 from pages.shared.person import Person, Role
+from pages.shared.service import detecting, reviewing
+from pages.shared.service.detecting import PredictionCache
 from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, FakeModel
-from tests.pages.test_actions import png
+from tests.pages.test_detecting import png
 
 
 @pytest.fixture
@@ -26,9 +27,9 @@ def kept(detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
     one = store.the_store()
     model, known = FakeModel(), PredictionCache()
-    others = [actions.open_file(f"b{n}.png", png(n)) for n in (1, 2)]
-    for case, files in (("A", [actions.open_sample()]), ("B", actions.give_scale(others, 0.25))):
-        reviewing.keep(one, actions.analyse(files, model, known), case=case, keep_names=True)  # type: ignore[arg-type]
+    others = [detecting.open_file(f"b{n}.png", png(n)) for n in (1, 2)]
+    for case, files in (("A", [detecting.open_sample()]), ("B", detecting.give_scale(others, 0.25))):
+        reviewing.keep(one, detecting.analyse(files, model, known), case=case, keep_names=True)  # type: ignore[arg-type]
     return one
 
 
@@ -150,7 +151,7 @@ def test_the_first_field_still_open_is_shown_first(kept: Store) -> None:
 def test_a_field_that_no_version_has_seen_is_detected_when_it_is_opened(
     kept: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "load_model", lambda version=None: FakeModel("fake-2"))
+    monkeypatch.setattr(detecting, "load_model", lambda version=None: FakeModel("fake-2"))
     asked = len(detector.asked)
     data = viewer(open_page("Anna"))
     assert len(detector.asked) == asked + 1 and len(points(data, decided=False)) == SAMPLE_MITOSES + SAMPLE_LOOKALIKES

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from mitosis_core.sample_field import draw_sample_field
+from mitosis_core.image.sample_field import draw_sample_field
 from train.config import TrainConfig
-from train.examples import Example
+from train.data.examples import Example
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,10 @@ from db.fields import StoredField, add_field, list_fields
 from db.labels import last_event
 from db.reviews import apply_ops, parse_op
 from db.runs import Run
-from mitosis_core.comparison import compare
-from mitosis_core.evaluation import ScoredField
+from mitosis_core.image.sample_field import SampleField, draw_sample_field
 from mitosis_core.model import DEFAULT_VERSION, load_model
-from mitosis_core.sample_field import SampleField, draw_sample_field
+from mitosis_core.scoring.comparison import compare
+from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Detections
 
 

@@ -16,19 +16,18 @@ from mitosis_core import weights
 from mitosis_core.__main__ import main as core_main
 from mitosis_core.encoders.thin_resnet import ThinResNet50, load_onnx
 from mitosis_core.errors import UnusableData, UnusableModel
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.methods import METHODS
 from mitosis_core.model import load_model
-from mitosis_core.sample_field import draw_sample_field
-from tests.train.test_finetune import QUICK, base
+from tests.train.retrain.test_finetune import QUICK, base
 from tests.train.test_fit import write_set
-from train import rdlm
 from train.__main__ import main as train_main
 from train.config import TrainConfig
-from train.examples import Example
+from train.data.examples import Example
 from train.fit import fit
 from train.loop import Step, fit_net
-from train.recipes import default_config
-from train.retrain import retrain
+from train.methods import default_config, rdlm
+from train.retrain.retrain import retrain
 
 NOWHERE = np.zeros((0, 2), np.float32)
 every_method = pytest.mark.parametrize("method", list(METHODS))
@@ -167,7 +166,7 @@ def test_a_mask_whose_figure_is_empty_or_a_pixel_is_learned_from(
 
 
 def test_a_box_without_area_is_refused() -> None:
-    """As DeepMitosis does, see tests/train/test_deepmitosis.py."""
+    """As DeepMitosis does, see tests/train/methods/test_deepmitosis.py."""
     net, labels = METHODS["rdlm"].build("thin_resnet50", False), torch.zeros(1, 16, 16, dtype=torch.uint8)
     with pytest.raises(UnusableData, match="has no area"):
         rdlm.loss(net, torch.zeros(1, 3, 64, 64), labels, [torch.tensor([[10.0, 10.0, 10.0, 20.0]])], TrainConfig())

@@ -13,25 +13,26 @@ import torch
 from scipy.spatial import cKDTree
 
 import mitosis_core.prediction as prediction
-from mitosis_core import load_model, predict, runtime
-from mitosis_core.blobs import BlobSettings
+from mitosis_core import load_model, predict
 from mitosis_core.encoders import ENCODERS
 from mitosis_core.errors import ConcentricError, UnusableModel
-from mitosis_core.matching import match
+from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.inference import runtime
+from mitosis_core.inference.blobs import BlobSettings
+from mitosis_core.inference.runtime import Engine, torch_engine
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import together
 from mitosis_core.methods.method import BoxNet, DetectorNet
 from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.model import Model, ModelCard, list_versions, save_model
 from mitosis_core.prediction import candidates, look
-from mitosis_core.runtime import Engine, torch_engine
-from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.scale import resample
+from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, Field
 from train.config import TrainConfig
-from train.examples import Example
+from train.data.examples import Example
 from train.loop import fit_net
-from train.recipes import RECIPES, default_config
+from train.methods import RECIPES, default_config
 
 ENCODER = "thin_resnet50"
 PEAKS = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.05, min_area_um2=0.0, min_score=0.0)

@@ -22,9 +22,9 @@ from mitosis_core.model import DEFAULT_VERSION, Model
 from tests.core.tiny_encoder import TinyEncoder
 from train.__main__ import main
 from train.config import TrainConfig
-from train.examples import Example, digest, read_examples, read_patches
+from train.data.examples import Example, digest, read_examples, read_patches
+from train.data.labels import boxes_of_masks
 from train.fit import Job, fit, folds_by_slide, plan, snapshots, train_all
-from train.labels import boxes_of_masks
 
 
 def test_folds_never_split_a_slide(drawn: list[Example]) -> None:

@@ -31,14 +31,14 @@ from db.fields import add_field, set_case
 from db.runs import Run
 from db.schema import RunRow
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.interchange.contest_csv import read_annotations
 from mitosis_core.model import DEFAULT_VERSION, load_model
-from mitosis_core.sample_field import draw_sample_field
-from pages.shared import training
+from pages.shared.service import training
 from tests.train.finished import finished_fields, review
 from train import job
 from train.__main__ import main
-from train.retrain_config import RetrainConfig
+from train.retrain.config import RetrainConfig
 
 ROOT = Path(__file__).parents[2]
 QUICK = RetrainConfig(steps=4, batch=2, crops_per_field=4, crop_px=64, validate_every=2)
@@ -219,7 +219,7 @@ SERVER = """
 import time
 from pathlib import Path
 from db.engine import open_store
-from pages.shared import training
+from pages.shared.service import training
 training.start(open_store(Path({folder!r})), by="Anna", source="", settings={settings})
 time.sleep(600)
 """
@@ -284,7 +284,8 @@ def test_a_run_can_be_cancelled_at_every_stage_and_leaves_nothing(
     if stage == "queue":
         runs.ask_to_cancel(store, run_id)
     else:
-        part, name = {"training": ("train.teach", "look"), "comparing": ("train.proof", "predict")}[stage]
+        part, name = {"training": ("head_training", "look"), "comparing": ("challenge", "predict")}[stage]
+        part = f"train.retrain.{part}"
         real = getattr(importlib.import_module(part), name)
         monkeypatch.setattr(f"{part}.{name}", lambda *given: (cancel(), real(*given))[1])
     assert job.work(store, run_id) == "cancelled"

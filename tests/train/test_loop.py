@@ -11,11 +11,11 @@ import torch
 from mitosis_core.methods import METHODS
 from train import loop
 from train.config import TrainConfig
-from train.evaluation import sightings
-from train.examples import Example
-from train.labels import concentric_labels_from_boxes
+from train.data.examples import Example
+from train.data.labels import concentric_labels_from_boxes
+from train.data.patches import Crops, prepare
 from train.loop import Step
-from train.patches import Crops, prepare
+from train.selection.evaluation import sightings
 
 # Only there two runs agree to the last bit.
 fit_net = functools.partial(loop.fit_net, device=torch.device("cpu"))

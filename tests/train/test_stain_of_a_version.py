@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from mitosis_core.blobs import BlobSettings
+from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.inference.blobs import BlobSettings
+from mitosis_core.inference.runtime import MULTIPLE_PX, Seen
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import together
 from mitosis_core.model import ModelCard, load_model, save_model
 from mitosis_core.prediction import look
-from mitosis_core.runtime import MULTIPLE_PX, Seen
-from mitosis_core.sample_field import draw_sample_field
 from mitosis_core.types import UInt8
-from train import evaluation
 from train.config import TrainConfig
-from train.examples import Example
+from train.data.examples import Example
+from train.data.patches import Tissue, prepare
 from train.fit import fit, members, plan, snapshots
 from train.loop import fit_net
-from train.patches import Tissue, prepare
-from train.retrain_config import RetrainConfig
-from train.task import Task
+from train.retrain.config import RetrainConfig
+from train.retrain.session import Task
+from train.selection import evaluation
 
 STAINS = TrainConfig.__dataclass_fields__["stain"].metadata["choices"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from db.fields import StoredField
 from db.predictions import Proposal, Proposals
 from db.reviews import Mark, Review
-from mitosis_core.counting import per_10_hpf
+from mitosis_core.scoring.counting import per_10_hpf
 from pages.shared.viewer.images import field_picture
 from pages.shared.viewer.routes import image_url, ops_token
 from pages.shared.viewer.viewer import MITOSIS, RING_UM

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from mitosis_core.types import Detections, Field, ProbabilityMap
-from pages.shared.actions import Tally
+from pages.shared.service.detecting import Tally
 from pages.shared.viewer.images import publish_field, publish_heat
 from pages.shared.viewer.routes import image_url
 
@@ -20,8 +20,8 @@ MITOSIS = {"id": "mitosis", "label": "Mitosis", "color": "#3df5ff", "dash": ""}
 _HERE = Path(__file__).parent
 # One module of several files; the leading comment keeps Streamlit from taking the text for a path.
 _PARTS = (
-    *("stage.js", "marks.js", "hand.js", "gallery.js", "outbox.js", "clock.js", "editing.js", "look.js"),
-    *("panel.js", "tools.js", "question.js", "keys.js", "viewer.js", "reviewer.js"),
+    *("stage.js", "marks.js", "pointer.js", "gallery.js", "outbox.js", "activity_timer.js", "editing.js"),
+    *("point_style.js", "panel.js", "tools.js", "dialog.js", "keys.js", "viewer.js", "reviewer.js"),
 )
 _JS = "// the field viewer\n" + "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _PARTS)
 _component = st.components.v2.component(

@@ -1,0 +1,42 @@
+"""How a field looks, in five numbers, and how unlike the fields that were reviewed that is.
+
+Stain and how much tissue there is are what differs between laboratories, scanners and tumours at a glance, so a field
+far from all reviewed ones is one whose like the readers have not judged. No network: the same for every version.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mitosis_core.types import Field
+
+Look = tuple[float, ...]  # mean density of haematoxylin and eosin, their spreads, share of tissue; () on bare glass
+
+
+def look_of(field: Field) -> Look:
+    """Densities over the tissue and a share of 0..1; () where there is no tissue to look at."""
+    # Imported here: the stains bring torch along, which a page that only lists fields does not need.
+    from mitosis_core.image.stain import stain_profile, tissue_fraction
+
+    profile = stain_profile(field.pixels)
+    return (*profile.mean[:2], *profile.spread[:2], tissue_fraction(field.pixels)) if profile else ()
+
+
+def novelty(looks: npt.ArrayLike, reviewed: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """How far each field lies from the nearest reviewed one.
+
+    looks: [N, F]; reviewed: Bool[N]. Returns Float[N]: 0 for the reviewed ones, inf when there is none. Each number is
+    measured in its standard deviation over all N fields; the distance is the root mean square over those that vary.
+    """
+    from scipy.spatial import cKDTree
+
+    values, done = np.asarray(looks, np.float64), np.asarray(reviewed, bool)
+    if not done.any():
+        return np.full(len(values), np.inf)
+    spread = values.std(axis=0)
+    varies = spread > 1e-9
+    if not varies.any():
+        return np.zeros(len(values))
+    standard = values[:, varies] / spread[varies]
+    return np.asarray(cKDTree(standard[done]).query(standard)[0] / np.sqrt(np.count_nonzero(varies)))

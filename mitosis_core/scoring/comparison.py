@@ -1,0 +1,173 @@
+"""Champion against challenger on the same fields: scores, curves, and which figures changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from mitosis_core.errors import UnusableData
+from mitosis_core.scoring.evaluation import Evaluation, ScoredField, evaluate
+from mitosis_core.scoring.matching import match
+from mitosis_core.types import Detections, Float32
+
+RADIUS_UM = 5.0
+_SAMPLES = 2000
+
+
+class Vouched(Protocol):
+    """What readers vouch for in a field: the part they reviewed, x0, y0, x1, y1 in pixels (None is all of it), less
+    the cells they were unsure of, Float32[N, 2]."""
+
+    @property
+    def um_per_px(self) -> float:
+        """µm per pixel of the field."""
+
+    @property
+    def area_px(self) -> tuple[float, float, float, float] | None:
+        """The reviewed rectangle as x0, y0, x1, y1; None: the whole field."""
+
+    @property
+    def unsure_xy_px(self) -> Float32:
+        """Float32[N, 2], cells that the reader left undecided."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure that the two call differently.
+
+    kind: newly found, newly lost (a mitosis), newly false, no longer false. place: x, y in pixels of the field.
+    """
+
+    image: str
+    kind: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """F1 of the challenger less that of the champion, with a paired 95 % bootstrap interval over fields or cases."""
+
+    f1: float
+    low: float
+    high: float
+    over: str
+
+
+def vouched(labels: Vouched, found: Detections) -> Detections:
+    """Detections that can be judged: inside the reviewed area and not on a cell the readers were unsure of."""
+    keep = np.ones(len(found), bool)
+    if labels.area_px is not None:
+        left, top, right, bottom = labels.area_px
+        x, y = found.xy_px.T
+        keep &= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    for place in labels.unsure_xy_px:
+        keep &= np.hypot(*(found.xy_px - place).T) > RADIUS_UM / labels.um_per_px
+    return found.only(keep)
+
+
+def compare(
+    champion: Sequence[ScoredField], challenger: Sequence[ScoredField], thresholds: tuple[float, float]
+) -> dict[str, Any]:
+    """Everything a person needs to promote or reject, as JSON. The two list the same fields in the same order; each
+    counts from its own threshold. Raises UnusableData without fields, ValueError when the fields differ."""
+    if not champion:
+        raise UnusableData("There is no field held out to compare the two versions on.")
+    if [f.image for f in champion] != [f.image for f in challenger]:
+        raise ValueError("the versions were scored on different fields")
+    sides = [
+        evaluate(fields, RADIUS_UM, threshold=at) for fields, at in zip((champion, challenger), thresholds, strict=True)
+    ]
+    return {
+        "fields": len(champion),
+        "cases": len({field.slide for field in champion}),
+        "mitoses": sum(len(field.true_xy_px) for field in champion),
+        "champion": _side(sides[0], champion),
+        "challenger": _side(sides[1], challenger),
+        "difference": asdict(difference(sides[0], sides[1])),
+        "by_case": _by_case(*sides),
+        "changes": [asdict(one) for one in changes(champion, challenger, thresholds)],
+    }
+
+
+def difference(champion: Evaluation, challenger: Evaluation, *, seed: int = 0) -> Difference:
+    """Drawn in pairs, so that hard fields count for both alike; over cases where there are at least five."""
+    slides = sorted({row.slide for row in champion.fields})
+    over = "cases" if len(slides) >= 5 else "fields"
+    names = slides if over == "cases" else [row.image for row in champion.fields]
+    counts = np.array([[_counts(side, name, over) for name in names] for side in (champion, challenger)])
+    drawn = np.random.default_rng(seed).integers(len(names), size=(_SAMPLES, len(names)))
+    tp, fp, fn = np.moveaxis(counts[:, drawn].sum(axis=2), -1, 0)
+    f1 = 2 * tp / np.maximum(2 * tp + fp + fn, 1)
+    low, high = np.quantile(f1[1] - f1[0], [0.025, 0.975])
+    return Difference(challenger.scores.f1 - champion.scores.f1, float(low), float(high), over)
+
+
+def _counts(side: Evaluation, name: str, over: str) -> tuple[int, int, int]:
+    rows = [row.scores for row in side.fields if (row.slide if over == "cases" else row.image) == name]
+    return sum(s.tp for s in rows), sum(s.fp for s in rows), sum(s.fn for s in rows)
+
+
+def _side(side: Evaluation, fields: Sequence[ScoredField]) -> dict[str, Any]:
+    """The numbers of one version; FROC: recall over false positives per mm²."""
+    curve, area_mm2 = side.curve, sum(field.area_mm2 or 0.0 for field in fields)
+    false = (curve.found - curve.tp) / area_mm2 if area_mm2 else None
+    return {
+        "precision": side.scores.precision,
+        "recall": side.scores.recall,
+        "f1": side.scores.f1,
+        "tp": side.scores.tp,
+        "fp": side.scores.fp,
+        "fn": side.scores.fn,
+        "fp_per_mm2": side.fp_per_mm2,
+        "average_precision": side.average_precision,
+        "threshold": side.threshold,
+        "curve": {
+            "recall": np.round(curve.recall, 4).tolist(),
+            "precision": np.round(curve.precision, 4).tolist(),
+            "fp_per_mm2": None if false is None else np.round(false, 3).tolist(),
+        },
+    }
+
+
+def _by_case(champion: Evaluation, challenger: Evaluation) -> list[dict[str, Any]]:
+    rows = []
+    for case in sorted({row.slide for row in champion.fields}):
+        (a_tp, a_fp, a_fn), (b_tp, b_fp, b_fn) = (_counts(side, case, "cases") for side in (champion, challenger))
+        a, b = (2 * tp / max(2 * tp + fp + fn, 1) for tp, fp, fn in ((a_tp, a_fp, a_fn), (b_tp, b_fp, b_fn)))
+        rows.append({"case": case, "mitoses": a_tp + a_fn, "champion": a, "challenger": b, "difference": b - a})
+    return rows
+
+
+def changes(
+    champion: Sequence[ScoredField], challenger: Sequence[ScoredField], thresholds: tuple[float, float]
+) -> list[Change]:
+    """The figures that the challenger calls differently, mitoses first."""
+    found = []
+    for before, after in zip(champion, challenger, strict=True):
+        radius_px = RADIUS_UM / before.um_per_px
+        (old_hit, old_false), (new_hit, new_false) = (
+            _called(field, at, radius_px) for field, at in zip((before, after), thresholds, strict=True)
+        )
+        for index, kind in [*((i, "newly found") for i in new_hit - old_hit),
+                            *((i, "newly lost") for i in old_hit - new_hit)]:  # fmt: skip
+            x, y = before.true_xy_px[index].tolist()
+            found.append(Change(before.image, kind, x, y))
+        same = match(new_false, old_false, radius_px)
+        for places, indices, kind in (
+            (new_false, same.extra, "newly false"),
+            (old_false, same.missed, "no longer false"),
+        ):
+            found += [Change(before.image, kind, *places[i].tolist()) for i in indices]
+    order = ("newly lost", "newly found", "newly false", "no longer false")
+    return sorted(found, key=lambda one: order.index(one.kind))
+
+
+def _called(field: ScoredField, threshold: float, radius_px: float) -> tuple[set[int], Any]:
+    """Indices of the mitoses found, and the places (Float32[N, 2]) of the false detections."""
+    above = field.detections.above(threshold)
+    found = match(above.xy_px, field.true_xy_px, radius_px, above.score)
+    return set(found.pairs[:, 1].tolist()), above.xy_px[found.extra]

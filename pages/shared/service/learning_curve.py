@@ -1,0 +1,165 @@
+"""What the corrected fields have brought so far, and what ten more would bring. No Streamlit here.
+
+Every version of one lineage is scored on the fields that are held out now, by their present labels, from what is stored
+of its detections; so the points of the curve can be compared, which the figures in their cards cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from db import runs, versions
+from db.engine import Store
+from db.fields import StoredField, list_fields
+from db.labels import ReviewedField, reviewed_fields
+from db.ops import Area
+from db.predictions import detected, looked
+from db.splits import case_of
+from db.versions import StoredVersion
+from mitosis_core.model import DEFAULT_VERSION, list_versions
+from mitosis_core.scoring.comparison import RADIUS_UM
+from mitosis_core.scoring.matching import match
+from mitosis_core.types import Detections, Float32
+from train.selection.forecast import FEWEST_COUNTS, MORE, Forecast, Point, forecast, points, resampled_f1
+
+_FEWEST_CASES = 5  # as the comparison of two versions does
+_HARDLY = 0.005  # F1 that nobody would notice
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Where the versions of a lineage stand. waiting: (field, version) not looked at yet; such a version has no point.
+
+    left_out: sentences. over: what was drawn again for the intervals, "cases" or "fields".
+    """
+
+    points: Mapping[str, Point]
+    forecast: Forecast | None
+    waiting: Sequence[tuple[StoredField, str]]
+    left_out: Sequence[str]
+    fields: int
+    mitoses: int
+    over: str
+
+
+def learning(store: Store, source: str, held_out: Sequence[int]) -> Learning:
+    """The versions that came from the same shipped one as the active one, on these held-out fields (ids).
+
+    source: whose labels, as in `db.labels`.
+    """
+    ids = set(held_out)
+    held = [one for one in reviewed_fields(store, source) if one.field.id in ids]
+    learnt, left_out = _lineage(store, held)
+    seen = looked(store)
+    waiting = [(one.field, name) for name in learnt for one in held if name not in seen.get(one.field.id, set())]
+    ready = {name: n for name, n in learnt.items() if name not in {version for _, version in waiting}}
+    over = "cases" if len({case_of(one.field) for one in held}) >= _FEWEST_CASES else "fields"
+    shown, ahead = _curve(store, ready, held, over) if held and ready else ({}, None)
+    mitoses = sum(len(one.mitoses_xy_px) for one in held)
+    return Learning(shown, ahead, waiting, left_out, len(held), mitoses, over)
+
+
+def say(found: Learning) -> str:
+    """The forecast in one honest sentence, or why there is none."""
+    if found.forecast is None:
+        if found.fields < 2:
+            return "It cannot be said yet: at least two finished fields must be held out to tell luck from learning."
+        counts = len({point.fields for point in found.points.values()})
+        return (
+            f"It cannot be said yet: a curve needs versions that learnt from {FEWEST_COUNTS} different numbers of "
+            f"fields, and there {'is' if counts == 1 else 'are'} {counts} (a shipped version counts as 0). "
+            "Correct more fields and retrain."
+        )
+    ahead = found.forecast
+    return (
+        f"{MORE} fields more than the {ahead.fields} learnt from so far **{_verdict(ahead)}**: a change of F1 between "
+        f"{_change(ahead.low)} and {_change(ahead.high)}, most likely {_change(ahead.gain)}. "
+        f"That rests on {len(found.points)} versions and {found.fields} held-out fields only."
+    )
+
+
+def _verdict(ahead: Forecast) -> str:
+    if ahead.low > 0:
+        return "should help"
+    return "would hardly help" if ahead.high < _HARDLY else "may help or not"
+
+
+def _change(f1: float) -> str:
+    """+0.04, −0.01, 0.00"""
+    rounded = round(f1, 2)
+    return f"{rounded:+.2f}".replace("-", "−") if rounded else "0.00"
+
+
+def _lineage(store: Store, held: Sequence[ReviewedField]) -> tuple[dict[str, int], list[str]]:
+    """Versions that may be compared -> how many fields they learnt from; and which others may not, and why."""
+    stored = {one.name: one for one in versions.list_stored(store, deleted=True)}
+    root = _ancestors(versions.champion(store, DEFAULT_VERSION), stored)[-1]
+    cases = {one.id: case_of(one) for one in list_fields(store)}
+    held_cases = {case_of(one.field) for one in held}
+    of_run = {run.id: run.split["train"] for run in runs.list_runs(store)}
+    learnt, reasons = {root: 0} if root in list_versions() else {}, dict[str, list[str]]()
+    for one in sorted(stored.values(), key=lambda one: one.created_at):
+        if one.deleted_at is not None:
+            continue
+        line = _ancestors(one.name, stored)
+        from_runs = [stored[name].run_id for name in line if name in stored]
+        taught = {field for run in from_runs if run is not None for field in of_run[run]}
+        if None in from_runs:
+            reasons.setdefault("taken in from outside, so nobody here knows what from", []).append(one.name)
+        elif line[-1] != root:
+            reasons.setdefault(f"which did not begin from {root}", []).append(one.name)
+        elif {cases.get(field) for field in taught} & held_cases:
+            reasons.setdefault("which learnt from fields that are held out now", []).append(one.name)
+        else:
+            learnt[one.name] = len(taught)
+    return learnt, [f"Left out: {', '.join(names)}, {why}." for why, names in reasons.items()]
+
+
+def _ancestors(name: str, stored: Mapping[str, StoredVersion]) -> list[str]:
+    """A version, what it began from, and so on; the last one is shipped, or came from outside."""
+    line = [name]
+    while line[-1] in stored and stored[line[-1]].parent and stored[line[-1]].parent not in line:
+        line.append(stored[line[-1]].parent or "")
+    return line
+
+
+def _curve(
+    store: Store, learnt: Mapping[str, int], held: Sequence[ReviewedField], over: str
+) -> tuple[dict[str, Point], Forecast | None]:
+    groups = sorted({_group(one, over) for one in held})
+    counts = np.zeros((len(learnt), len(groups), 3), np.int64)
+    for row, name in enumerate(learnt):
+        found = detected(store, name)
+        for one in held:
+            counts[row, groups.index(_group(one, over))] += _counts(one, found[one.field.id])
+    draws = resampled_f1(counts)
+    shown = points(counts, list(learnt.values()), draws)
+    ahead = forecast(list(learnt.values()), draws) if len(groups) > 1 else None
+    return dict(zip(learnt, shown, strict=True)), ahead
+
+
+def _group(one: ReviewedField, over: str) -> str:
+    return case_of(one.field) if over == "cases" else one.field.digest
+
+
+def _counts(one: ReviewedField, found: Detections) -> tuple[int, int, int]:
+    """True positives, false positives and misses, by the rule of the comparison of two versions."""
+    from mitosis_core.scoring.comparison import vouched
+
+    labels: Any = _Labels(one.field.um_per_px, one.area, one.unsure_xy_px)
+    judged = vouched(labels, found)
+    scores = match(judged.xy_px, one.mitoses_xy_px, RADIUS_UM / one.field.um_per_px).scores
+    return scores.tp, scores.fp, scores.fn
+
+
+@dataclass(frozen=True, eq=False)
+class _Labels:
+    """What `vouched` asks of a corrected field; the pixels, which would have to be read, are not among it."""
+
+    um_per_px: float
+    area_px: Area | None
+    unsure_xy_px: Float32

@@ -1,0 +1,274 @@
+"""What the Review page does, without Streamlit: keep fields, order the queue, propose, look back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from db.engine import Store
+from db.errors import StoreFailed
+from db.fields import StoredField, add_field, finished, list_fields, load_field, looks, save_looks
+from db.predictions import Proposals, disagreements, doubts, looked, proposals, save_prediction
+from db.reviews import Event, Overview, Review, history, overviews, review_of, reviews_of
+from db.room import check_room
+from mitosis_core.errors import ConcentricError
+from mitosis_core.image.appearance import look_of, novelty
+from mitosis_core.model import Model
+from pages.shared.person import Person
+from pages.shared.service.detecting import Analysis, PredictionCache, analyse
+
+__all__ = ["Review"]
+
+log = logging.getLogger("concentric")
+
+ANY_CASE = ""
+ORDERS = {
+    "added": "In the order they came",
+    "doubt": "Least sure first",
+    "disagreement": "Versions disagree most first",
+    "novelty": "Least like what was reviewed first",
+}
+FIGURES = {  # what each order but the first goes by
+    "doubt": "Candidates near the threshold: one at it counts 1, less with distance, nothing from 0.5 away on.",
+    "disagreement": "Detections of the version that proposes, or of the latest other version that looked at the field, "
+    "that the other of the two does not have within 7.5 µm.",
+    "novelty": "How unlike the nearest field that any reader has finished, in stain (mean and spread of haematoxylin "
+    "and eosin) and share of tissue: about 1 is as far as two fields drawn at random differ. It says nothing of cells.",
+}
+Share = Callable[[float, str], None]  # done 0..1, name of the field
+STATES = {
+    "unseen": "not seen",
+    "in_review": "in review",
+    "complete": "complete",
+    "complete_empty": "complete, no mitosis",
+    "excluded": "excluded",
+}
+SIGNS = {"unseen": "○", "in_review": "◐", "complete": "●", "complete_empty": "●", "excluded": "⊘"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How much a field would teach, by one of FIGURES. against: the other version of a disagreement."""
+
+    value: float
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class QueueEntry:
+    """A field and where one reader's review of it stands. figure: what the order goes by; None while not known."""
+
+    field: StoredField
+    review: Overview
+    figure: Figure | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be reviewed."""
+        return self.review.state in ("unseen", "in_review")
+
+    @property
+    def label(self) -> str:
+        """The field in a list: its state as a sign, its name, what was counted."""
+        counted = f" · {self.review.mitoses}" if self.review.state != "unseen" else ""
+        return f"{SIGNS[self.review.state]} {self.field.name}{counted}"
+
+
+def keep(store: Store, analyses: Iterable[Analysis], *, case: str, keep_names: bool) -> tuple[list[StoredField], int]:
+    """Keep analysed fields with what was found. Returns them, and how many of them were kept before.
+
+    Raises StoreFull before anything is written when too little room would be left on the disk.
+    """
+    analyses = list(analyses)
+    check_room(store.folder, sum(one.field.pixels.nbytes for one in analyses if one.field and one.prediction))
+    kept, known = [], 0
+    for one in analyses:
+        if one.field is None or one.prediction is None:
+            continue
+        stored, was_there = add_field(store, one.field, case=case, keep_name=keep_names)
+        save_prediction(store, stored.id, one.prediction)
+        save_looks(store, {stored.id: look_of(one.field)})
+        log.info("field %d is kept", stored.id)
+        kept.append(stored)
+        known += was_there
+    return kept, known
+
+
+def queue(store: Store, reader: str, version: str, *, case: str = ANY_CASE, order: str = "added") -> list[QueueEntry]:
+    """The fields of a case, or all, in one of ORDERS, with where this reader stands; what is not known comes last."""
+    seen, known = overviews(store, reader), _figures(store, version, order)
+    fields = list_fields(store, case or None)
+    entries = [QueueEntry(one, seen.get(one.id, Overview()), known.get(one.id)) for one in fields]
+    return sorted(entries, key=lambda entry: -entry.figure.value if entry.figure else 1.0)  # no figure is below 0
+
+
+def _figures(store: Store, version: str, order: str) -> dict[int, Figure]:
+    if order == "doubt":
+        return {key: Figure(value) for key, value in doubts(store, version).items()}
+    if order == "disagreement":
+        return {key: Figure(one.detections, one.other) for key, one in disagreements(store, version).items()}
+    return _novelties(store) if order == "novelty" else {}
+
+
+def _novelties(store: Store) -> dict[int, Figure]:
+    known = {key: look for key, look in looks(store).items() if look}  # bare glass is like nothing
+    done = finished(store)
+    if not done & known.keys():
+        return {}
+    values = novelty(list(known.values()), [key in done for key in known])
+    return {key: Figure(float(value)) for key, value in zip(known, values, strict=True)}
+
+
+def describe(store: Store, progress: Share = lambda share, name: None) -> None:
+    """Describe the fields that were kept before fields were described; stored one by one."""
+    known = looks(store)
+    fields = [one for one in list_fields(store) if one.id not in known]
+    for number, one in enumerate(fields):
+        progress(number / len(fields), one.name)
+        try:
+            save_looks(store, {one.id: look_of(load_field(store, one))})
+        except StoreFailed:  # a damaged image: whoever opens the field is told
+            save_looks(store, {one.id: ()})
+
+
+def to_look_at(
+    store: Store, entries: Sequence[QueueEntry], version: str, second: str = ""
+) -> list[tuple[StoredField, str]]:
+    """Fields that a version has not looked at, and that no other version has when a second one is named."""
+    fields, seen = [entry.field for entry in entries], looked(store)
+    own = [(one, version) for one in fields if version not in seen.get(one.id, set())]
+    other = [(one, second) for one in fields if second and not seen.get(one.id, set()) - {version}]
+    return own + other
+
+
+def look_at(
+    store: Store, wanted: Sequence[tuple[StoredField, str]], load: Callable[[str], Model], known: PredictionCache,
+    progress: Share = lambda share, name: None,
+) -> list[str]:  # fmt: skip
+    """Let versions look at fields, each stored when it is done; returns a sentence for each that could not be."""
+    problems = []
+    for number, (field, version) in enumerate(wanted):
+
+        def part(share: float, before: int = number, name: str = field.name) -> None:
+            progress((before + share) / len(wanted), name)
+
+        part(0.0)
+        try:
+            _, problem = propose(store, field, load(version), known, part)
+        except ConcentricError as error:  # deleted, or its image damaged
+            problem = str(error)
+        problems += [f"{field.name}: {problem}"] if problem else []
+    return problems
+
+
+def step(entries: Sequence[QueueEntry], current: int, by: int) -> int:
+    """The id of the next (1) or previous (-1) field; at the ends the current one."""
+    place = _place(entries, current) + by
+    return entries[place].field.id if 0 <= place < len(entries) else current
+
+
+def next_open(entries: Sequence[QueueEntry], current: int, *, from_top: bool = False) -> int | None:
+    """The id of the next field still to review; None when all are.
+
+    From the current one on and then from the start; from_top: from the start at once, for an order that has changed.
+    """
+    place = _place(entries, current)
+    others = [*entries[:place], *entries[place + 1 :]] if from_top else [*entries[place + 1 :], *entries[:place]]
+    return next((entry.field.id for entry in others if entry.is_open), None)
+
+
+def _place(entries: Sequence[QueueEntry], current: int) -> int:
+    return next(place for place, entry in enumerate(entries) if entry.field.id == current)
+
+
+def propose(
+    store: Store, stored: StoredField, model: Model, known: PredictionCache, progress: Callable[[float], None]
+) -> tuple[Proposals | None, str]:
+    """What a version proposes in a field, detected now if need be; and a sentence when it could not be."""
+    there = proposals(store, stored.id, model.version)
+    if there:
+        return there, ""
+    field = load_field(store, stored)
+    (answer,) = analyse([Analysis(stored.name, field)], model, known, progress=lambda *said: progress(said[-1]))
+    if answer.prediction is None:
+        return None, answer.problem or ""
+    save_prediction(store, stored.id, answer.prediction)
+    return proposals(store, stored.id, model.version), ""
+
+
+def others(store: Store, stored: StoredField, reader: str, who: Person) -> dict[str, Review]:
+    """The reviews of other readers that somebody may see: finished ones, and only after finishing an own one.
+
+    An admin sees all of them at any time; who only looks has none to finish.
+    """
+    known = reviews_of(store, stored.id)
+    theirs = {name: review for name, review in known.items() if name != reader}
+    if who.may("admin"):
+        return theirs
+    if who.may("reviewer") and known.get(reader, Review()).state != "complete":
+        return {}
+    return {name: review for name, review in theirs.items() if review.state == "complete"}
+
+
+def comparable(entries: Sequence[QueueEntry], who: Person) -> list[StoredField]:
+    """The fields whose readers may be compared before this person's eyes."""
+    reviews = who.may("reviewer") and not who.may("admin")
+    return [one.field for one in entries if not (reviews and one.is_open)]
+
+
+def changes(store: Store, field_id: int, reader: str) -> list[Event]:
+    """What a reader changed on a field, oldest first, without the notes of the time spent."""
+    return [event for event in history(store, field_id, reader) if event.kind != "time"]
+
+
+def review_at(store: Store, field_id: int, reader: str, event_id: int) -> Review:
+    """A review as it stood just after an event."""
+    return review_of(store, field_id, reader, until=event_id)
+
+
+def say(event: Event) -> str:
+    """One change in words."""
+    verdict = {"mitosis": "mitosis", "lookalike": "look-alike", "unsure": "unsure"}.get(event.verdict or "", "")
+    origin = f" (proposed by {event.version}, score {event.score:.2f})" if event.version and event.score else ""
+    said = {
+        "add": f"marked as {verdict}",
+        "class": f"called {verdict}{origin}",
+        "move": f"moved a {verdict}{origin}",
+        "delete": f"took back a {verdict}{origin}",
+        "restore": f"brought back a {verdict}{origin}",
+        "state": f"field {STATES.get(event.state or '', event.state)}",
+        "area": "reviewed area: a part of the field" if event.area else "reviewed area: the whole field",
+    }[event.kind]
+    return said + (" · not applied: changed in another window since" if event.superseded else "")
+
+
+def table(entries: Sequence[QueueEntry], order: str = "added") -> list[dict[str, str | int | float | None]]:
+    """One row per field for the overview, with the figure that the order goes by."""
+    return [_row(entry) | _figure(entry, order) for entry in entries]
+
+
+def _row(entry: QueueEntry) -> dict[str, str | int | float | None]:
+    return {
+        "field": entry.field.name,
+        "case": entry.field.case,
+        "state": STATES[entry.review.state],
+        "mitoses": entry.review.mitoses,
+        "look-alikes": entry.review.lookalikes,
+        "unsure": entry.review.unsure,
+        "seconds": entry.review.seconds,
+    }
+
+
+def _figure(entry: QueueEntry, order: str) -> dict[str, str | int | float | None]:
+    if order not in FIGURES:
+        return {}
+    value = entry.figure.value if entry.figure else None
+    return {order: value} | (
+        {"compared with": entry.figure.against if entry.figure else ""} if order == "disagreement" else {}
+    )
+
+
+def minutes(seconds: float) -> str:
+    """A span of time in words."""
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

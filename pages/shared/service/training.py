@@ -1,0 +1,235 @@
+"""What the Retrain and Models pages do, without Streamlit: start runs, decide on versions, take versions in and out."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from db import runs, versions
+from db.engine import Store
+from db.labels import reviewed_fields
+from db.room import check_room
+from db.runs import Run
+from db.versions import StoredVersion
+from mitosis_core.errors import ConcentricError, UnusableModel
+from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
+from train.retrain.plan import Plan
+
+log = logging.getLogger("concentric")
+
+_ROOT = Path(__file__).parents[3]
+_MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of a version that is taken in
+_BLOCK_BYTES, _MOST_ENTRIES = 1_000_000, 100
+_NOT_OURS = "A version is a zip with one .safetensors file and its .json card, nothing else."
+_taking_in = Lock()  # two uploads of one name: the second is refused
+
+
+def active(store: Store) -> str:
+    """The champion."""
+    return versions.champion(store, DEFAULT_VERSION)
+
+
+def plan(store: Store, source: str) -> Plan:
+    """What a run would learn from now, and what would judge it."""
+    from train.job import plan as make  # brings torch along
+
+    return make(store, source)
+
+
+def bases(store: Store) -> dict[str, str]:
+    """Versions that a run may start from, the active one first: name -> what it is."""
+    names = [active(store), *(one.name for one in versions.list_stored(store)), *list_versions()]
+    return {name: _kind(store, name) for name in dict.fromkeys(names)}
+
+
+def _kind(store: Store, name: str) -> str:
+    from mitosis_core.methods import METHODS
+
+    try:
+        card = card_of(store, name)
+    except ConcentricError:
+        return "damaged"
+    return METHODS[card.method].title if card.method in METHODS else card.method
+
+
+def estimate_s(store: Store, planned: Plan, base: str, settings: dict[str, Any]) -> float:
+    """Seconds that a run would take on this machine; a moment is measured."""
+    from train.retrain.config import RetrainConfig
+    from train.retrain.estimate import estimate_seconds
+
+    model = versions.load_version(store, base)
+    return float(estimate_seconds(model, planned.train.fields, RetrainConfig(**settings)))
+
+
+def start(store: Store, *, by: str, source: str, settings: dict[str, Any], base: str = "") -> Run:
+    """Queue a run and start its process. base: the version it starts from, the active one when it is empty.
+
+    Raises ConcentricError when there is too little to learn from.
+    """
+    from train.job import queue
+    from train.retrain.config import RetrainConfig
+
+    run = queue(store, by=by, base_version=base or active(store), source=source, config=RetrainConfig(**settings))
+    launch(store, run.id)
+    return run
+
+
+def go_on(store: Store, run_id: int) -> None:
+    """Let a run that was lost or failed go on from its last checkpoint."""
+    check_room(store.folder)
+    runs.requeue(store, run_id)
+    launch(store, run_id)
+
+
+def launch(store: Store, run_id: int) -> None:
+    """A process of its own: closing the browser or stopping the server does not touch it."""
+    folder = store.folder / "runs" / str(run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    log.info("run %d is started", run_id)
+    command = [sys.executable, "-m", "train", "run", "--data", str(store.folder.resolve()), "--run", str(run_id)]
+    with (folder / "log.txt").open("a") as file:
+        subprocess.Popen(command, cwd=_ROOT, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True,
+                         env={**os.environ, "PYTHONPATH": str(_ROOT)})  # fmt: skip
+
+
+def log_of(store: Store, run_id: int) -> str:
+    """The last lines that a run's process wrote."""
+    path = store.folder / "runs" / str(run_id) / "log.txt"
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]) if path.exists() else ""
+
+
+def sources(store: Store) -> list[str]:
+    """The readers who have finished a field."""
+    from db.reviews import readers
+
+    return [name for name in readers(store) if reviewed_fields(store, name)]
+
+
+def card_of(store: Store, name: str) -> ModelCard:
+    """The card of a version of the store or a shipped one."""
+    return versions.load_version(store, name).card
+
+
+def damage(store: Store, name: str) -> str:
+    """Why a version cannot be used, in a sentence; empty when it can."""
+    try:
+        versions.load_version(store, name)
+    except ConcentricError as error:
+        return str(error)
+    return ""
+
+
+def overview(store: Store) -> list[dict[str, Any]]:
+    """One row per version, the champion first: where it comes from, what it learnt, how it scored."""
+    champion = active(store)
+    stored = {one.name: one for one in versions.list_stored(store, deleted=True)}
+    rows = [_row(store, name, stored.get(name)) for name in [*stored, *list_versions()]]
+    for row in rows:
+        row["active"] = "★" if row["version"] == champion else ""
+    return sorted(rows, key=lambda row: row["version"] != champion)
+
+
+def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any]:
+    gone = stored is not None and stored.deleted_at is not None
+    damaged = not gone and bool(damage(store, name))
+    card = None if gone or damaged else card_of(store, name)
+    scores = (stored.comparison if stored else {}).get("challenger", {})
+    return {
+        "active": "",
+        "version": name,
+        "method": _kind(store, name) if card else "",
+        "parent": stored.parent if stored else None,
+        "run": stored.run_id if stored else None,
+        "F1 on held-out fields": scores.get("f1"),
+        "fields": card.data.get("fields") if card else None,
+        "mitoses": card.data.get("mitoses") if card else None,
+        "labels sha256": str(card.data.get("sha256", ""))[:12] if card else "",
+        "code": runs.get_run(store, stored.run_id).code if stored and stored.run_id else "",
+        "made": (
+            f"{stored.created_at:%Y-%m-%d %H:%M}" if stored else card.created_at[:16].replace("T", " ") if card else ""
+        ),
+        "by": stored.by if stored else "shipped",
+        "state": "deleted" if gone else "damaged" if damaged else "",
+    }
+
+
+def pack(store: Store, name: str) -> bytes:
+    """A version as one file: the weights (safetensors) and the card, zipped."""
+    model = versions.load_version(store, name)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        # ZipInfo: without the hour, so that the same version is always the same file
+        archive.writestr(zipfile.ZipInfo(f"{name}.safetensors"), model.weights.read_bytes())
+        archive.writestr(zipfile.ZipInfo(f"{name}.json"), model.card.to_json())
+    return packed.getvalue()
+
+
+def unpack(store: Store, data: bytes, *, by: str) -> str:
+    """Take in a version that `pack` made; returns its name. Raises UnusableModel for anything else, pickles too."""
+    check_room(store.folder, len(data))
+    name, weights, card_text = _contents(data)
+    with _taking_in:
+        if name in list_versions():
+            raise UnusableModel(f"There is a version {name} already.")
+        card = _checked(name, weights, card_text)
+        versions.enter(store, name, weights, card.to_json(), by=by, parent=card.parent)
+    versions.decide(store, "upload", name, by=by)
+    return name
+
+
+def _contents(data: bytes) -> tuple[str, bytes, str]:
+    """Name, weights and card in a zip. Nothing is written, and nothing larger than it may be is unpacked."""
+    if data.count(b"PK\x01\x02") > _MOST_ENTRIES:  # each entry of the directory begins so; weights seldom hold it
+        raise UnusableModel(_NOT_OURS)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = sorted(archive.infolist(), key=lambda file: file.filename)
+            name = Path(files[-1].filename).stem if files else ""
+            if [file.filename for file in files] != [f"{name}.json", f"{name}.safetensors"]:
+                raise UnusableModel(_NOT_OURS)
+            card = _counted(archive, files[0], _MOST_CARD_BYTES)
+            return name, _counted(archive, files[1], _MOST_BYTES), card.decode("utf-8")
+    except UnusableModel:
+        raise
+    except Exception as error:  # a damaged zip fails in many ways, none of them ours
+        raise UnusableModel("A version is a zip with one .safetensors file and its .json card.") from error
+
+
+def _counted(archive: zipfile.ZipFile, file: zipfile.ZipInfo, most: int) -> bytes:
+    """A file of a zip, counted while it is unpacked: what the directory says of its size is not believed."""
+    if file.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a bound
+        raise UnusableModel("This version is packed in an unusual way; please take the zip that Download makes.")
+    unpacked = io.BytesIO()
+    with archive.open(file) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            unpacked.write(block)
+            if unpacked.tell() > most:
+                raise UnusableModel("This version is larger than 200 MB, which none of ours is.")
+    if unpacked.tell() != file.file_size:
+        raise UnusableModel(_NOT_OURS)
+    return unpacked.getvalue()
+
+
+def _checked(name: str, weights: bytes, card_text: str) -> ModelCard:
+    """The card, when the weights are those it names and fit what it says. Raises UnusableModel."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.safetensors"
+        try:
+            card = replace(ModelCard.from_json(card_text), version=name)
+            path.write_bytes(weights)
+            path.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")
+            load_model(path).check()  # the sha256 too
+        except ConcentricError as error:
+            raise UnusableModel(str(error)) from error
+        except Exception as error:  # a card may hold anything in any place
+            raise UnusableModel("The model card cannot be understood, or does not fit the weights.") from error
+    return card

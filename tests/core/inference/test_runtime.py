@@ -1,0 +1,69 @@
+"""Engines: each is made once, also when two sessions begin at once, and kept for the next start."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mitosis_core.errors import UnusableModel
+from mitosis_core.inference import runtime
+from mitosis_core.model import Model
+from mitosis_core.weights import cache_dir
+
+
+@pytest.fixture(autouse=True)
+def _forget_engines() -> None:
+    runtime._engine.cache_clear()
+
+
+def _converted() -> list[Path]:
+    return sorted((cache_dir() / "openvino").iterdir())
+
+
+def test_two_sessions_that_begin_at_once_share_one_engine(random_version: Model) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: runtime.engine(random_version, "cpu"), range(2))
+    assert first is second
+
+
+def test_a_conversion_is_kept_under_the_digest_of_the_weights(
+    random_version: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    answer = runtime.engine(random_version, "cpu")(pixels).values
+    assert answer.shape == (16, 24) and answer.dtype == np.float32 and 0 <= answer.min() <= answer.max() <= 1
+    digest = random_version.card.weights_sha256
+    assert [path.suffix for path in _converted()] == [".bin", ".xml"]
+    assert all(path.name.startswith(digest) for path in _converted())
+
+    runtime._engine.cache_clear()
+    monkeypatch.setattr(runtime, "_convert", lambda net, path: pytest.fail("converted again"))
+    assert np.array_equal(runtime.engine(random_version, "cpu")(pixels).values, answer)
+
+
+def test_a_converted_file_does_not_hide_that_a_card_does_not_fit(random_version: Model) -> None:
+    runtime.engine(random_version, "cpu")
+    for changed in ({"stride": 8}, {"method": "rdlm"}, {"encoder": "resnet18"}, {"members": 2}):
+        other = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, **changed))
+        with pytest.raises(UnusableModel, match="do not fit"):
+            runtime.engine(other, "cpu")
+
+
+@pytest.mark.parametrize("digits", [0, 8, 32, 63])
+def test_nothing_is_kept_or_found_under_less_than_a_whole_digest(random_version: Model, digits: int) -> None:
+    digest = random_version.card.weights_sha256[:digits]
+    other = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, weights_sha256=digest))
+    with pytest.raises(UnusableModel, match="sha256"):
+        runtime.engine(other, "cpu")
+    assert not (cache_dir() / "openvino").exists()
+
+
+def test_without_openvino_pytorch_answers(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_has_openvino", lambda: False)
+    assert runtime.describe_device("cpu") == "CPU (PyTorch)"
+    pixels = np.full((64, 64, 3), 120, np.uint8)
+    assert runtime.engine(random_version, "cpu")(pixels).values.shape == (16, 16)
+    assert not (cache_dir() / "openvino").exists()

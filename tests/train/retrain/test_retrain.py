@@ -1,0 +1,220 @@
+"""A retraining learns what was marked and nothing else, is seeded, and can be stopped and taken up."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mitosis_core.errors import ConcentricError, UnusableData
+from mitosis_core.inference.blobs import BlobSettings
+from mitosis_core.methods import METHODS
+from mitosis_core.methods.ensemble import Ensemble
+from mitosis_core.model import Model, ModelCard, save_model
+from train.data.examples import Example
+from train.data.labels import BACKGROUND, IGNORED, MITOSIS
+from train.data.patches import Crops
+from train.retrain.config import RetrainConfig
+from train.retrain.corrected import CorrectedField, halves, reviewed_tissues
+from train.retrain.estimate import Pace, estimate_seconds, pace
+from train.retrain.retrain import Progress, retrain
+from train.retrain.session import Cancelled
+
+QUICK = RetrainConfig(
+    steps=4, batch=4, crops_per_field=8, crop_px=64, validate_every=2, average=0.5, blend=1.0, share_lookalike=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Two untrained networks."""
+    torch.manual_seed(0)
+    net = Ensemble([METHODS["segmitos"].build("thin_resnet50", False) for _ in range(2)])
+    blobs = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.005, min_score=0.0)
+    card = ModelCard("base", "segmitos", "thin_resnet50", 0.5, 4, 2, 0.02, blobs, None, "", "2026-01-01")
+    return save_model(net, card, tmp_path_factory.mktemp("base") / "base.safetensors")
+
+
+def weights(model: Model) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.net().parameters()])
+
+
+def marked(example: Example, **marks: object) -> CorrectedField:
+    return CorrectedField(example.field, example.slide, example.mitoses_xy_px, example.lookalikes_xy_px, **marks)  # type: ignore[arg-type]
+
+
+def labels_of(example: CorrectedField, count: int = 40) -> list[np.ndarray]:
+    config = dataclasses.replace(QUICK, share_anywhere=1.0, share_mitosis=0.0, share_hard=0.0).for_crops(0.5)
+    crops = Crops(reviewed_tissues([example], 0.5), config, 4, count)
+    return [crops[i][1].numpy() for i in range(count)]
+
+
+def test_nothing_is_said_outside_the_reviewed_area(drawn: list[Example]) -> None:
+    everywhere = np.concatenate(labels_of(marked(drawn[0])))
+    assert (everywhere == BACKGROUND).any() and (everywhere == MITOSIS).any()
+    nowhere = np.concatenate(labels_of(marked(drawn[0], area_px=(0.0, 0.0, 0.0, 0.0))))
+    assert (nowhere == IGNORED).all()
+    (tissue,) = reviewed_tissues([marked(drawn[0], area_px=(0.0, 0.0, 128.0, 256.0))], 0.5)
+    assert tissue.ignored is not None and not tissue.ignored[:, :64].any() and tissue.ignored[:, 64:].all()
+    assert (tissue.mitoses_xy_px[:, 0] < 64).all()
+    assert len(tissue.mitoses_xy_px) == (drawn[0].mitoses_xy_px[:, 0] < 127).sum()
+
+
+def test_an_unsure_figure_is_ignored_but_not_the_mitosis_beside_it(drawn: list[Example]) -> None:
+    x, y = drawn[0].mitoses_xy_px[0]
+    unsure = np.array([[x + 24, y]], np.float32)  # 6 µm beside it
+    (tissue,) = reviewed_tissues([marked(drawn[0], unsure_xy_px=unsure)], 0.5)
+    assert tissue.ignored is not None
+    at = [round(float((v + 0.5) / 2 - 0.5)) for v in (x, y)]
+    assert tissue.ignored[at[1], at[0]] == 0 and tissue.ignored[at[1], at[0] + 12] == 1
+    assert tissue.ignored.sum() == pytest.approx(np.pi * (7 / 0.5) ** 2, rel=0.35)
+
+
+def test_a_single_field_is_learned_from_in_halves(drawn: list[Example]) -> None:
+    """Together the halves say what the field says, and neither says anything of the other's part."""
+    tissues = reviewed_tissues(halves(marked(drawn[0])), 0.5)
+    vouched = [tissue.ignored == 0 for tissue in tissues if tissue.ignored is not None]
+    assert (vouched[0] ^ vouched[1]).all() and vouched[0].mean() == 0.5
+    assert sum(len(tissue.mitoses_xy_px) for tissue in tissues) == len(drawn[0].mitoses_xy_px)
+    first, second = halves(marked(drawn[0], area_px=(0.0, 0.0, 100.0, 200.0)))
+    assert (first.area_px, second.area_px) == ((0.0, 0.0, 100.0, 100.0), (0.0, 100.0, 100.0, 200.0))
+
+
+def test_only_the_heads_change_and_the_card_says_from_what(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    new = retrain(base, drawn[:3], QUICK, tmp_path / "new.safetensors", progress=steps.append)
+    after = new.net().state_dict()
+    for name, value in base.net().state_dict().items():
+        same = torch.equal(value, after[name])
+        assert same == (".encoder." in name) or "classify" in name, name
+    assert new.card.parent == "base" and new.version == "new" and new.card.data["fields"] == 3
+    assert [s.step for s in steps] == list(range(1, 9)) and {s.steps for s in steps} == {8}
+    assert [s.f1 is not None for s in steps] == [False, True] * 4 and steps[-1].seconds_left == 0
+
+
+def test_the_same_run_twice_gives_the_same_weights(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    first, second = (retrain(base, drawn[:2], QUICK, tmp_path / f"{i}.safetensors") for i in range(2))
+    assert first.card.weights_sha256 == second.card.weights_sha256 != base.card.weights_sha256
+    assert first.card.raw_threshold == second.card.raw_threshold
+    other = retrain(base, drawn[:2], dataclasses.replace(QUICK, seed=1), tmp_path / "other.safetensors")
+    assert other.card.weights_sha256 != first.card.weights_sha256
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 5, 7, 8])
+def test_a_run_that_was_cut_ends_where_it_would_have(
+    drawn: list[Example], base: Model, tmp_path: Path, cut: int
+) -> None:
+    whole = retrain(base, drawn[:2], QUICK, tmp_path / "whole.safetensors")
+
+    def stop(state: Progress) -> None:
+        if state.step == cut:
+            raise KeyboardInterrupt
+
+    kept = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        retrain(base, drawn[:2], QUICK, tmp_path / "new.safetensors", checkpoint=kept, progress=stop)
+    assert not (tmp_path / "new.safetensors").exists()
+    steps: list[int] = []
+    retrain(base, drawn[:2], QUICK, tmp_path / "new.safetensors", checkpoint=kept,
+            progress=lambda s: steps.append(s.step))  # fmt: skip
+    assert steps == list(range(cut + 1 if cut % 2 == 0 else cut, 9))
+    again = retrain(base, drawn[:2], QUICK, tmp_path / "new.safetensors", checkpoint=kept)
+    assert again.card.weights_sha256 == whole.card.weights_sha256
+    assert again.card.raw_threshold == whole.card.raw_threshold
+
+
+def test_the_checkpoint_of_another_run_is_not_taken_up(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    kept = tmp_path / "checkpoint"
+    retrain(base, drawn[:2], QUICK, tmp_path / "a.safetensors", checkpoint=kept)
+    alone = retrain(base, drawn[2:], QUICK, tmp_path / "b.safetensors")
+    after = retrain(base, drawn[2:], QUICK, tmp_path / "c.safetensors", checkpoint=kept)
+    assert alone.card.weights_sha256 == after.card.weights_sha256
+
+
+def test_validation_fields_are_not_learned_from(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    at_the_end = dataclasses.replace(QUICK, validate_every=QUICK.steps)  # one validation: nothing to choose among
+    weights = {
+        retrain(base, drawn[:1], at_the_end, tmp_path / f"{i}.safetensors", validation=drawn[i : i + 1])
+        .card.weights_sha256
+        for i in (1, 2)
+    }  # fmt: skip
+    assert len(weights) == 1
+
+
+def test_a_score_is_told_after_every_validation(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    scores: list[float | None] = []
+    retrain(base, drawn[:1], QUICK, tmp_path / "new.safetensors", validation=drawn[1:2],
+            progress=lambda s: scores.append(s.f1))  # fmt: skip
+    assert scores[0] is None and scores[1] is not None
+
+
+def test_it_can_be_cancelled_and_leaves_nothing(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled, match="cancelled"):
+        retrain(base, drawn[:2], QUICK, tmp_path / "new.safetensors", cancelled=lambda: True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence(
+    drawn: list[Example], base: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = "train.retrain.head_training.concentric_loss"
+    monkeypatch.setattr(loss, lambda logits, *rest: logits.sum() * float("nan"))
+    with pytest.raises(ConcentricError, match="stopped being a number at step 1"):
+        retrain(base, drawn[:1], QUICK, tmp_path / "new.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_fields_that_teach_nothing_are_refused(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    with pytest.raises(UnusableData, match="no corrected field"):
+        retrain(base, [], QUICK, tmp_path / "new.safetensors")
+    empty = dataclasses.replace(drawn[0], mitoses_xy_px=np.zeros((0, 2), np.float32))
+    with pytest.raises(UnusableData, match="no mitosis"):
+        retrain(base, [empty], QUICK, tmp_path / "new.safetensors")
+
+
+def test_a_field_without_mitosis_counts_beside_others(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    empty = dataclasses.replace(drawn[0], mitoses_xy_px=np.zeros((0, 2), np.float32))
+    one = retrain(base, [drawn[1]], QUICK, tmp_path / "one.safetensors")
+    two = retrain(base, [drawn[1], empty], QUICK, tmp_path / "two.safetensors")
+    assert one.card.weights_sha256 != two.card.weights_sha256
+
+
+def test_the_estimate_adds_up(base: Model) -> None:
+    """Two networks, a field in halves: 2 x 8 crops seen, 2 heads x 4 steps x 4 crops, the field itself, two checks."""
+    measured = Pace(see=1.0, learn=2.0)
+    area_mm2 = 2 * (64 * 0.5) ** 2 / 1e6  # of two crops
+    seconds = estimate_seconds(base, 1, QUICK, area_mm2=area_mm2, measured=measured)
+    assert seconds == pytest.approx(2 * (16 * 1.008 + 4 + 32 * 2 + 2 * 4), rel=1e-6)
+    assert estimate_seconds(base, 9, QUICK, measured=measured) > estimate_seconds(base, 3, QUICK, measured=measured)
+    assert pace(base.net(), QUICK).see > 0
+
+
+def test_options_have_bounds() -> None:
+    with pytest.raises(ValueError, match="blend must lie between 0 and 1"):
+        RetrainConfig(blend=2.0)
+    with pytest.raises(ValueError, match="multiple of 32"):
+        RetrainConfig(crop_px=100)
+
+
+def test_a_damaged_checkpoint_counts_for_nothing(drawn: list[Example], base: Model, tmp_path: Path) -> None:
+    whole = retrain(base, drawn[:2], QUICK, tmp_path / "whole.safetensors")
+    kept = tmp_path / "checkpoint"
+    for content in (b"", b"no checkpoint", pickle.dumps({"identity": "x"}, protocol=2)):
+        kept.write_bytes(content)
+        after = retrain(base, drawn[:2], QUICK, tmp_path / "after.safetensors", checkpoint=kept)
+        assert after.card.weights_sha256 == whole.card.weights_sha256
+
+
+def test_a_disk_that_is_full_is_a_sentence_and_leaves_no_half_files(
+    drawn: list[Example], base: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object, place: Path) -> None:
+        Path(place).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(ConcentricError, match="disk is full"):
+        retrain(base, drawn[:1], QUICK, tmp_path / "new.safetensors", checkpoint=tmp_path / "checkpoint")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,283 @@
+"""Crops for training: which place of which image comes next, and the labels that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from mitosis_core.errors import UnusableData
+from mitosis_core.image.stain import (
+    StainProfile,
+    field_profile,
+    mixed,
+    normalise,
+    stain_profile,
+    tissue_fraction,
+    to_stains,
+)
+from mitosis_core.scale import resample, to_resampled_px
+from mitosis_core.types import Float32, UInt8
+from train.config import FROM_MASKS, TrainConfig
+from train.data.augment import StainShift, stain_statistics, training_transforms
+from train.data.examples import Example
+from train.data.labels import (
+    IGNORED,
+    VARIANTS,
+    boxes_of_masks,
+    concentric_labels,
+    concentric_labels_from_boxes,
+    mask_labels,
+)
+
+BOX_UM = (
+    7.5  # side of the box round a centroid of which no mask is known: DeepMitosis' 30 px at 0.25 µm/px (section 3.1)
+)
+_PASTED_UM = 7.0  # radius of the piece of a patch that is set into a field: a cell and a little round it
+_OWN_SHARE = 0.05  # how much of its own stain a patch is brought to when it is met by itself (stain.field_profile)
+_KNOWN_SHARE = 0.5  # the same as if there were more tissue of its slide
+
+
+def check_boxes(boxes: Sequence[torch.Tensor]) -> None:
+    """Raises UnusableData unless every box has an area. boxes: any number of [N, 4] as x0, y0, x1, y1."""
+    for one in boxes:
+        if bool(((one[:, 2:] - one[:, :2]) <= 0).any()):
+            raise UnusableData("A box of a mitosis has no area; please check the masks or boxes it comes from.")
+
+
+@dataclass(eq=False)
+class Tissue:
+    """An example at the scale of the network; hard_xy_px, its false detections so far, is filled by mining.
+
+    mask: instance mask, value k = k-th mitosis, or None.
+    ignored: UInt8[H, W], nonzero where nobody has looked or was sure; None is nowhere.
+    """
+
+    pixels: UInt8
+    mitoses_xy_px: Float32
+    lookalikes_xy_px: Float32
+    mask: UInt8 | None
+    whole_field: bool
+    hard_xy_px: Float32
+    ignored: UInt8 | None = None
+
+    @classmethod
+    def from_example(cls, example: Example, um_per_px: float, stain: str, profile: StainProfile | None) -> Tissue:
+        """An example at the network's scale, in the stain asked for (see `mitosis_core.image.stain.normalise`)."""
+        pixels, pixel_px = resample(example.field.pixels, example.um_per_px, um_per_px)
+        pixels = normalise(pixels, stain, profile)
+        height, width = pixels.shape[:2]
+        mask, ignored = (
+            None if one is None else cv2.resize(one, (width, height), interpolation=cv2.INTER_NEAREST)
+            for one in (example.mask, example.ignored)
+        )
+        none = np.zeros((0, 2), np.float32)
+        mitoses = to_resampled_px(example.mitoses_xy_px, pixel_px)
+        lookalikes = to_resampled_px(example.lookalikes_xy_px, pixel_px)
+        return cls(pixels, mitoses, lookalikes, mask, example.whole_field, none, ignored)
+
+
+def prepare(examples: Sequence[Example], um_per_px: float, stain: str = "") -> list[Tissue]:
+    """Every example at the network's scale, in the stain a version asks for (see stain.normalise).
+
+    For the reference stain a field is measured by itself, as it will be when detecting. A small patch is measured
+    together with the others of its slide, or by itself, as one that is met alone: half of them each way. Macenko's
+    normalisation measures every patch by itself, and leaves one with hardly any tissue as it is. Raises UnusableModel
+    for an unknown stain.
+    """
+    patches: dict[str, list[UInt8]] = {}
+    for example in examples:
+        if not example.whole_field and example.slide:
+            patches.setdefault(example.slide, []).append(example.field.pixels)
+    by_slide = {slide: stain_profile(*images) for slide, images in patches.items()}
+    rng = np.random.default_rng(0)
+    return [
+        Tissue.from_example(e, um_per_px, stain, field_profile(e.field.pixels, e.um_per_px) if e.whole_field
+                            else _patch_profile(e, by_slide, rng))
+        for e in examples
+    ]  # fmt: skip
+
+
+def _patch_profile(
+    patch: Example, by_slide: dict[str, StainProfile | None], rng: np.random.Generator
+) -> StainProfile | None:
+    own = stain_profile(patch.field.pixels)
+    if not patch.slide:
+        share = float(rng.choice([_OWN_SHARE, _KNOWN_SHARE]))
+        return own and mixed(own, share)
+    if rng.random() < 0.5:
+        return by_slide[patch.slide]
+    return own and mixed(own, _OWN_SHARE)
+
+
+class Crop(NamedTuple):
+    """image: UInt8[3, crop, crop]; labels: UInt8[crop / stride, crop / stride]; boxes: Float32[N, 4] as x0, y0, x1, y1
+    in pixels of the crop, one round each mitosis whose centroid lies in it."""
+
+    image: torch.Tensor
+    labels: torch.Tensor
+    boxes: torch.Tensor
+
+
+class Crops(Dataset[Crop]):
+    """Endless, seeded crops. Item i depends on (seed, i) alone, so a resumed run sees what it would have seen.
+
+    They are drawn in the shares of the config: a mitosis of a field, a patch (pasted into a field, or whole), a hard
+    negative (look-alike or mined), any place.
+    """
+
+    def __init__(
+        self, tissues: Sequence[Tissue], config: TrainConfig, stride: int, length: int, offset: int = 0
+    ) -> None:
+        self.config, self.stride, self.length, self.offset = config, stride, length, offset
+        fields = [t for t in tissues if t.whole_field]
+        self.places = {
+            "mitosis": [(t, xy) for t in fields for xy in t.mitoses_xy_px],
+            "patch": [(t, t.mitoses_xy_px[0]) for t in tissues if not t.whole_field],
+            "lookalike": [(t, xy) for t in fields for xy in t.lookalikes_xy_px],
+            "hard": [(t, xy) for t in fields for xy in t.hard_xy_px],
+            "anywhere": [(t, None) for t in fields],
+        }
+        shares = {"mitosis": config.share_mitosis, "patch": config.share_patch, "lookalike": config.share_lookalike,
+                  "hard": config.share_hard, "anywhere": config.share_anywhere}  # fmt: skip
+        # Few hard negatives are mostly doubtful cells: none is shown more often than a mitosis of a field is.
+        usual = config.share_mitosis / max(1, len(self.places["mitosis"]))
+        shares["hard"] = min(shares["hard"], usual * len(self.places["hard"]))
+        present = {kind: share for kind, share in shares.items() if self.places[kind] and share > 0}
+        self.kinds = list(present)
+        self.shares = np.array(list(present.values())) / sum(present.values())
+        stain = StainShift(_statistics(tissues), config.stain_jitter, config.stain_share)
+        self.transforms = training_transforms(config.crop_px, stain)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Crop:
+        rng = np.random.default_rng((self.config.seed, index + self.offset))
+        kind = str(rng.choice(self.kinds, p=self.shares))
+        pasted = kind == "patch" and rng.random() >= self.config.share_whole
+        tissue, xy = self._draw("anywhere" if pasted else kind, rng)
+        image, mask, points = self._window(tissue, self._centre(tissue, xy, rng))
+        if pasted:
+            points = self._paste(image, mask if tissue.mask is not None else None, points, *self._draw(kind, rng), rng)
+        torch.default_generator.manual_seed(int(rng.integers(2**62)))  # v2 draws from the global generator
+        side = image.shape[0]
+        turned, mask, points = self.transforms(
+            tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)),
+            tv_tensors.Mask(torch.from_numpy(mask)[None]),
+            tv_tensors.KeyPoints(torch.from_numpy(points), canvas_size=(side, side)),
+        )
+        labels = torch.from_numpy(self._labels(mask, points, tissue, rng))
+        return Crop(turned.as_subclass(torch.Tensor), labels, self._boxes(mask, points))
+
+    def _draw(self, kind: str, rng: np.random.Generator) -> tuple[Tissue, Float32 | None]:
+        return self.places[kind][int(rng.integers(len(self.places[kind])))]
+
+    def _centre(self, tissue: Tissue, xy: Float32 | None, rng: np.random.Generator) -> tuple[int, int]:
+        height, width = tissue.pixels.shape[:2]
+        if xy is None:
+            return int(rng.integers(width)), int(rng.integers(height))
+        shift = rng.uniform(-0.3, 0.3, 2) * self.config.crop_px
+        return round(float(xy[0] + shift[0])), round(float(xy[1] + shift[1]))
+
+    def _paste(
+        self, image: UInt8, mask: UInt8 | None, points: Float32, patch: Tissue, xy: Float32 | None,
+        rng: np.random.Generator,
+    ) -> Float32:  # fmt: skip
+        """Set a round piece of a patch into the tissue of a field: its mitosis, or as often a place beside it.
+
+        If crops of patches were shown as they are, nearly all with a mitosis, the look of another scanner would be
+        enough to tell one; and a seam must say nothing either. Returns the centroids with the new one, if any.
+        The new figure has a disc of BOX_UM in the mask, where there is one, and what the piece covers is gone from it.
+        """
+        assert xy is not None, "patches have their figure at a known place"
+        radius = round(_PASTED_UM / self.config.um_per_px)
+        figure = bool(rng.random() < 0.5)
+        angle, distance = rng.uniform(0, 2 * np.pi), 0.0 if figure else 1.3 * radius
+        cut = (float(xy[0] + distance * np.cos(angle)), float(xy[1] + distance * np.sin(angle)))
+        reach = 0.3 * self.config.crop_px
+        place = np.rint(image.shape[0] / 2 + rng.uniform(-reach, reach, 2)).astype(int)
+        rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+        share = np.clip((radius - np.hypot(rows, columns)) / 4, 0, 1)[..., None]  # feathered over 4 px
+        there = np.s_[place[1] - radius : place[1] + radius + 1, place[0] - radius : place[0] + radius + 1]
+        piece = cv2.getRectSubPix(patch.pixels, (2 * radius + 1, 2 * radius + 1), cut)
+        image[there] = np.rint(share * piece + (1 - share) * image[there]).astype(np.uint8)
+        if mask is not None:
+            away, known = np.hypot(rows, columns), mask[there] != IGNORED
+            free = int(np.setdiff1d(np.arange(1, IGNORED), mask)[0])
+            mask[there][known & (away <= radius)] = 0
+            mask[there][known & figure & (away <= BOX_UM / self.config.um_per_px / 2)] = free
+        apart = np.hypot(*(points - place).T) > 1.5 * radius if len(points) else np.zeros(0, bool)
+        kept = points[apart]
+        return np.vstack([kept, place]).astype(np.float32) if figure else kept
+
+    def _window(self, tissue: Tissue, centre: tuple[int, int]) -> tuple[UInt8, UInt8, Float32]:
+        """A square round `centre`, wide enough to be turned and shrunk: image, mask and centroids.
+
+        Beyond the image it is mirrored; there, and where it is to be ignored, the mask is 255, else the instance mask
+        (0 without one).
+        """
+        side = int(self.config.crop_px * 1.5) // 2 * 2
+        left, top = centre[0] - side // 2, centre[1] - side // 2
+        height, width = tissue.pixels.shape[:2]
+        inside = (slice(max(0, top), min(height, top + side)), slice(max(0, left), min(width, left + side)))
+        put = (slice(inside[0].start - top, inside[0].stop - top), slice(inside[1].start - left, inside[1].stop - left))
+        mask = np.full((side, side), IGNORED, np.uint8)
+        beyond = (put[0].start, side - put[0].stop, put[1].start, side - put[1].stop)
+        image = cv2.copyMakeBorder(tissue.pixels[inside], *beyond, cv2.BORDER_REFLECT_101)
+        mask[put] = 0 if tissue.mask is None else tissue.mask[inside]
+        if tissue.ignored is not None:
+            mask[put][tissue.ignored[inside] > 0] = IGNORED
+        # torchvision turns key points about a corner but mirrors them about a centre: half a pixel, far below a cell.
+        return image, mask, (tissue.mitoses_xy_px - np.array([left, top])).astype(np.float32)
+
+    def _labels(self, mask: torch.Tensor, points: torch.Tensor, tissue: Tissue, rng: np.random.Generator) -> UInt8:
+        """Labels on the network's own grid; the middle pixel of each cell stands for it."""
+        stride, config = self.stride, self.config
+        cells = mask[0, stride // 2 :: stride, stride // 2 :: stride].numpy()
+        reviewed = (cells != IGNORED).astype(np.uint8)
+        if tissue.mask is not None and config.labels == "mask":
+            return np.where(cells == IGNORED, cells, mask_labels(cells))
+        if tissue.mask is not None and config.labels == "ellipse":
+            boxes = boxes_of_masks(torch.where(mask == IGNORED, 0, mask)[0].numpy()) / np.float32(stride)
+            return concentric_labels_from_boxes(cells.shape, boxes, reviewed=reviewed)
+        variant = VARIANTS["random" if config.labels in FROM_MASKS else config.labels]
+        xy = ((points.numpy() + 0.5) / stride - 0.5).astype(np.float32)
+        cell_um = stride * config.um_per_px
+        radii = [(inner / cell_um, outer / cell_um) for inner, outer in (variant.draw(rng) for _ in xy)]
+        return concentric_labels(cells.shape, xy, radii, reviewed=reviewed)
+
+    def _boxes(self, mask: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """The box of the mask that lies on a centroid, or a square round it. Pixel i reaches from i to i + 1."""
+        side, boxes = self.config.crop_px, []
+        half = BOX_UM / self.config.um_per_px / 2
+        for x, y in points.tolist():
+            column, row = round(x), round(y)
+            if not (0 <= column < side and 0 <= row < side):
+                continue
+            number = int(mask[0, row, column])
+            if number in (0, IGNORED):
+                boxes.append([x + 0.5 - half, y + 0.5 - half, x + 0.5 + half, y + 0.5 + half])
+            else:
+                rows, columns = torch.nonzero(mask[0] == number, as_tuple=True)
+                ends = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+                boxes.append([float(end) for end in ends])
+        return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+
+
+def _statistics(tissues: Sequence[Tissue]) -> torch.Tensor:
+    """Stain statistics of every image that is mostly tissue, [K, 2, 3]; fields count as often as the patches."""
+    fields: list[torch.Tensor] = []
+    patches: list[torch.Tensor] = []
+    for tissue in tissues:
+        if tissue.whole_field or tissue_fraction(tissue.pixels) > 0.6:
+            sparse = torch.from_numpy(tissue.pixels[::4, ::4].copy()).permute(2, 0, 1)
+            (fields if tissue.whole_field else patches).append(stain_statistics(to_stains(sparse)))
+    repeats = max(1, len(patches) // max(1, len(fields)))
+    return torch.stack(fields * repeats + patches)

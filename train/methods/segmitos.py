@@ -1,0 +1,39 @@
+"""How SegMitos learns: cross-entropy over disc and background, the ring between them ignored (section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from mitosis_core.methods.method import DetectorNet
+from train.config import TrainConfig
+from train.data.labels import IGNORED
+
+# Negatives from anywhere and none mined: what a network wrongly finds in the fields it learns from is too often a
+# mitosis that nobody marked (docs/methods.md).
+DEFAULTS: dict[str, Any] = {
+    "share_mitosis": 0.3, "share_patch": 0.3, "share_whole": 0.3, "share_anywhere": 0.4, "share_lookalike": 0.0,
+    "share_hard": 0.0, "mine_every": 0, "stain_jitter": 0.12, "stain_share": 0.8,
+}  # fmt: skip
+
+
+def concentric_loss(logits: torch.Tensor, labels: torch.Tensor, mitosis_weight: float = 1.0) -> torch.Tensor:
+    """Equation 1 of SegMitos: softmax cross-entropy over disc and background; the ring contributes nothing.
+
+    logits: [B, 2, H, W]; labels: [B, H, W] in {0, 1, 255}. Returns the mean over contributing pixels
+    (the paper sums; the mean makes the step size independent of the crop), 0 when there is none.
+    The L2 term of the equation is the optimiser's weight decay. mitosis_weight multiplies disc pixels.
+    """
+    weight = torch.tensor([1.0, mitosis_weight], device=logits.device)
+    per_pixel = F.cross_entropy(logits.float(), labels.long(), weight, ignore_index=IGNORED, reduction="none")
+    return per_pixel.sum() / (labels != IGNORED).sum().clamp_min(1)
+
+
+def loss(
+    net: DetectorNet, images: torch.Tensor, labels: torch.Tensor, boxes: Sequence[torch.Tensor], config: TrainConfig
+) -> torch.Tensor:
+    """`concentric_loss` of the network's logits; see `train.methods.Loss`."""
+    return concentric_loss(net(images), labels, config.mitosis_weight)

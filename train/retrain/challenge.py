@@ -1,0 +1,53 @@
+"""The proof of a new version: it and the one before on fields held out, judged only where readers vouch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+from mitosis_core.model import Model
+from mitosis_core.prediction import predict
+from mitosis_core.scoring.comparison import compare, vouched
+from mitosis_core.scoring.evaluation import ScoredField
+from mitosis_core.types import Prediction
+from train.retrain.corrected import CorrectedField
+from train.retrain.session import Cancelled
+
+_ASK_S = 0.2
+
+
+def prove(
+    champion: Model, challenger: Model, held_out: Sequence[CorrectedField], cancelled: Callable[[], bool]
+) -> Mapping[str, Any]:
+    """`mitosis_core.scoring.comparison.compare` of both on fields held out of this training. Raises Cancelled."""
+    sides = [[_scored(field, model, cancelled) for field in held_out] for model in (champion, challenger)]
+    return compare(sides[0], sides[1], (champion.threshold, challenger.threshold))
+
+
+def _scored(example: CorrectedField, model: Model, cancelled: Callable[[], bool]) -> ScoredField:
+    found = vouched(example, _unless_cancelled(lambda: predict(example.field, model), cancelled).candidates)
+    return ScoredField(example.field.digest, example.slide, found, example.mitoses_xy_px, example.um_per_px,
+                       _area_mm2(example))  # fmt: skip
+
+
+def _unless_cancelled(work: Callable[[], Prediction], cancelled: Callable[[], bool]) -> Prediction:
+    """What `work` returns. Its first call makes the engine of a version, for many seconds in which nothing else could
+    ask; so it works beside, and whoever cancels does not wait for it. Raises Cancelled."""
+    pool = ThreadPoolExecutor(1)
+    doing = pool.submit(work)
+    try:
+        while not doing.done():
+            if cancelled():
+                raise Cancelled("The run was cancelled; the active version is as it was.")
+            wait([doing], timeout=_ASK_S)
+        return doing.result()
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _area_mm2(example: CorrectedField) -> float | None:
+    if example.area_px is None:
+        return example.field.area_mm2
+    left, top, right, bottom = example.area_px
+    return float((right - left) * (bottom - top) * example.um_per_px**2 / 1e6)

@@ -1,0 +1,94 @@
+"""Fields with a reader's marks: what they say, and what nobody vouches for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from mitosis_core.errors import UnusableData
+from mitosis_core.scale import to_resampled_px
+from mitosis_core.types import Float32
+from train.data.examples import Example
+from train.data.labels import IGNORED, VARIANTS, concentric_labels
+from train.data.patches import Tissue, prepare
+
+_UNSURE_UM = 7.0  # radius round an unsure figure that says nothing: a cell and a little round it
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectedField(Example):
+    """A field with a reader's marks; its look-alikes are those the reader has named.
+
+    unsure_xy_px: Float32[N, 2]; what lies there is neither a mitosis nor background. area_px: (x0, y0, x1, y1),
+    the part that was reviewed; None is all of it. Every mitosis inside it is marked.
+    """
+
+    unsure_xy_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    area_px: tuple[float, float, float, float] | None = None
+
+
+def check(examples: Sequence[Example]) -> None:
+    """Raises UnusableData, in a sentence, when the fields cannot teach anything."""
+    if not examples:
+        raise UnusableData("There is no corrected field to learn from.")
+    if not any(len(e.mitoses_xy_px) for e in examples):
+        raise UnusableData(
+            "There is no mitosis in the corrected fields, so there is nothing to learn what one looks like."
+        )
+
+
+def halves(example: Example) -> list[CorrectedField]:
+    """One field as two, of each of which one half was reviewed, so that each can judge what the other taught."""
+    area = example.area_px if isinstance(example, CorrectedField) else None
+    left, top, right, bottom = area or (0.0, 0.0, float(example.field.width_px), float(example.field.height_px))
+    across, down = (left + right) / 2, (top + bottom) / 2
+    wide = right - left >= bottom - top
+    areas = [(left, top, across if wide else right, bottom if wide else down),
+             (across if wide else left, top if wide else down, right, bottom)]  # fmt: skip
+    given = {f.name: getattr(example, f.name) for f in dataclasses.fields(example)}
+    return [CorrectedField(**{**given, "area_px": area}) for area in areas]
+
+
+def reviewed_tissues(examples: Sequence[Example], um_per_px: float, stain: str = "") -> list[Tissue]:
+    """The examples as `prepare` has them, with what nobody vouches for marked as ignored."""
+    tissues = prepare(examples, um_per_px, stain)
+    for example, tissue in zip(examples, tissues, strict=True):
+        if isinstance(example, CorrectedField):
+            _ignore(example, tissue, um_per_px)
+    return tissues
+
+
+def _ignore(example: CorrectedField, tissue: Tissue, um_per_px: float) -> None:
+    """Mark unsure figures and all outside the reviewed area; the disc of a mitosis beside an unsure figure stays."""
+    shape, pixel = tissue.pixels.shape[:2], pixel_px(example, tissue)
+    area = np.ones(shape, np.uint8)
+    if example.area_px is not None:
+        corners = to_resampled_px(np.array(example.area_px, np.float32).reshape(2, 2), pixel)
+        (left, top), (right, bottom) = np.clip(np.rint(corners), 0, shape[::-1]).astype(int)
+        area[:] = 0
+        area[top:bottom, left:right] = 1
+    unsure = to_resampled_px(example.unsure_xy_px.reshape(-1, 2), pixel)
+    disc = VARIANTS["random"].inner_um[1] / um_per_px
+    radii = [(disc, disc)] * len(tissue.mitoses_xy_px) + [(-1.0, _UNSURE_UM / um_per_px)] * len(unsure)  # -1: no disc
+    points = np.vstack([tissue.mitoses_xy_px, unsure]).astype(np.float32)
+    tissue.ignored = (concentric_labels((shape[0], shape[1]), points, radii, reviewed=area) == IGNORED).astype(np.uint8)
+    tissue.mitoses_xy_px = tissue.mitoses_xy_px[vouched_for(tissue.mitoses_xy_px, tissue)]
+    tissue.lookalikes_xy_px = tissue.lookalikes_xy_px[vouched_for(tissue.lookalikes_xy_px, tissue)]
+
+
+def vouched_for(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:
+    """Bool[N]: the points (at the network's scale) that do not lie where the tissue is to be ignored."""
+    if tissue.ignored is None:
+        return np.ones(len(xy_px), bool)
+    x, y = np.clip(np.rint(xy_px), 0, np.array(tissue.ignored.shape[::-1]) - 1).astype(int).T
+    return np.asarray(tissue.ignored[y, x] == 0)
+
+
+def pixel_px(example: Example, tissue: Tissue) -> tuple[float, float]:
+    """(width, height) of a pixel at the network's scale, in pixels of the original image."""
+    height, width = tissue.pixels.shape[:2]
+    return example.field.width_px / width, example.field.height_px / height

@@ -1,0 +1,88 @@
+"""What one retraining is about: its base, its fields at the network's scale, and who judges whom."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+from mitosis_core.errors import ConcentricError
+from mitosis_core.inference.blobs import find_blobs
+from mitosis_core.inference.calibration import calibrate
+from mitosis_core.model import Model
+from mitosis_core.prediction import inside
+from mitosis_core.scale import to_resampled_px
+from mitosis_core.scoring.evaluation import ScoredField
+from mitosis_core.types import Detections, Float32, ProbabilityMap
+from train.data.examples import Example, digest
+from train.retrain.config import RetrainConfig
+from train.retrain.corrected import pixel_px, reviewed_tissues, vouched_for
+
+
+class Cancelled(ConcentricError):
+    """The user stopped the run."""
+
+
+class Task:
+    """The fields, of which the first `learning` are learned from; `splits` says which head learns and is judged where.
+
+    per_field: crops drawn from each field to learn from.
+    """
+
+    def __init__(
+        self, base: Model, fields: Sequence[Example], learning: int, config: RetrainConfig,
+        cancelled: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self.base, self.fields, self.learning, self.config = base, list(fields), learning, config
+        self._cancelled = cancelled
+        self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
+        self.splits = self._splits()
+        self.per_field = max(1, min(config.crops_per_field, config.most_crops // learning))
+
+    def _splits(self) -> list[tuple[list[int], list[int]]]:
+        """(fields to learn from, fields to judge by) of every head; their mean is kept."""
+        everything, extra = list(range(self.learning)), list(range(self.learning, len(self.fields)))
+        if extra:
+            return [(everything, extra)]
+        slides = sorted({e.slide for e in self.fields})
+        units = [e.slide for e in self.fields] if len(slides) >= self.config.folds else everything
+        count = min(self.config.folds, len(set(units)))
+        part = {unit: i % count for i, unit in enumerate(dict.fromkeys(units))}
+        held = [[i for i in everything if part[units[i]] == fold] for fold in range(count)]
+        return [([i for i in everything if i not in out], out) for out in held]
+
+    def stop_if_cancelled(self) -> None:
+        """Called often: whoever cancels waits for no more than one of these. Raises Cancelled."""
+        if self._cancelled():
+            raise Cancelled("The run was cancelled; the active version is as it was.")
+
+    def identity(self) -> str:
+        """What a checkpoint must have been made from to be taken up."""
+        parts = [self.base.card.weights_sha256, digest(self.fields), self.learning, dataclasses.asdict(self.config)]
+        ignored = [None if t.ignored is None else hashlib.sha256(t.ignored.tobytes()).hexdigest() for t in self.tissues]
+        return hashlib.sha256(json.dumps([*parts, ignored]).encode()).hexdigest()
+
+    def map_of(self, i: int, values: Float32) -> ProbabilityMap:
+        """Probabilities Float32[h, w] as the map of field i."""
+        (width, height), stride = pixel_px(self.fields[i], self.tissues[i]), self.base.card.stride
+        return ProbabilityMap(values, (stride * width, stride * height), self.fields[i].um_per_px)
+
+    def scored(self, maps: Mapping[int, ProbabilityMap]) -> list[ScoredField]:
+        """Detections beside the truth, both only where somebody has looked and was sure."""
+        rows = []
+        for i, found_map in sorted(maps.items()):
+            self.stop_if_cancelled()
+            calibrated = calibrate(found_map, self.base.card.calibration)
+            rows.append(self.judged(i, inside(find_blobs(calibrated, self.base.card.blobs), self.fields[i].field)))
+        return rows
+
+    def judged(self, i: int, found: Detections) -> ScoredField:
+        """Detections in field i beside the truth."""
+        example, tissue = self.fields[i], self.tissues[i]
+        pixel = pixel_px(example, tissue)
+        keep = vouched_for(to_resampled_px(found.xy_px, pixel), tissue)
+        kept = found.only(keep)
+        true = example.mitoses_xy_px.reshape(-1, 2)
+        true = true[vouched_for(to_resampled_px(true, pixel), tissue)]
+        return ScoredField(example.field.name, example.slide, kept, true, example.um_per_px)

@@ -1,0 +1,73 @@
+"""A second stage on any detector (DeepMitosis, section 3.2): what it learns from, and the settings of the two together.
+
+Everything is taken from slides held out: the verifier learns from detections on fields the detector has not seen, whose
+mistakes are those it will make; weight and threshold come from fields neither has seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mitosis_core.encoders import build_encoder
+from mitosis_core.inference.verifier import LOWER, Verifier, second_look
+from mitosis_core.scoring.evaluation import ScoredField
+from mitosis_core.types import Float32
+from train.config import TrainConfig
+from train.data.examples import Example, digest
+from train.selection.evaluation import Choice, Fold, at_threshold, complete, detections
+from train.selection.verifier import VerifierConfig, best_weight, fit_verifier, fused_fields
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """A verifier, how it is weighed (for the card), and the choice of the first stage with the new threshold."""
+
+    net: Verifier
+    settings: dict[str, Any]
+    choice: Choice
+
+
+def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, work: Path) -> SecondStage:
+    """Train a verifier on the detections of every fold; weigh it on folds held out in turn.
+
+    work: folder where verifiers are kept; a second call takes them up. Raises UnusableData when the detections are
+    all right or all wrong.
+    """
+    fields = [[example for example in held if complete(example)] for held, _ in folds]
+    found = detections(folds, choice, config)
+    verified: list[Float32] = []
+    for out in range(len(folds)):
+        others = [i for i in range(len(folds)) if i != out]
+        net = _verifier([e for i in others for e in fields[i]], [f for i in others for f in found[i]], config, work)
+        verified += [second_look(net, e.field, f.detections) for e, f in zip(fields[out], found[out], strict=True)]
+    scored = [f for fold in found for f in fold]
+    weight = best_weight(scored, verified)
+    fused = fused_fields(scored, verified, weight)
+    everything = [e for fold in fields for e in fold]
+    net = _verifier(everything, scored, config, work)
+    settings = {"encoder": config.verifier, "weight": round(weight, 3), "lower": LOWER}
+    return SecondStage(net, settings, dataclasses.replace(choice, **at_threshold(fused, everything, config)))
+
+
+def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config: TrainConfig, work: Path) -> Verifier:
+    """Trained once for these fields and detections, and kept."""
+    settings = VerifierConfig(steps=min(VerifierConfig.steps, config.steps), seed=config.seed)
+    scores = [[f.detections.xy_px.tolist(), f.detections.score.tolist()] for f in found]
+    identity = json.dumps([digest(list(examples)), scores, config.verifier, dataclasses.asdict(settings)])
+    kept = work / "verifiers" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.pt"
+    if not kept.exists():
+        net, _ = fit_verifier(examples, [f.detections for f in found], config.verifier, settings)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(net.state_dict(), kept.with_suffix(".part"))
+        kept.with_suffix(".part").replace(kept)
+    net = Verifier(build_encoder(config.verifier, pretrained=False))
+    net.load_state_dict(torch.load(kept, weights_only=True))
+    return net.eval()

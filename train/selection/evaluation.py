@@ -1,0 +1,228 @@
+"""What a training says of itself on fields it has not seen, and the settings chosen there."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mitosis_core.errors import UnusableData
+from mitosis_core.inference.blobs import BlobSettings
+from mitosis_core.inference.calibration import Calibration, level, logit, probability
+from mitosis_core.inference.fusion import fuse
+from mitosis_core.inference.runtime import torch_engine
+from mitosis_core.methods import METHODS
+from mitosis_core.methods.method import DetectorNet
+from mitosis_core.prediction import Sighting, candidates, look
+from mitosis_core.scoring.evaluation import Curve, ScoredField, best_threshold, threshold_curve
+from mitosis_core.types import Detections, ProbabilityMap
+from train.config import TrainConfig
+from train.data.examples import Example
+from train.optimise import training_device
+from train.selection.image_level import area_under_roc, image_threshold, images
+
+RADIUS_UM = 5.0  # within which a detection hits (MITOS12 protocol)
+
+_TRANSFER_LOGITS = 1.0  # how far the best threshold of one slide lies from that of another
+_GRID_LOGITS = 0.25
+
+SHARE = 0.98  # of mitosis_core.inference.calibration; mitoses cover well under 2 % of a field
+
+# The post-processing: peaks of the map, which need no second threshold and keep touching figures apart. SegMitos' own
+# (Otsu's threshold, blobs, mean score; section 3.3) is BlobSettings(). It is not chosen on the held-out fields, because
+# a handful of slides cannot choose among many: 36 settings were tried, and what they gained was chance.
+# Nearer than 3 µm to an edge nothing is said: a nucleus that is cut there looks like a plate.
+POSTPROCESSING = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.05, border_um=3.0)
+
+# For these the card says the threshold, where there is tissue to measure it.
+FALSE_ALARMS_PER_MM2 = (1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the validation fields say is best: the snapshot, the post-processing, the threshold, and how good it was."""
+
+    step: int
+    blobs: BlobSettings
+    calibration: Calibration | None
+    threshold: float
+    f1: float
+    precision: float
+    recall: float
+    f1_by_slide: dict[str, float]
+    false_alarms: dict[str, float] = dataclasses.field(default_factory=dict)  # per mm² -> threshold
+
+
+def sightings(net: DetectorNet, fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
+    """The network's answer on each field."""
+    run = torch_engine(net, training_device())
+    return [look(e.field, run, config.um_per_px, net.stride, config.stain) for e in fields]
+
+
+def scored_fields(
+    seen: Sequence[Sighting], fields: Sequence[Example], blobs: BlobSettings, calibration: Calibration | None
+) -> list[ScoredField]:
+    """Detections of each field beside its truth, both without what is to be ignored; slide and scanner as one group."""
+    return [
+        ScoredField(e.field.name, e.group, counted(candidates(one, e.field, blobs, calibration)[0], e),
+                    e.mitoses_xy_px, e.um_per_px, e.counted_mm2)
+        for one, e in zip(seen, fields, strict=True)
+    ]  # fmt: skip
+
+
+def counted(found: Detections, example: Example) -> Detections:
+    """The detections that do not lie where the example is to be ignored."""
+    if example.ignored is None:
+        return found
+    x, y = np.clip(np.rint(found.xy_px), 0, np.array(example.ignored.shape[::-1]) - 1).astype(int).T
+    return found.only(np.asarray(example.ignored[y, x] == 0))
+
+
+def complete(example: Example) -> bool:
+    """Whether all of a field counts. Where only a part does, as a rule that without mitoses, it tells false alarms."""
+    return example.ignored is None
+
+
+def false_alarm_threshold(scored: Sequence[ScoredField], per_mm2: float) -> float:
+    """The lowest score at which these fields, which hold no mitosis, have no more than so many detections per mm².
+
+    Raises UnusableData without a field.
+    """
+    if not scored:
+        raise UnusableData("There is no tissue without mitoses, so false alarms cannot be counted.")
+    scores = np.sort(np.concatenate([one.detections.score for one in scored]))[::-1]
+    allowed = int(per_mm2 * sum(one.area_mm2 or 0.0 for one in scored))
+    return float(np.nextafter(scores[allowed], np.float32(1))) if allowed < len(scores) else 0.0
+
+
+Fold = tuple[Sequence[Example], list[dict[int, Path]]]  # held-out fields; for each member its snapshots by step
+
+
+def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
+    """Choose on held-out fields only.
+
+    folds: for each, its held-out fields and the snapshots of the networks trained without them.
+    The step has the highest average precision pooled over all folds, the threshold is the steady one, so that one
+    setting serves every slide; or both come from image-level labels alone (config.threshold). Raises UnusableData when
+    nothing is found, or when image-level labels are all alike.
+    """
+    fields = [example for held, _ in folds for example in held]
+    whole = [complete(example) for example in fields]
+    judged = [example for example, one in zip(fields, whole, strict=True) if one]
+    steps = sorted(set.intersection(*(set(files) for _, members in folds for files in members)))
+    seen = {
+        step: [one for held, members in folds for one in together([f[step] for f in members], held, config)]
+        for step in steps
+    }
+    scored = {step: scored_fields(seen[step], fields, POSTPROCESSING, _typical(seen[step])) for step in steps}
+    marked = {step: [f for f, one in zip(scored[step], whole, strict=True) if one] for step in steps}
+    step = max(steps, key=lambda s: _ranking(marked[s], judged, config))
+    free = [f for f, one in zip(scored[step], whole, strict=True) if not one]
+    alarms = {f"{n:g}": round(false_alarm_threshold(free, n), 6) for n in FALSE_ALARMS_PER_MM2 if free}
+    return Choice(step, POSTPROCESSING, _typical(seen[step]), **at_threshold(marked[step], judged, config),
+                  false_alarms=alarms)  # fmt: skip
+
+
+def at_threshold(scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig) -> dict[str, Any]:
+    """The threshold the config asks for, and how good the detections are there: as a `Choice` has them."""
+    at = image_threshold(scored, fields) if config.threshold == "image" else steady_threshold(scored)
+    scores = threshold_curve(scored, RADIUS_UM).at(at)
+    by_slide = {slide: curve.at(at).f1 for slide, curve in _by_slide(scored).items()}
+    return {"threshold": at, "f1": scores.f1, "precision": scores.precision, "recall": scores.recall,
+            "f1_by_slide": by_slide}  # fmt: skip
+
+
+def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> list[list[ScoredField]]:
+    """What the chosen snapshots find on the held-out fields of each fold, beside the truth."""
+    folds = [([example for example in held if complete(example)], members) for held, members in folds]
+    return [
+        scored_fields(together([f[choice.step] for f in members], held, config), held, choice.blobs, choice.calibration)
+        for held, members in folds
+    ]
+
+
+def _typical(seen: Sequence[Sighting]) -> Calibration:
+    """The calibration that leaves the middle one of these fields as it is."""
+    return Calibration(SHARE, round(float(np.median([level(one.map, SHARE) for one in seen])), 3))
+
+
+def steady_threshold(scored: Sequence[ScoredField]) -> float:
+    """The threshold with the best F1 in the mean over slides when the scores of the next slide lie a little off.
+
+    Networks are about one logit more or less sure on a slide they have not seen, so F1 over the threshold is blurred
+    by as much: a high narrow peak on one slide must not win. Raises UnusableData when no detection hits a mitosis.
+    """
+    best_threshold(scored, RADIUS_UM)  # raises
+    grid = np.arange(-12.0, 12.0, _GRID_LOGITS, dtype=np.float32)
+    blur = np.exp(-0.5 * (np.arange(-12, 13) * _GRID_LOGITS / _TRANSFER_LOGITS) ** 2)
+    thresholds = probability(grid)
+    curves = [[curve.at(float(t)).f1 for t in thresholds] for curve in _by_slide(scored).values()]
+    blurred = [np.convolve(np.pad(f1, 12, mode="edge"), blur / blur.sum(), "valid") for f1 in curves]
+    return float(thresholds[int(np.mean(blurred, axis=0).argmax())])
+
+
+def _by_slide(scored: Sequence[ScoredField]) -> dict[str, Curve]:
+    slides = sorted({field.slide for field in scored})
+    return {slide: threshold_curve([f for f in scored if f.slide == slide], RADIUS_UM) for slide in slides}
+
+
+def _ranking(scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig) -> float:
+    """How well the scores tell mitoses, or images with a mitosis, from the rest."""
+    if config.threshold == "image":
+        return area_under_roc(*images(scored, fields))
+    return threshold_curve(scored, RADIUS_UM).average_precision or 0.0
+
+
+def together(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
+    """What several snapshots see as one, as mitosis_core.methods.ensemble has it: the mean of the logits of their maps,
+    their boxes fused."""
+    by_member = [held_out_sightings(file, fields, config) for file in files]
+    return [_fused(same_field) for same_field in zip(*by_member, strict=True)]
+
+
+def _fused(seen: Sequence[Sighting]) -> Sighting:
+    mean = np.mean([logit(one.map.values) for one in seen], axis=0)
+    found_map = dataclasses.replace(seen[0].map, values=probability(mean))
+    boxes = [one.boxes for one in seen if one.boxes is not None]
+    distance_px = POSTPROCESSING.peak_distance_um / found_map.um_per_px
+    return Sighting(found_map, fuse(boxes, distance_px) if boxes else None)
+
+
+def held_out_sightings(snapshot: Path, fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
+    """The answers of one snapshot, each computed once and kept beside it."""
+    net: DetectorNet | None = None
+    seen = []
+    for example in fields:
+        kept = snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}.npz")
+        if not kept.exists():
+            net = net or load_snapshot(snapshot, config)
+            _keep(sightings(net, [example], config)[0], kept)
+        with np.load(kept) as parts:
+            cell_px = (float(parts["cell_px"][0]), float(parts["cell_px"][1]))
+            found_map = ProbabilityMap(probability(parts["logits"].astype(np.float32)), cell_px, example.um_per_px)
+            boxes = Detections(parts["xy_px"], parts["score"], parts["area_um2"]) if "score" in parts else None
+        seen.append(Sighting(found_map, boxes))
+    return seen
+
+
+def _keep(seen: Sighting, path: Path) -> None:
+    # Logits: networks are sure of nearly everything, and half precision cannot tell 0.999 from 0.9994.
+    parts = {"logits": logit(seen.map.values).astype(np.float16), "cell_px": np.array(seen.map.cell_px)}
+    if seen.boxes is not None:
+        parts |= {"xy_px": seen.boxes.xy_px, "score": seen.boxes.score, "area_um2": seen.boxes.area_um2}
+    part = path.with_suffix(f".part{os.getpid()}.npz")
+    np.savez_compressed(part, **parts)  # type: ignore[arg-type]
+    part.replace(path)
+
+
+def load_snapshot(snapshot: Path, config: TrainConfig) -> DetectorNet:
+    """The network whose weights train/fit.py left in `snapshot`."""
+    net = METHODS[config.method].build(config.encoder, False, config.variant)
+    net.load_state_dict(torch.load(snapshot, map_location="cpu", weights_only=True))
+    return net.eval()

@@ -1,0 +1,188 @@
+"""Training DeepVer on the detector's own answers (DeepMitosis, sections 3.2 and 4.3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from scipy.spatial import cKDTree
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from mitosis_core.encoders import build_encoder
+from mitosis_core.errors import UnusableData
+from mitosis_core.image.stain import to_stains
+from mitosis_core.inference.verifier import LOWER, PATCH_PX, UM_PER_PX, Verifier, crops, weighed
+from mitosis_core.precision import autocast
+from mitosis_core.scale import to_resampled_px
+from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
+from mitosis_core.types import Detections, Float32, UInt8
+from train.data.augment import StainShift, stain_statistics, training_transforms
+from train.data.examples import Example
+from train.data.patches import Tissue, prepare
+from train.optimise import descend, one_cycle, training_device
+
+_HIT_UM = 5.0  # a detection this near to a centroid is of that figure
+_SHIFT_PX = 8  # patches are moved by up to this much (2 µm): detections are not exact
+_WIDE_PX = PATCH_PX * 3 // 2  # room to turn a patch
+_WARMUP = 20
+
+
+@dataclass(frozen=True)
+class VerifierConfig:
+    """steps of AdamW on `batch` patches, half of them mitoses; learning rates at their peak (encoder, last layer).
+
+    frozen: parts of the encoder, from the image on, that keep their weights. lower: detections below teach nothing.
+    """
+
+    steps: int = 200
+    batch: int = 32
+    lr: float = 4e-4
+    lr_head: float = 1e-3
+    weight_decay: float = 1e-2
+    frozen: int = 2
+    lower: float = LOWER
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """pixels: UInt8[N, P, P, 3], wider than what the verifier sees; mitosis: Bool[N]."""
+
+    pixels: UInt8
+    mitosis: npt.NDArray[np.bool_]
+
+
+def fit_verifier(
+    examples: Sequence[Example],
+    detections: Sequence[Detections],
+    encoder: str = "efficientnet_lite0",
+    config: VerifierConfig | None = None,
+    *,
+    pretrained: bool = True,
+) -> tuple[Verifier, list[float]]:
+    """A verifier of a detector, and its loss at every step.
+
+    detections: of each example, down to a low score, in pixels of its field; best made by a detector that has not
+    trained on the example, whose mistakes are then those it will make. Raises UnusableData without mitoses or
+    without anything else to tell them from, UnusableModel when the encoder's weights cannot be had.
+    """
+    config = config or VerifierConfig()
+    torch.manual_seed(config.seed)
+    tissues = prepare(examples, UM_PER_PX)
+    patches = collect(examples, tissues, [d.above(config.lower) for d in detections])
+    device = training_device()
+    net = Verifier(build_encoder(encoder, pretrained=pretrained)).to(device).train()
+    for part in net.parts()[: config.frozen]:
+        part.requires_grad_(False)
+    optimiser = _optimiser(net, config)
+    statistics = torch.stack([stain_statistics(to_stains(_sparse(t))) for t in tissues])
+    transforms = training_transforms(PATCH_PX, StainShift(statistics))
+    losses = []
+    for step in range(1, config.steps + 1):
+        phase = one_cycle(step, config.steps, _WARMUP)
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * max(phase, 0.01)
+        images, labels = (part.to(device) for part in _batch(patches, transforms, config, step))
+        with autocast(device):
+            logits = net(images)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
+        losses.append(descend(loss, net, optimiser))
+    return net.cpu().eval(), losses
+
+
+def collect(examples: Sequence[Example], tissues: Sequence[Tissue], detections: Sequence[Detections]) -> Patches:
+    """What a verifier learns from: mitoses as annotated and as detected; false detections and given look-alikes.
+
+    Nothing on ignored tissue is taken for a false detection. Raises UnusableData when either kind is missing.
+    """
+    side = _WIDE_PX + 2 * _SHIFT_PX
+    pixels, mitosis = [], []
+    for example, tissue, found in zip(examples, tissues, detections, strict=True):
+        height, width = tissue.pixels.shape[:2]
+        step = (example.field.width_px / width, example.field.height_px / height)
+        found_xy = to_resampled_px(found.xy_px, step)
+        hit = _near(found_xy, tissue.mitoses_xy_px)
+        wrong = np.vstack([found_xy[~hit], tissue.lookalikes_xy_px])
+        wrong = wrong[~_on_ignored(wrong, tissue)]
+        right = np.vstack([found_xy[hit], tissue.mitoses_xy_px])
+        pixels.append(crops(tissue.pixels, np.vstack([right, wrong]), side))
+        mitosis.append(np.arange(len(right) + len(wrong)) < len(right))
+    patches = Patches(np.concatenate(pixels), np.concatenate(mitosis))
+    if not patches.mitosis.any() or patches.mitosis.all():
+        missing = "false detections or look-alikes" if patches.mitosis.any() else "mitoses"
+        raise UnusableData(f"There are no {missing} in these fields, so a verifier has nothing to tell apart.")
+    return patches
+
+
+def best_weight(fields: Sequence[ScoredField], verified: Sequence[Float32], radius_um: float = _HIT_UM) -> float:
+    """The weight of `mitosis_core.inference.verifier.weighed` with the highest average precision on held-out fields.
+
+    fields: with the detector's scores; verified: for each the verifier's, Float32[N] in the order of its detections.
+    Of equal weights the middle one. Raises UnusableData when the fields have no mitosis.
+    """
+    weights = np.linspace(0, 1, 21)
+    precision = [threshold_curve(fused_fields(fields, verified, w), radius_um).average_precision for w in weights]
+    if precision[0] is None:
+        raise UnusableData("There is no mitosis in these fields, so no weight can be chosen.")
+    best = weights[np.isclose(np.array(precision, float), max(p for p in precision if p is not None))]
+    return float(best[len(best) // 2])
+
+
+def fused_fields(fields: Sequence[ScoredField], verified: Sequence[Float32], weight: float) -> list[ScoredField]:
+    """The fields with fused scores; what goes in is left as it is."""
+    fused = []
+    for field, scores in zip(fields, verified, strict=True):
+        own = field.detections
+        together = Detections(own.xy_px, weighed(own.score, scores, weight), own.area_um2)
+        fused.append(ScoredField(field.image, field.slide, together, field.true_xy_px, field.um_per_px, field.area_mm2))
+    return fused
+
+
+def _near(xy_px: Float32, true_xy_px: Float32) -> npt.NDArray[np.bool_]:
+    if not len(true_xy_px) or not len(xy_px):
+        return np.zeros(len(xy_px), bool)
+    away, _ = cKDTree(true_xy_px).query(xy_px)
+    return np.asarray(away <= _HIT_UM / UM_PER_PX)
+
+
+def _on_ignored(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:
+    if tissue.ignored is None:
+        return np.zeros(len(xy_px), bool)
+    column, row = np.clip(np.rint(xy_px), 0, np.array(tissue.ignored.shape[::-1]) - 1).astype(int).T
+    return np.asarray(tissue.ignored[row, column] > 0)
+
+
+def _sparse(tissue: Tissue) -> torch.Tensor:
+    """UInt8[3, h, w]: every fourth pixel."""
+    return torch.from_numpy(tissue.pixels[::4, ::4].copy()).permute(2, 0, 1)
+
+
+def _optimiser(net: Verifier, config: VerifierConfig) -> torch.optim.Optimizer:
+    encoder = [p for p in net.encoder.parameters() if p.requires_grad]
+    head = [p for name, p in net.named_parameters() if not name.startswith("encoder.")]
+    groups = [{"params": encoder, "peak": config.lr}, {"params": head, "peak": config.lr_head}]
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _batch(
+    patches: Patches, transforms: v2.Transform, config: VerifierConfig, step: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Float32[B, 3, P, P] and Float32[B], as many mitoses as others; the same for the same seed and step."""
+    rng = np.random.default_rng((config.seed, step))
+    torch.manual_seed(int(rng.integers(2**62)))  # v2 draws from the global generator
+    right, wrong = np.flatnonzero(patches.mitosis), np.flatnonzero(~patches.mitosis)
+    half = config.batch // 2
+    chosen = np.concatenate([rng.choice(right, half), rng.choice(wrong, config.batch - half)])
+    images = []
+    for patch in patches.pixels[chosen]:
+        left, top = rng.integers(0, 2 * _SHIFT_PX + 1, 2)
+        moved = np.ascontiguousarray(patch[top : top + _WIDE_PX, left : left + _WIDE_PX])
+        turned = transforms(tv_tensors.Image(torch.from_numpy(moved).permute(2, 0, 1)))
+        images.append(turned.as_subclass(torch.Tensor).float())
+    labels = torch.from_numpy(patches.mitosis[chosen].astype(np.float32))
+    return torch.stack(images).contiguous(memory_format=torch.channels_last), labels
