@@ -17,7 +17,7 @@ from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
 from mitosis_core.errors import ConcentricError, MissingScale
 from mitosis_core.image.appearance import Look
 from mitosis_core.scale import check_um_per_px
-from mitosis_core.types import Field
+from mitosis_core.types import Field, Region
 
 __all__ = [
     "StoredField", "Tombstone", "add_field", "delete_field", "find_field", "finished", "get_field", "image_path",
@@ -43,9 +43,14 @@ class StoredField:
     created_at: datetime
 
     @property
+    def extent(self) -> Region:
+        """The whole image."""
+        return Region(0, 0, self.width_px, self.height_px)
+
+    @property
     def area_mm2(self) -> float:
         """Area of the whole image."""
-        return self.width_px * self.height_px * self.um_per_px**2 / 1e6
+        return self.extent.area_mm2(self.um_per_px)
 
 
 @dataclass(frozen=True)

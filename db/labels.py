@@ -10,12 +10,11 @@ from sqlalchemy import func, select
 
 from db.engine import Store
 from db.fields import StoredField, list_fields
-from db.ops import Area
 from db.replay import Event, Review, replay
 from db.reviews import history
 from db.schema import EventRow
 from mitosis_core.scoring.agreement import Verdicts, consensus
-from mitosis_core.types import Float32
+from mitosis_core.types import Float32, Region
 
 CONSENSUS = ""  # instead of a reader's name
 SAME_UM = 5.0  # marks of two readers within it are the same cell
@@ -23,17 +22,27 @@ SAME_UM = 5.0  # marks of two readers within it are the same cell
 
 @dataclass(frozen=True, eq=False)
 class ReviewedField:
-    """One finished field. The places are Float32[N, 2] in pixels; area: what was reviewed, None for the whole field.
+    """One finished field. The places are Float32[N, 2] in pixels; region: what was reviewed, None for the whole field.
 
-    Tissue outside the area, and round an unsure cell, says nothing. last_event: the newest event behind this.
+    Tissue outside the region, and round an unsure cell, says nothing. last_event: the newest event behind this.
     """
 
     field: StoredField
     mitoses_xy_px: Float32
     lookalikes_xy_px: Float32
     unsure_xy_px: Float32
-    area: Area | None
+    region: Region | None
     last_event: int
+
+    @property
+    def um_per_px(self) -> float:
+        """µm per pixel of the field."""
+        return self.field.um_per_px
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of what was reviewed."""
+        return (self.region or self.field.extent).area_mm2(self.um_per_px)
 
 
 def reviewed_fields(store: Store, source: str = CONSENSUS, until: int | None = None) -> list[ReviewedField]:
@@ -74,9 +83,9 @@ def _finished(events: list[Event], until: int | None) -> dict[str, Review]:
 
 def _labels(field: StoredField, by_reader: Mapping[str, Review]) -> ReviewedField:
     # Who reviewed a part says nothing about the rest: only readers of the largest area vote.
-    areas = {name: review.area for name, review in by_reader.items()}
-    largest = max(areas.values(), key=lambda area: _size(area))
-    voting = {name: verdicts_of(by_reader[name]) for name, area in areas.items() if area == largest}
+    regions = {name: review.area and review.area.clipped(field.extent) for name, review in by_reader.items()}
+    largest = max(regions.values(), key=lambda region: region.area_mm2(field.um_per_px) if region else float("inf"))
+    voting = {name: verdicts_of(by_reader[name]) for name, region in regions.items() if region == largest}
     cells = consensus(voting, SAME_UM / field.um_per_px, list(voting))
     by_verdict = {
         verdict: np.array([one.xy_px for one in cells if one.verdict == verdict], np.float32).reshape(-1, 2)
@@ -84,10 +93,3 @@ def _labels(field: StoredField, by_reader: Mapping[str, Review]) -> ReviewedFiel
     }
     newest = max(by_reader[name].rev for name in voting)
     return ReviewedField(field, by_verdict["mitosis"], by_verdict["lookalike"], by_verdict["unsure"], largest, newest)
-
-
-def _size(area: Area | None) -> float:
-    if area is None:
-        return float("inf")
-    left, top, right, bottom = area
-    return (right - left) * (bottom - top)

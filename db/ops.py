@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mitosis_core.errors import ConcentricError
+from mitosis_core.types import Region
 
 VERDICTS = ("mitosis", "lookalike", "unsure")
 STATES = ("in_review", "complete", "excluded")
 MARK_KINDS = ("add", "delete", "restore", "move", "class")
 MAX_SECONDS = 3600.0
-
-Area = tuple[float, float, float, float]
 
 _COMMON = {"op_id", "client", "seq", "t", "field", "base", "kind"}
 _OWN: dict[str, set[str]] = {kind: {"id", "x", "y", "cls"} for kind in MARK_KINDS}
@@ -49,7 +48,7 @@ class Op:
     y: float | None = None
     verdict: str | None = None
     state: str | None = None
-    area: Area | None = None
+    area: Region | None = None
     seconds: float | None = None
 
 
@@ -118,7 +117,7 @@ def _one_of(value: Any, known: tuple[str, ...]) -> str:
     return value
 
 
-def _area(value: Any) -> Area | None:
+def _area(value: Any) -> Region | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or len(value) != 4:
@@ -126,4 +125,4 @@ def _area(value: Any) -> Area | None:
     x0, y0, x1, y1 = (_number(side) for side in value)
     if not (x0 < x1 and y0 < y1):
         raise BadOp("A reviewed area must not be empty.")
-    return x0, y0, x1, y1
+    return Region(x0, y0, x1, y1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from db.ops import Area
+from mitosis_core.types import Region
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Event:
     version: str | None = None
     score: float | None = None
     state: str | None = None
-    area: Area | None = None
+    area: Region | None = None
     seconds: float | None = None
     superseded: bool = False
 
@@ -57,13 +57,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class Review:
-    """One reader's review of one field. area: (x0, y0, x1, y1) in pixels, None: the whole field.
+    """One reader's review of one field. area: what was reviewed, None: the whole field.
 
     state: unseen, in_review, complete or excluded. marks: with the deleted ones, by id. rev: id of the last event.
     """
 
     state: str = "unseen"
-    area: Area | None = None
+    area: Region | None = None
     marks: tuple[Mark, ...] = ()
     seconds: float = 0.0
     rev: int = 0
@@ -101,7 +101,7 @@ class Course:
     """A review while events are taken one after the other, oldest first."""
 
     state: str = "unseen"
-    area: Area | None = None
+    area: Region | None = None
     marks: dict[str, Mark] = field(default_factory=dict)
     seconds: float = 0.0
     rev: int = 0

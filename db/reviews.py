@@ -21,6 +21,7 @@ from db.predictions import provenance
 from db.replay import Course, Event, Last, Mark, Review, replay, shown_state
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow
 from mitosis_core.errors import ConcentricError
+from mitosis_core.types import Region
 
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "history",
@@ -203,12 +204,11 @@ def _objection(op: Op, field: FieldRow, origins: Mapping[str, object]) -> str | 
         return "This change is for another field."
     if _PROPOSAL.fullmatch(op.target) and op.target not in origins:
         return "This proposal does not exist in this field."
-    corners = [(op.x, op.y)] if op.x is not None else []
-    if op.area is not None:
-        corners = [op.area[:2], op.area[2:]]
+    if op.area is not None and op.area != op.area.clipped(Region(0, 0, field.width_px, field.height_px)):
+        return "This place lies outside the field."
     # The image reaches from -0.5 to its width - 0.5, for 0 is the centre of a pixel.
     low, right, bottom = -0.5 - SLACK_PX, field.width_px - 0.5 + SLACK_PX, field.height_px - 0.5 + SLACK_PX
-    if any(x is None or y is None or not (low <= x <= right and low <= y <= bottom) for x, y in corners):
+    if op.x is not None and op.y is not None and not (low <= op.x <= right and low <= op.y <= bottom):
         return "This place lies outside the field."
     return None
 
@@ -323,9 +323,9 @@ def _upsert(session: Session, table: type[MarkRow] | type[ReviewRow], rows: list
     session.execute(statement.on_conflict_do_update(index_elements=sorted(key), set_=new), rows)
 
 
-def _sides(area: tuple[float, ...] | None) -> dict[str, float | None]:
-    return dict(zip(("x0", "y0", "x1", "y1"), area or (None,) * 4, strict=True))
+def _sides(area: Region | None) -> dict[str, float | None]:
+    return dict(zip(("x0", "y0", "x1", "y1"), area.edges if area else (None,) * 4, strict=True))
 
 
-def _area(row: Any) -> tuple[float, float, float, float] | None:
-    return None if row.x0 is None else (row.x0, row.y0, row.x1, row.y1)
+def _area(row: Any) -> Region | None:
+    return None if row.x0 is None else Region(row.x0, row.y0, row.x1, row.y1)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from mitosis_core.errors import MissingScale
 from mitosis_core.image.stain import field_profile, normalise, tissue_fraction
@@ -28,12 +27,11 @@ from mitosis_core.inference.runtime import (
 from mitosis_core.inference.tiling import Window, cover
 from mitosis_core.model import Model
 from mitosis_core.scale import check_um_per_px, resample, to_original_px
-from mitosis_core.types import Detections, Field, Float32, Prediction, ProbabilityMap, UInt8
+from mitosis_core.types import Bool, Detections, Field, Float32, Prediction, ProbabilityMap, Region, UInt8
 
 __all__ = ["Sighting", "candidates", "describe_device", "look", "predict", "probability_map"]
 
 Progress = Callable[[float], None]
-Bool = npt.NDArray[np.bool_]
 
 WHOLE_FIELD_PX = 6_000_000  # up to this many pixels a field goes through the network in one piece (about 1.5 GB)
 TILE_PX = 2048
@@ -163,28 +161,22 @@ def _owned(boxes: Float32, owned: Window) -> Bool:
 def inside(found: Detections, field: Field, border_um: float = 0.0) -> Detections:
     """Without what was found in the mirrored margin, or nearer to an edge than border_um: a nucleus that is cut there
     looks like a plate."""
-    border_px = _border_px(field, border_um)
-    size = np.array([field.width_px, field.height_px])
-    keep = np.asarray((found.xy_px > border_px - 0.5).all(1) & (found.xy_px < size - border_px).all(1))
+    keep = searched(field, border_um).contains(found.xy_px)
     return found if keep.all() else found.only(keep)
 
 
-def searched_mm2(field: Field, border_um: float) -> float:
-    """The area in which figures can be found: the field without its border."""
+def searched(field: Field, border_um: float) -> Region:
+    """The part in which figures can be found: the field without its border of border_um, a quarter of it at most."""
     assert field.um_per_px is not None, "checked by predict"
-    border_px = _border_px(field, border_um)
-    return (field.width_px - 2 * border_px) * (field.height_px - 2 * border_px) * field.um_per_px**2 / 1e6
-
-
-def _border_px(field: Field, border_um: float) -> float:
-    """Never more than a quarter of the field."""
-    assert field.um_per_px is not None, "checked by predict"
-    return min(border_um / field.um_per_px, min(field.width_px, field.height_px) / 4)
+    border_px = min(border_um / field.um_per_px, min(field.width_px, field.height_px) / 4)
+    return Region(border_px, border_px, field.width_px - border_px, field.height_px - border_px)
 
 
 def _answer(
     field: Field, model: Model, candidates: Detections, found_map: ProbabilityMap | None, notes: tuple[str, ...],
     started: float,
 ) -> Prediction:  # fmt: skip
-    seconds, area_mm2 = time.perf_counter() - started, searched_mm2(field, model.card.blobs.border_um)
+    assert field.um_per_px is not None, "checked by predict"
+    area_mm2 = searched(field, model.card.blobs.border_um).area_mm2(field.um_per_px)
+    seconds = time.perf_counter() - started
     return Prediction(candidates, model.threshold, model.version, seconds, area_mm2, found_map, notes)

@@ -1,7 +1,7 @@
 """The values that flow through the program: frozen, validated, no behaviour beyond reading them.
 
 Points are (N, 2) float32 `[x, y]`, x right, y down, the centre of the top-left pixel is (0, 0),
-always in pixels of the original image. Lengths end in `_um` or `_px`.
+always in pixels of the original image, which reaches from -0.5 to its width - 0.5. Lengths end in `_um` or `_px`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,72 @@ import numpy.typing as npt
 
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of an image, such as the part of a field that a reader reviewed.
+
+    Its edges are counted in pixels from the corner of the image, as a reader draws them: Region(0, 0, 3, 2) is the
+    first three columns of the first two rows, and Region(0, 0, width, height) the whole image. Points lie in pixels
+    whose centres are whole numbers (the centre of the top-left one is (0, 0)), so the left edge is x = left - 0.5.
+    A point on the left or top edge is inside, one on the right or bottom edge is not: neighbours share none.
+    Raises ValueError for an edge that is not finite, or a right or bottom edge before the left or top one.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.edges).all():
+            raise ValueError(f"the edges of a region must be finite, not {self.edges}")
+        if self.left > self.right or self.top > self.bottom:
+            raise ValueError(f"the edges of a region are left, top, right, bottom, not {self.edges}")
+
+    @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """left, top, right, bottom, as they are stored and drawn."""
+        return self.left, self.top, self.right, self.bottom
+
+    @property
+    def width_px(self) -> float:
+        """From the left to the right edge."""
+        return self.right - self.left
+
+    @property
+    def height_px(self) -> float:
+        """From the top to the bottom edge."""
+        return self.bottom - self.top
+
+    def area_mm2(self, um_per_px: float) -> float:
+        """Its area in an image of that scale."""
+        return self.width_px * self.height_px * um_per_px**2 / 1e6
+
+    def contains(self, xy_px: Float32) -> Bool:
+        """Bool[N]: which of the points Float32[N, 2] lie inside."""
+        x, y = np.asarray(xy_px, np.float64).reshape(-1, 2).T + 0.5
+        return np.asarray((x >= self.left) & (x < self.right) & (y >= self.top) & (y < self.bottom))
+
+    def clipped(self, other: Region) -> Region:
+        """What it shares with another region, such as `Field.extent`; an empty region where they share nothing."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        return Region(left, top, max(left, min(self.right, other.right)), max(top, min(self.bottom, other.bottom)))
+
+    def mask(self, shape: tuple[int, int], cell_px: tuple[float, float] = (1.0, 1.0)) -> Bool:
+        """Bool[shape], shape being (h, w): the cells of a grid over the image whose centre lies inside.
+
+        cell_px: (width, height) of a cell in pixels of the image.
+        """
+        rows = _inside(shape[0], cell_px[1], self.top, self.bottom)
+        return rows[:, None] & _inside(shape[1], cell_px[0], self.left, self.right)
+
+
+def _inside(cells: int, cell_px: float, first: float, last: float) -> Bool:
+    centre = (np.arange(cells) + 0.5) * cell_px
+    return np.asarray((centre >= first) & (centre < last))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +115,14 @@ class Field:
         return int(self.pixels.shape[1])
 
     @property
+    def extent(self) -> Region:
+        """The whole image."""
+        return Region(0, 0, self.width_px, self.height_px)
+
+    @property
     def area_mm2(self) -> float | None:
         """Area of the whole image, or None without µm/px."""
-        if self.um_per_px is None:
-            return None
-        return self.height_px * self.width_px * self.um_per_px**2 / 1e6
+        return None if self.um_per_px is None else self.extent.area_mm2(self.um_per_px)
 
     @cached_property
     def digest(self) -> str:

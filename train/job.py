@@ -68,7 +68,7 @@ def corrected(store: Store, one: ReviewedField) -> CorrectedField:
     """A reviewed field with its pixels, as a training takes it."""
     return CorrectedField(
         load_field(store, one.field), case_of(one.field), one.mitoses_xy_px, one.lookalikes_xy_px,
-        unsure_xy_px=one.unsure_xy_px, area_px=one.area,
+        unsure_xy_px=one.unsure_xy_px, region=one.region,
     )  # fmt: skip
 
 

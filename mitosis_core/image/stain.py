@@ -25,7 +25,7 @@ _ROWS = np.stack([_H / np.linalg.norm(_H), _E / np.linalg.norm(_E)])
 _R = np.cross(_ROWS[0], _ROWS[1])
 STAINS: np.ndarray = np.vstack([_ROWS, _R / np.linalg.norm(_R)])
 
-_TISSUE_DENSITY = 0.15  # mean optical density of the palest cytoplasm; empty glass is under 0.05
+TISSUE_DENSITY = 0.15  # mean optical density of the palest cytoplasm; empty glass is under 0.05
 
 
 def to_stains(rgb: torch.Tensor) -> torch.Tensor:
@@ -69,7 +69,7 @@ def stain_profile(*images: UInt8) -> StainProfile | None:
     """Profile over the tissue of one or more images of one slide (every 4th pixel); None where there is none."""
     sparse = np.concatenate([image[::4, ::4].reshape(-1, 1, 3) for image in images])
     density = cv2.LUT(sparse, _LOG)
-    tissue = (cv2.transform(density, np.full((1, 3), 1 / 3)) > _TISSUE_DENSITY).astype(np.uint8)
+    tissue = (cv2.transform(density, np.full((1, 3), 1 / 3)) > TISSUE_DENSITY).astype(np.uint8)
     if np.count_nonzero(tissue) < 100:
         return None
     mean, spread = cv2.meanStdDev(cv2.transform(density, np.linalg.inv(STAINS).T), mask=tissue)
@@ -158,4 +158,4 @@ def macenko(pixels: UInt8) -> UInt8:
 
 
 def _is_tissue(density: Float32) -> npt.NDArray[np.bool_]:
-    return np.asarray(density.mean(axis=-1) > _TISSUE_DENSITY)
+    return np.asarray(density.mean(axis=-1) > TISSUE_DENSITY)

@@ -11,23 +11,22 @@ import numpy as np
 from mitosis_core.errors import UnusableData
 from mitosis_core.scoring.evaluation import Evaluation, ScoredField, evaluate
 from mitosis_core.scoring.matching import match
-from mitosis_core.types import Detections, Float32
+from mitosis_core.types import Detections, Float32, Region
 
 RADIUS_UM = 5.0
 _SAMPLES = 2000
 
 
 class Vouched(Protocol):
-    """What readers vouch for in a field: the part they reviewed, x0, y0, x1, y1 in pixels (None is all of it), less
-    the cells they were unsure of, Float32[N, 2]."""
+    """What readers vouch for in a field: the region they reviewed, less the cells they were unsure of."""
 
     @property
     def um_per_px(self) -> float:
         """µm per pixel of the field."""
 
     @property
-    def area_px(self) -> tuple[float, float, float, float] | None:
-        """The reviewed rectangle as x0, y0, x1, y1; None: the whole field."""
+    def region(self) -> Region | None:
+        """What was reviewed; None: the whole field."""
 
     @property
     def unsure_xy_px(self) -> Float32:
@@ -58,12 +57,8 @@ class Difference:
 
 
 def vouched(labels: Vouched, found: Detections) -> Detections:
-    """Detections that can be judged: inside the reviewed area and not on a cell the readers were unsure of."""
-    keep = np.ones(len(found), bool)
-    if labels.area_px is not None:
-        left, top, right, bottom = labels.area_px
-        x, y = found.xy_px.T
-        keep &= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    """Detections that can be judged: inside the reviewed region and not on a cell the readers were unsure of."""
+    keep = np.ones(len(found), bool) if labels.region is None else labels.region.contains(found.xy_px)
     for place in labels.unsure_xy_px:
         keep &= np.hypot(*(found.xy_px - place).T) > RADIUS_UM / labels.um_per_px
     return found.only(keep)

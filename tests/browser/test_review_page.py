@@ -138,7 +138,7 @@ def test_every_kind_of_change_reaches_the_database(bench: Bench) -> None:
         pytest.approx(501, abs=1.5),
         pytest.approx(600, abs=1.5),
     )
-    assert review_of(bench.store, bench.fields[0].id, "Kinds").area == pytest.approx((100, 100, 900, 900), abs=3)
+    assert review_of(bench.store, bench.fields[0].id, "Kinds").area.edges == pytest.approx((100, 100, 900, 900), abs=3)
 
 
 def test_of_fifty_clicks_30_ms_apart_none_is_lost(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.image.stain import from_stains, macenko, to_stains
 from mitosis_core.inference.runtime import MULTIPLE_PX, Seen, engine, pad, resolve_device, torch_engine, without_margin
 from mitosis_core.model import Model
-from mitosis_core.prediction import inside, predict, probability_map, searched_mm2
+from mitosis_core.prediction import inside, predict, probability_map, searched
 from mitosis_core.scale import resample
 from mitosis_core.types import Detections, Field, UInt8
 
@@ -128,13 +128,15 @@ def test_blank_glass_has_no_mitosis_and_a_note(random_version: Model) -> None:
 def test_at_the_border_nothing_is_said_and_the_area_is_without_it() -> None:
     """By hand: 3 µm are 12 px of 0.25 µm; a field of 100 x 60 µm keeps 94 x 54."""
     field = Field(np.zeros((240, 400, 3), np.uint8), 0.25, "field")
-    xy = np.array([[11, 100], [12, 100], [200, 227], [200, 228], [387, 12], [388, 12]], np.float32)
-    found = Detections(xy, np.linspace(0.9, 0.4, 6), np.ones(6))
+    # The border is as wide on the right as on the left: it ends between the centres 387 and 388, as between 11 and 12.
+    xy = np.array([[11, 100], [12, 100], [200, 227], [200, 228], [387, 12], [387.6, 12], [388, 12]], np.float32)
+    found = Detections(xy, np.linspace(0.9, 0.4, 7), np.ones(7))
     assert inside(found, field, 3.0).xy_px.tolist() == [[12, 100], [200, 227], [387, 12]]
-    assert len(inside(found, field)) == 6
-    assert searched_mm2(field, 3.0) == pytest.approx(94 * 54 / 1e6) and searched_mm2(field, 0.0) == field.area_mm2
+    assert len(inside(found, field)) == 7
+    assert searched(field, 3.0).area_mm2(0.25) == pytest.approx(94 * 54 / 1e6)
+    assert searched(field, 0.0) == field.extent
     tiny = Field(np.zeros((16, 16, 3), np.uint8), 0.25, "tiny")  # 4 µm: the border leaves the middle half
-    assert searched_mm2(tiny, 3.0) == pytest.approx(4e-6)
+    assert searched(tiny, 3.0).area_mm2(0.25) == pytest.approx(4e-6)
 
 
 def test_a_prediction_holds_its_candidates_and_reports_progress(random_version: Model) -> None:

@@ -34,7 +34,7 @@ from db.reviews import (
     reviews_of,
 )  # fmt: skip
 from mitosis_core.errors import ConcentricError
-from mitosis_core.types import Detections, Prediction
+from mitosis_core.types import Detections, Prediction, Region
 from tests.db.conftest import MakeOp, make_field, make_op, sent
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_one_of_each_kind(store: Store, field: StoredField, op: MakeOp) -> None:
     assert applied.done == tuple(one.op_id for one in ops) and applied.rev == review.rev == 9 and not applied.missed
     assert [(m.id, m.x, m.y, m.verdict) for m in review.standing] == [("m1", 11, 20, "lookalike")]
     assert (review.state, review.shown_state, review.area, review.seconds) == (
-        "complete", "complete_empty", (0, 0, 50, 60), 6.5)  # fmt: skip
+        "complete", "complete_empty", Region(0, 0, 50, 60), 6.5)  # fmt: skip
     apply_ops(store, field.id, "Ann", [op("restore", id="m2", seq=10)])
     assert review_of(store, field.id, "Ann").shown_state == "complete"
 
@@ -112,7 +112,8 @@ def test_what_does_not_belong_here_is_refused_alone(store: Store, field: StoredF
     other = add_field(store, make_field(1))[0]
     taken = make_op(other.id)
     apply_ops(store, other.id, "Ann", [taken])
-    wrong = [op(x=101), op(y=-1.5), op("area", area=[0, 0, 200, 50]), make_op(other.id), taken]
+    wrong = [op(x=101), op(y=-1.5), op("area", area=[0, 0, 200, 50]), op("area", area=[-0.5, 0, 0, 9]),
+             make_op(other.id), taken]  # fmt: skip
     right = [op(x=99.9, y=-0.5, id="edge"), op("area", area=[0, 0, 100, 100])]
     applied = apply_ops(store, field.id, "Ann", [*wrong, *right])
     assert {op_id for op_id, _ in applied.refused} == {one.op_id for one in wrong} and len(applied.done) == 2

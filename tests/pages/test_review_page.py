@@ -170,6 +170,16 @@ def test_history_looks_back_and_brings_back(kept: Store, page: AppTest) -> None:
     assert len(history(kept, field)) == 3  # nothing was taken out of the history
 
 
+@pytest.mark.parametrize("diameter_mm", [None, 0.44])  # as it comes, and as the reader sets it
+def test_history_counts_for_the_same_microscope(kept: Store, page: AppTest, diameter_mm: float | None) -> None:
+    act(kept, "Anna", int(viewer(page)["field"]), "add", id="m1", x=5.0, y=5.0, cls="mitosis")
+    if diameter_mm:
+        page.selectbox(session.DIAMETER).set_value(diameter_mm).run()
+    now = viewer(page.run())["count"]
+    then = viewer(page.segmented_control(session.MODE).set_value("History").run())["count"]
+    assert then["per_10_hpf"] == now["per_10_hpf"] and then["per_mm2"] == now["per_mm2"]
+
+
 def test_agreement_of_two_readers_is_counted(kept: Store, page: AppTest) -> None:
     field = int(viewer(page)["field"])
     for reader, places in (("Anna", (100.0, 300.0)), ("Bert", (104.0, 600.0))):

@@ -28,7 +28,7 @@ def prove(
 def _scored(example: CorrectedField, model: Model, cancelled: Callable[[], bool]) -> ScoredField:
     found = vouched(example, _unless_cancelled(lambda: predict(example.field, model), cancelled).candidates)
     return ScoredField(example.field.digest, example.slide, found, example.mitoses_xy_px, example.um_per_px,
-                       _area_mm2(example))  # fmt: skip
+                       example.counted_mm2)  # fmt: skip
 
 
 def _unless_cancelled(work: Callable[[], Prediction], cancelled: Callable[[], bool]) -> Prediction:
@@ -44,10 +44,3 @@ def _unless_cancelled(work: Callable[[], Prediction], cancelled: Callable[[], bo
         return doing.result()
     finally:
         pool.shutdown(wait=False)
-
-
-def _area_mm2(example: CorrectedField) -> float | None:
-    if example.area_px is None:
-        return example.field.area_mm2
-    left, top, right, bottom = example.area_px
-    return float((right - left) * (bottom - top) * example.um_per_px**2 / 1e6)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.scale import to_resampled_px
-from mitosis_core.types import Float32
+from mitosis_core.types import Float32, Region
 from train.data.examples import Example
 from train.data.labels import IGNORED, VARIANTS, concentric_labels
 from train.data.patches import Tissue, prepare
@@ -23,12 +23,17 @@ _UNSURE_UM = 7.0  # radius round an unsure figure that says nothing: a cell and 
 class CorrectedField(Example):
     """A field with a reader's marks; its look-alikes are those the reader has named.
 
-    unsure_xy_px: Float32[N, 2]; what lies there is neither a mitosis nor background. area_px: (x0, y0, x1, y1),
-    the part that was reviewed; None is all of it. Every mitosis inside it is marked.
+    unsure_xy_px: Float32[N, 2]; what lies there is neither a mitosis nor background. region: the part that was
+    reviewed; None is all of it. Every mitosis inside it is marked.
     """
 
     unsure_xy_px: Float32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    area_px: tuple[float, float, float, float] | None = None
+    region: Region | None = None
+
+    @property
+    def counted_mm2(self) -> float:
+        """Area in which detections count: what was reviewed."""
+        return (self.region or self.field.extent).area_mm2(self.um_per_px)
 
 
 def check(examples: Sequence[Example]) -> None:
@@ -43,14 +48,15 @@ def check(examples: Sequence[Example]) -> None:
 
 def halves(example: Example) -> list[CorrectedField]:
     """One field as two, of each of which one half was reviewed, so that each can judge what the other taught."""
-    area = example.area_px if isinstance(example, CorrectedField) else None
-    left, top, right, bottom = area or (0.0, 0.0, float(example.field.width_px), float(example.field.height_px))
-    across, down = (left + right) / 2, (top + bottom) / 2
-    wide = right - left >= bottom - top
-    areas = [(left, top, across if wide else right, bottom if wide else down),
-             (across if wide else left, top if wide else down, right, bottom)]  # fmt: skip
+    whole = (example.region if isinstance(example, CorrectedField) else None) or example.field.extent
+    if whole.width_px >= whole.height_px:
+        across = (whole.left + whole.right) / 2
+        regions = [dataclasses.replace(whole, right=across), dataclasses.replace(whole, left=across)]
+    else:
+        down = (whole.top + whole.bottom) / 2
+        regions = [dataclasses.replace(whole, bottom=down), dataclasses.replace(whole, top=down)]
     given = {f.name: getattr(example, f.name) for f in dataclasses.fields(example)}
-    return [CorrectedField(**{**given, "area_px": area}) for area in areas]
+    return [CorrectedField(**{**given, "region": region}) for region in regions]
 
 
 def reviewed_tissues(examples: Sequence[Example], um_per_px: float, stain: str = "") -> list[Tissue]:
@@ -63,19 +69,16 @@ def reviewed_tissues(examples: Sequence[Example], um_per_px: float, stain: str =
 
 
 def _ignore(example: CorrectedField, tissue: Tissue, um_per_px: float) -> None:
-    """Mark unsure figures and all outside the reviewed area; the disc of a mitosis beside an unsure figure stays."""
+    """Mark unsure figures and all outside the reviewed region; the disc of a mitosis beside an unsure figure stays."""
     shape, pixel = tissue.pixels.shape[:2], pixel_px(example, tissue)
-    area = np.ones(shape, np.uint8)
-    if example.area_px is not None:
-        corners = to_resampled_px(np.array(example.area_px, np.float32).reshape(2, 2), pixel)
-        (left, top), (right, bottom) = np.clip(np.rint(corners), 0, shape[::-1]).astype(int)
-        area[:] = 0
-        area[top:bottom, left:right] = 1
+    reviewed = (example.region or example.field.extent).mask((shape[0], shape[1]), pixel).astype(np.uint8)
     unsure = to_resampled_px(example.unsure_xy_px.reshape(-1, 2), pixel)
     disc = VARIANTS["random"].inner_um[1] / um_per_px
     radii = [(disc, disc)] * len(tissue.mitoses_xy_px) + [(-1.0, _UNSURE_UM / um_per_px)] * len(unsure)  # -1: no disc
     points = np.vstack([tissue.mitoses_xy_px, unsure]).astype(np.float32)
-    tissue.ignored = (concentric_labels((shape[0], shape[1]), points, radii, reviewed=area) == IGNORED).astype(np.uint8)
+    tissue.ignored = (concentric_labels((shape[0], shape[1]), points, radii, reviewed=reviewed) == IGNORED).astype(
+        np.uint8
+    )
     tissue.mitoses_xy_px = tissue.mitoses_xy_px[vouched_for(tissue.mitoses_xy_px, tissue)]
     tissue.lookalikes_xy_px = tissue.lookalikes_xy_px[vouched_for(tissue.lookalikes_xy_px, tissue)]
 

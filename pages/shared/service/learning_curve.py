@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,14 +15,13 @@ from db import runs, versions
 from db.engine import Store
 from db.fields import StoredField, list_fields
 from db.labels import ReviewedField, reviewed_fields
-from db.ops import Area
 from db.predictions import detected, looked
 from db.splits import case_of
 from db.versions import StoredVersion
 from mitosis_core.model import DEFAULT_VERSION, list_versions
-from mitosis_core.scoring.comparison import RADIUS_UM
+from mitosis_core.scoring.comparison import RADIUS_UM, vouched
 from mitosis_core.scoring.matching import match
-from mitosis_core.types import Detections, Float32
+from mitosis_core.types import Detections
 from train.selection.forecast import FEWEST_COUNTS, MORE, Forecast, Point, forecast, points, resampled_f1
 
 _FEWEST_CASES = 5  # as the comparison of two versions does
@@ -148,18 +146,6 @@ def _group(one: ReviewedField, over: str) -> str:
 
 def _counts(one: ReviewedField, found: Detections) -> tuple[int, int, int]:
     """True positives, false positives and misses, by the rule of the comparison of two versions."""
-    from mitosis_core.scoring.comparison import vouched
-
-    labels: Any = _Labels(one.field.um_per_px, one.area, one.unsure_xy_px)
-    judged = vouched(labels, found)
+    judged = vouched(one, found)
     scores = match(judged.xy_px, one.mitoses_xy_px, RADIUS_UM / one.field.um_per_px).scores
     return scores.tp, scores.fp, scores.fn
-
-
-@dataclass(frozen=True, eq=False)
-class _Labels:
-    """What `vouched` asks of a corrected field; the pixels, which would have to be read, are not among it."""
-
-    um_per_px: float
-    area_px: Area | None
-    unsure_xy_px: Float32

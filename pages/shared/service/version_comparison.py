@@ -16,7 +16,6 @@ from db import runs, versions
 from db.engine import Store
 from db.fields import StoredField, list_fields, load_field
 from db.labels import ReviewedField, reviewed_fields
-from db.ops import Area
 from db.predictions import DISAGREE_UM, Found, candidates, looked
 from db.splits import case_of, parts
 from mitosis_core.errors import ConcentricError
@@ -25,7 +24,7 @@ from mitosis_core.scoring import cost
 from mitosis_core.scoring.comparison import RADIUS_UM, vouched
 from mitosis_core.scoring.evaluation import Evaluation, ScoredField, evaluate
 from mitosis_core.scoring.matching import match
-from mitosis_core.types import Detections, Float32
+from mitosis_core.types import Detections
 
 READERS = ""  # instead of the name of a version
 FEWEST, MOST = 2, 4
@@ -137,34 +136,14 @@ def compare(store: Store, models: Sequence[Model], fields: Sequence[ReviewedFiel
 
 
 def _side(model: Model, fields: Sequence[ReviewedField], found: Mapping[int, Found]) -> Side:
-    judged = {one.field.id: vouched(_Labels.of(one), found[one.field.id].detections) for one in fields}
+    judged = {one.field.id: vouched(one, found[one.field.id].detections) for one in fields}
     scored = [
         ScoredField(one.field.digest, case_of(one.field), judged[one.field.id], one.mitoses_xy_px, one.field.um_per_px,
-                    _area_mm2(one)) for one in fields
+                    one.area_mm2) for one in fields
     ]  # fmt: skip
     # The middle one: the first field of a process also waits for the engine.
     seconds = median(found[one.field.id].seconds for one in fields)
     return Side(model, judged, evaluate(scored, RADIUS_UM, threshold=model.threshold), seconds)
-
-
-@dataclass(frozen=True, eq=False)
-class _Labels:
-    """What `vouched` asks of a corrected field."""
-
-    um_per_px: float
-    area_px: Area | None
-    unsure_xy_px: Float32
-
-    @classmethod
-    def of(cls, one: ReviewedField) -> _Labels:
-        return cls(one.field.um_per_px, one.area, one.unsure_xy_px)
-
-
-def _area_mm2(one: ReviewedField) -> float:
-    if one.area is None:
-        return one.field.area_mm2
-    left, top, right, bottom = one.area
-    return (right - left) * (bottom - top) * one.field.um_per_px**2 / 1e6
 
 
 def table(found: Versus, peaks_gb: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -196,7 +175,7 @@ def _row(name: str, side: Side, peak_gb: float | None) -> dict[str, Any]:
 
 def curves(found: Versus) -> dict[str, dict[str, Any]]:
     """The sides that `charts.precision_recall` and `charts.froc` draw, by version."""
-    area_mm2 = sum(_area_mm2(one) for one in found.fields)
+    area_mm2 = sum(one.area_mm2 for one in found.fields)
     return {name: _curves(side.evaluation, area_mm2) for name, side in found.sides.items()}
 
 

@@ -68,7 +68,7 @@ def review_data(
         "prefetch": [image_url(field_picture(one.digest), sight.reader) for one in coming],
         "classes": CLASSES,
         "points": _points(stored, review, None if hidden else proposed, others),
-        "review": {"state": review.state, "area": review.area and list(review.area), "seconds": review.seconds},
+        "review": {"state": review.state, "area": review.area and review.area.edges, "seconds": review.seconds},
         "rev": review.rev,
         "api": {"url": "/api/ops", "token": ops_token(stored.id, sight.reader) if sight.editable else ""},
         "score": {"value": sight.score, "default": proposed.threshold if proposed else 0.5},
@@ -117,18 +117,10 @@ def _point(
 
 
 def _count(stored: StoredField, review: Review, field_diameter_mm: float) -> dict[str, Any]:
-    area_mm2 = reviewed_area_mm2(stored, review)
+    area_mm2 = (review.area or stored.extent).area_mm2(stored.um_per_px)
     part = "of the reviewed area" if review.area else "of the field"
     return {
         "per_mm2": 1 / area_mm2,
         "per_10_hpf": per_10_hpf(1, area_mm2, field_diameter_mm),
         "note": f"Carried over from the {area_mm2:.3f} mm² {part}: a small sample.",
     }
-
-
-def reviewed_area_mm2(stored: StoredField, review: Review) -> float:
-    """Area that the reader has reviewed."""
-    if review.area is None:
-        return stored.area_mm2
-    left, top, right, bottom = review.area
-    return (right - left) * (bottom - top) * stored.um_per_px**2 / 1e6

@@ -184,7 +184,7 @@ def _viewer_data(one: Dispute, looks: Mapping[str, Look], *, only: bool) -> dict
     stored = one.reviewed.field
     classes = [{"id": name, "label": name, "color": look.colour, "dash": "", "shape": look.shape}
                for name, look in looks.items()]  # fmt: skip
-    area = one.reviewed.area
+    region = one.reviewed.region
     return {
         "field": str(stored.id),
         "user": session.user(),
@@ -204,7 +204,7 @@ def _viewer_data(one: Dispute, looks: Mapping[str, Look], *, only: bool) -> dict
             for place, cell in enumerate(one.cells) if not (only and cell.agreed)
             for name, mark in cell.marks.items()
         ],
-        "review": {"state": "complete", "area": list(area) if area else None, "seconds": 0.0},
+        "review": {"state": "complete", "area": region and region.edges, "seconds": 0.0},
         "rev": 0,
         "score": {"value": 0.0, "default": 0.0},
         "count": None,

@@ -13,6 +13,7 @@ from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import Ensemble
 from mitosis_core.model import Model, ModelCard, save_model
+from mitosis_core.types import Region
 from train.data.examples import Example
 from train.data.labels import BACKGROUND, IGNORED, MITOSIS
 from train.data.patches import Crops
@@ -54,9 +55,9 @@ def labels_of(example: CorrectedField, count: int = 40) -> list[np.ndarray]:
 def test_nothing_is_said_outside_the_reviewed_area(drawn: list[Example]) -> None:
     everywhere = np.concatenate(labels_of(marked(drawn[0])))
     assert (everywhere == BACKGROUND).any() and (everywhere == MITOSIS).any()
-    nowhere = np.concatenate(labels_of(marked(drawn[0], area_px=(0.0, 0.0, 0.0, 0.0))))
+    nowhere = np.concatenate(labels_of(marked(drawn[0], region=Region(0, 0, 0, 0))))
     assert (nowhere == IGNORED).all()
-    (tissue,) = reviewed_tissues([marked(drawn[0], area_px=(0.0, 0.0, 128.0, 256.0))], 0.5)
+    (tissue,) = reviewed_tissues([marked(drawn[0], region=Region(0, 0, 128, 256))], 0.5)
     assert tissue.ignored is not None and not tissue.ignored[:, :64].any() and tissue.ignored[:, 64:].all()
     assert (tissue.mitoses_xy_px[:, 0] < 64).all()
     assert len(tissue.mitoses_xy_px) == (drawn[0].mitoses_xy_px[:, 0] < 127).sum()
@@ -78,8 +79,8 @@ def test_a_single_field_is_learned_from_in_halves(drawn: list[Example]) -> None:
     vouched = [tissue.ignored == 0 for tissue in tissues if tissue.ignored is not None]
     assert (vouched[0] ^ vouched[1]).all() and vouched[0].mean() == 0.5
     assert sum(len(tissue.mitoses_xy_px) for tissue in tissues) == len(drawn[0].mitoses_xy_px)
-    first, second = halves(marked(drawn[0], area_px=(0.0, 0.0, 100.0, 200.0)))
-    assert (first.area_px, second.area_px) == ((0.0, 0.0, 100.0, 100.0), (0.0, 100.0, 100.0, 200.0))
+    first, second = halves(marked(drawn[0], region=Region(0, 0, 100, 200)))
+    assert (first.region, second.region) == (Region(0, 0, 100, 100), Region(0, 100, 100, 200))
 
 
 def test_only_the_heads_change_and_the_card_says_from_what(drawn: list[Example], base: Model, tmp_path: Path) -> None:

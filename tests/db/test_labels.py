@@ -1,0 +1,41 @@
+"""What several readers of parts of a field say of it together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from db.engine import Store
+from db.fields import StoredField
+from db.labels import ReviewedField, reviewed_fields
+from db.reviews import apply_ops
+from mitosis_core.types import Region
+from tests.db.conftest import SIZE_PX, make_op
+
+
+def finish(store: Store, field: StoredField, reader: str, area: list[float] | None, **mark: Any) -> None:
+    """A reader reviews an area, marks one mitosis, and completes the field."""
+    ops = [make_op(field.id, **mark), make_op(field.id, "area", seq=2, area=area)]
+    assert not apply_ops(store, field.id, reader, [*ops, make_op(field.id, "state", seq=3, state="complete")]).refused
+
+
+def labels(store: Store) -> ReviewedField:
+    (one,) = reviewed_fields(store)
+    return one
+
+
+def test_a_field_reviewed_in_part_counts_in_part(store: Store, field: StoredField) -> None:
+    finish(store, field, "Ann", [0, 0, 50, 20])
+    one = labels(store)
+    assert one.region == Region(0, 0, 50, 20) and one.um_per_px == 0.25
+    assert one.area_mm2 == pytest.approx(0.0125 * 0.005) and field.area_mm2 == pytest.approx(0.025**2)
+
+
+def test_who_reviewed_most_votes(store: Store, field: StoredField) -> None:
+    finish(store, field, "Ann", [0, 0, 50, 50], x=10)
+    finish(store, field, "Bob", [0, 0, 50, SIZE_PX], x=40)
+    assert labels(store).region == Region(0, 0, 50, SIZE_PX) and labels(store).mitoses_xy_px.tolist() == [[40, 20]]
+    finish(store, field, "Cid", None, x=70)
+    one = labels(store)
+    assert one.region is None and one.area_mm2 == field.area_mm2 and one.mitoses_xy_px.tolist() == [[70, 20]]
