@@ -210,9 +210,9 @@ class Outbox {
     const base = Math.min(...batch.map((entry) => entry.op.base));
     if (!missed)
       for (const { op } of this.entries) if (op.field === field && op.base >= base) op.base = Math.max(op.base, rev);
-    this.save();
     const why = new Map(refused.map((one) => [one.op_id, one.why]));
-    this.setAside(batch.filter(({ op }) => why.has(op.op_id)), ({ op }) => why.get(op.op_id));
+    this.setAside(batch.filter(({ op }) => why.has(op.op_id)), ({ op }) => why.get(op.op_id)); // before it is let go
+    this.save();
     if (superseded.length) this.listener?.told("This was changed in another window since; the newer change stands.");
     const outdated = missed || superseded.length > 0 || refused.length > 0;
     this.listener?.answered(batch.map((entry) => entry.op), outdated);
