@@ -28,10 +28,10 @@ from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.scoring.evaluation import ScoredField, best_threshold, evaluate, threshold_curve
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches
-from train.fit import Job, last_snapshot, members, train_all
+from train.fit import TrainingJob, last_snapshot, member_jobs, train_all
 from train.methods import default_config
 from train.methods.deepmitosis import estimated_masks
-from train.selection.evaluation import RADIUS_UM, Fold, choose, detections, held_out_sightings
+from train.selection.evaluation import RADIUS_UM, Fold, cached_outputs, choose_settings, detections
 
 AREAS_UM2 = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 25.0, 30.0, 40.0)  # the paper: 200 to 500 px of 0.25 µm are all well
 SAMPLES = 400  # of the bootstrap
@@ -159,7 +159,7 @@ def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
         todo = [_job(slide, setting, config, data) for slide in data.slides]
         train_all(todo, jobs, report)
         last = _last([[job] for job in todo])
-        choice = choose(last, config)
+        choice = choose_settings(last, config)
         scored = [one for fold in detections(last, choice, config) for one in fold]
         first = first or scored
         rows.append({
@@ -173,11 +173,11 @@ def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _job(slide: str, setting: Setting, config: TrainConfig, data: Data) -> Job:
+def _job(slide: str, setting: Setting, config: TrainConfig, data: Data) -> TrainingJob:
     """The network of a setting that sees nothing of a slide."""
     given = data.masked if setting.masks else data.fields
     fields = _estimated(slide, data) if setting.masks == "estimated" else given
-    return members(f"{setting.name}, without {slide}", fields, data.patches, {slide}, config, data.work)[0]
+    return member_jobs(f"{setting.name}, without {slide}", fields, data.patches, {slide}, config, data.work)[0]
 
 
 def _estimated(held: str, data: Data) -> list[Example]:
@@ -185,12 +185,12 @@ def _estimated(held: str, data: Data) -> list[Example]:
     config = data.config("segmitos", labels="mask")
     fields = [e for e in data.fields if e.slide == held]
     for slide in (s for s in data.slides if s != held):
-        (job,) = members(
+        (job,) = member_jobs(
             f"DeepSeg without {held}, {slide}", data.masked, data.patches, {held, slide}, config, data.work
         )
         train_all([job], 1, report)
         mine = [e for e in data.fields if e.slide == slide]
-        for example, seen in zip(mine, held_out_sightings(last_snapshot(job), mine, config), strict=True):
+        for example, seen in zip(mine, cached_outputs(last_snapshot(job), mine, config), strict=True):
             mask = estimated_masks(seen.map, example.mitoses_xy_px, example.field.pixels.shape[:2])
             fields.append(dataclasses.replace(example, mask=mask))
     return fields
@@ -200,11 +200,11 @@ def _screening(data: Data, jobs: int) -> list[dict[str, Any]]:
     """Table 1 of SegMitos: the same maps, other ways to screen what is in them."""
     config = default_config("segmitos", **data.options)
     folds = [
-        members(f"without {slide}", data.fields, data.patches, {slide}, config, data.work) for slide in data.slides
+        member_jobs(f"without {slide}", data.fields, data.patches, {slide}, config, data.work) for slide in data.slides
     ]
     train_all([job for fold in folds for job in fold], jobs, report)
     last = _last(folds)
-    choice = choose(last, config)
+    choice = choose_settings(last, config)
     rows: list[dict[str, Any]] = []
     first: list[ScoredField] = []
     for name, (blobs, by_area, by_score, paper) in POSTPROCESSINGS.items():
@@ -220,7 +220,7 @@ def _screening(data: Data, jobs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _last(folds: Sequence[Sequence[Job]]) -> list[Fold]:
+def _last(folds: Sequence[Sequence[TrainingJob]]) -> list[Fold]:
     """The held-out fields of each fold, and the last snapshot alone of each of its networks."""
     return [(jobs[0].held_out, [{job.config.steps: last_snapshot(job)} for job in jobs]) for jobs in folds]
 
@@ -240,7 +240,7 @@ def _screened(found: Sequence[ScoredField], slide: str, by_area: bool, by_score:
 
 
 def _of_size(one: ScoredField, area_um2: float) -> ScoredField:
-    return dataclasses.replace(one, detections=one.detections.only(one.detections.area_um2 >= area_um2))
+    return dataclasses.replace(one, detections=one.detections.select(one.detections.area_um2 >= area_um2))
 
 
 def _mean(values: Any) -> float:

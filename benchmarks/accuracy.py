@@ -27,7 +27,7 @@ from mitosis_core.model import Model
 from mitosis_core.scoring.evaluation import ScoredField, evaluate
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches
-from train.fit import fit, plan, train_all
+from train.fit import fit, plan_jobs, train_all
 from train.loop import Step
 from train.methods import default_config
 from train.selection.evaluation import RADIUS_UM
@@ -72,7 +72,7 @@ def _system(
     system: str, config: TrainConfig, fields: list[Example], patches: list[Example], work: Path, jobs: int
 ) -> dict[str, Any]:
     slides = sorted({e.slide for e in fields})
-    plans = [plan([e for e in fields if e.slide != slide], patches, config, work) for slide in slides]
+    plans = [plan_jobs([e for e in fields if e.slide != slide], patches, config, work) for slide in slides]
     todo = [job for folds, final in plans for ms in (*folds, final) for job in ms]
     train_all(todo, jobs, report)
     folds = [

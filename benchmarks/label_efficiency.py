@@ -29,7 +29,7 @@ from benchmarks.record import RESULTS, cpu_name, write_result
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.model import Model, load_model
-from mitosis_core.prediction import candidates, look
+from mitosis_core.prediction import find_candidates, infer
 from mitosis_core.scoring.evaluation import ScoredField, evaluate
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches
@@ -170,8 +170,8 @@ def counts(model: Model, fields: Sequence[Example]) -> Counts:
     run = torch_engine(model.net(), training_device())
     card, scored = model.card, []
     for e in fields:
-        seen = look(e.field, run, card.um_per_px, card.stride, card.stain)
-        found, _ = candidates(seen, e.field, card.blobs, card.calibration)
+        seen = infer(e.field, run, card.um_per_px, card.stride, card.stain)
+        found, _ = find_candidates(seen, e.field, card.blobs, card.calibration)
         scored.append(ScoredField(e.field.name, e.slide, found, e.mitoses_xy_px, e.um_per_px))
     rows = evaluate(scored, RADIUS_UM, threshold=card.raw_threshold, samples=10).fields
     return np.array([[row.scores.tp, row.scores.fp, row.scores.fn] for row in rows])

@@ -145,10 +145,10 @@ def agreement(field: Field, model: Model) -> dict[str, Any]:
 
     from mitosis_core.inference.blobs import find_blobs
     from mitosis_core.inference.calibration import calibrate
-    from mitosis_core.inference.runtime import engine, torch_engine
+    from mitosis_core.inference.runtime import get_engine, torch_engine
     from mitosis_core.prediction import probability_map
 
-    engines = (engine(model, "cpu"), torch_engine(model.net(), torch.device("cpu"), half=False))
+    engines = (get_engine(model, "cpu"), torch_engine(model.net(), torch.device("cpu"), half=False))
     card = model.card
     fast, exact = (
         calibrate(probability_map(field, run, card.um_per_px, card.stride, card.stain), card.calibration)
@@ -196,11 +196,11 @@ def random_version(folder: Path, method: str = "segmitos") -> Model:
     import torch
 
     from mitosis_core.inference.blobs import BlobSettings
-    from mitosis_core.methods.ensemble import together
+    from mitosis_core.methods.ensemble import make_ensemble
 
     torch.manual_seed(0)
     encoder, um_per_px = "thin_resnet50", default_config(method).um_per_px
-    net = together([METHODS[method].build(encoder, False)])
+    net = make_ensemble([METHODS[method].build(encoder, False)])
     card = ModelCard("random", method, encoder, um_per_px, net.stride, 1, 0.5, BlobSettings(), None, "", "")
     return save_model(net, card, folder / f"random-{method}.safetensors")
 

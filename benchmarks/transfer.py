@@ -30,17 +30,17 @@ from benchmarks.record import cpu_name, write_result
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches, read_tissue
-from train.fit import Job, held_cases, plan, snapshots, train_all
+from train.fit import TrainingJob, held_out_cases, plan_jobs, snapshots, train_all
 from train.methods import default_config
 from train.selection.evaluation import (
     RADIUS_UM,
     Choice,
     Fold,
-    choose,
-    complete,
+    choose_settings,
+    ensemble_outputs,
     false_alarm_threshold,
+    fully_annotated,
     scored_fields,
-    together,
 )
 
 ALARMS_PER_MM2 = 2.0  # where the recall of crops is measured
@@ -86,7 +86,7 @@ def _read(given: argparse.Namespace) -> tuple[list[Example], list[Example], Meas
     if given.painted:
         fields += read_tissue(given.painted / "fields.csv", given.painted / "images", given.painted / "masks")
     patches = [e for table in given.patches for e in read_patches(table, table.parent / "images")]
-    held = held_cases(patches)
+    held = held_out_cases(patches)
     crops: dict[str, list[Example]] = {}
     for patch in (p for p in patches if p.slide in held):
         crops.setdefault(patch.scanner or "held-out cases", []).append(patch)
@@ -94,7 +94,7 @@ def _read(given: argparse.Namespace) -> tuple[list[Example], list[Example], Meas
         crops["other laboratories"] = read_patches(given.crops, given.crops.parent / "crops")
     tissue = read_tissue(given.tissue, given.tissue.parent / "tissue") if given.tissue else []
     if given.quick:
-        fields = list({(e.group, complete(e)): e for e in fields}.values())
+        fields = list({(e.group, fully_annotated(e)): e for e in fields}.values())
         patches = patches[::60]
         crops, tissue = {group: some[:8] for group, some in crops.items()}, tissue[:2]
     return fields, patches, Measured(crops, tissue)
@@ -105,7 +105,7 @@ def _run(
     given: argparse.Namespace,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row for each slide held out."""
-    planned, _ = plan(fields, patches, config, work)
+    planned, _ = plan_jobs(fields, patches, config, work)
     if not given.snapshots:
         train_all([job for members in planned for job in members], given.jobs, report)
     found = [(members[0].held_out, [_files(job, given.snapshots) for job in members]) for members in planned]
@@ -120,10 +120,10 @@ def _run(
 def _chosen(folds: Sequence[Fold], config: TrainConfig) -> Iterator[tuple[Fold, Choice]]:
     """Each fold with what the others choose for it."""
     for out, fold in enumerate(folds):
-        yield fold, choose([other for i, other in enumerate(folds) if i != out], config)
+        yield fold, choose_settings([other for i, other in enumerate(folds) if i != out], config)
 
 
-def _files(job: Job, pattern: str) -> dict[int, Path]:
+def _files(job: TrainingJob, pattern: str) -> dict[int, Path]:
     """step -> snapshot of a job; pattern: where they are, unless this trained them. A slide without is left out."""
     if not pattern:
         return snapshots(job)
@@ -136,10 +136,10 @@ def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) ->
     files = [steps[choice.step] for steps in members]
 
     def look(examples: Sequence[Example]) -> list[ScoredField]:
-        return scored_fields(together(files, examples, config), examples, choice.blobs, choice.calibration)
+        return scored_fields(ensemble_outputs(files, examples, config), examples, choice.blobs, choice.calibration)
 
-    marked = look([e for e in held if complete(e)])
-    painted, tissue = look([e for e in held if not complete(e)]), look(measured.tissue)
+    marked = look([e for e in held if fully_annotated(e)])
+    painted, tissue = look([e for e in held if not fully_annotated(e)]), look(measured.tissue)
     crops = {group: look(some) for group, some in measured.crops.items()}
     at = false_alarm_threshold([*painted, *tissue], ALARMS_PER_MM2)
     return {
@@ -198,9 +198,9 @@ def _alone(
 ) -> dict[str, Any]:
     """Trained on one scanner and patches of its maker, tested on the other scanners' fields of the slide held out."""
     own = [e for e in fields if e.scanner == scanner]
-    others = [e for e in fields if e.scanner != scanner and complete(e)]
+    others = [e for e in fields if e.scanner != scanner and fully_annotated(e)]
     maker = [p for p in patches if p.scanner.partition(" ")[0] == scanner.partition(" ")[0]]
-    planned, _ = plan(own, maker, config, work)
+    planned, _ = plan_jobs(own, maker, config, work)
     train_all([job for members in planned for job in members], jobs, report)
     folds = [(members[0].held_out, [snapshots(job) for job in members]) for members in planned]
     rows = {}
@@ -208,7 +208,7 @@ def _alone(
         slide = held[0].slide
         unseen = [e for e in others if e.slide == slide]
         files = [steps[choice.step] for steps in members]
-        scored = scored_fields(together(files, unseen, config), unseen, choice.blobs, choice.calibration)
+        scored = scored_fields(ensemble_outputs(files, unseen, config), unseen, choice.blobs, choice.calibration)
         rows[slide] = {g: _scores(scored, g, choice.threshold, 1.0) for g in sorted({f.slide for f in scored})}
     every = [one for row in rows.values() for one in row.values()]
     f1, ap = (float(np.mean([one[key] for one in every])) for key in ("f1", "ap"))

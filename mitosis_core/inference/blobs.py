@@ -31,7 +31,7 @@ class BlobSettings:
     binarize: "otsu" (one threshold for the field), "otsu-patchwise" (one per square of patch_um, the paper's
     ablation), both clipped to threshold_low..threshold_high, or "fixed" at threshold.
     score: "mean" or "peak" of the smoothed map over the blob. min_score: candidates below it are dropped.
-    border_um: nearer to an edge of the field nothing is said (see prediction.inside).
+    border_um: nearer to an edge of the field nothing is said (see prediction.exclude_border).
     Raises ValueError for a setting out of its range.
     """
 

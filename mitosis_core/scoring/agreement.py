@@ -47,7 +47,7 @@ class CandidateObject:
     verdicts: Mapping[str, str]
 
 
-def objects(by_reader: Mapping[str, Verdicts], radius_px: float) -> list[CandidateObject]:
+def group_marks(by_reader: Mapping[str, Verdicts], radius_px: float) -> list[CandidateObject]:
     """The cells behind the marks of several readers, from top to bottom by the topmost mark of each.
 
     Greedy on distance: the closest two marks of different readers become one object first. An object holds at most one
@@ -64,7 +64,7 @@ def objects(by_reader: Mapping[str, Verdicts], radius_px: float) -> list[Candida
         for reader, one in by_reader.items()
         for (x, y), verdict in zip(one.xy_px.tolist(), one.verdict, strict=True)
     )
-    return [_object([marks[i] for i in group]) for group in _groups(marks, _near(marks, radius_px))]
+    return [_mean_mark([marks[i] for i in group]) for group in _groups(marks, _near(marks, radius_px))]
 
 
 def _near(marks: list[_Mark], radius_px: float) -> dict[tuple[int, int], float]:
@@ -91,7 +91,7 @@ def _groups(marks: list[_Mark], near: Mapping[tuple[int, int], float]) -> list[l
     return [members for i, members in enumerate(group) if members[0] == i]
 
 
-def _object(marks: list[_Mark]) -> CandidateObject:
+def _mean_mark(marks: list[_Mark]) -> CandidateObject:
     xy = np.asarray([(x, y) for y, x, _, _ in marks], np.float64).mean(axis=0)
     return CandidateObject(xy.astype(np.float32), {reader: verdict for _, _, verdict, reader in marks})
 
@@ -145,11 +145,11 @@ class Agreement:
         )
 
 
-def agreement(a: Verdicts, b: Verdicts, radius_px: float) -> Agreement:
+def reader_agreement(a: Verdicts, b: Verdicts, radius_px: float) -> Agreement:
     """Compare two readers of one field both have completed. Swapping them swaps only_a and only_b, nothing else."""
     calls = [
         (one.verdicts.get("a") == MITOSIS, one.verdicts.get("b") == MITOSIS)
-        for one in objects({"a": a, "b": b}, radius_px)
+        for one in group_marks({"a": a, "b": b}, radius_px)
     ]
     return Agreement(*(calls.count(call) for call in ((True, True), (True, False), (False, True), (False, False))))
 
@@ -185,7 +185,7 @@ def consensus(
     whoever marked it. More than half of these decide: mitosis, or look-alike; otherwise it is unsure. A cell that one
     reader called a look-alike and another left unmarked is not disputed: both say it is no mitosis.
     """
-    return [_decide(one, set(readers_complete)) for one in objects(by_reader, radius_px)]
+    return [_decide(one, set(readers_complete)) for one in group_marks(by_reader, radius_px)]
 
 
 def _decide(one: CandidateObject, complete: set[str]) -> ConsensusObject:

@@ -17,8 +17,8 @@ RADIUS_UM = 5.0
 _SAMPLES = 2000
 
 
-class Vouched(Protocol):
-    """What readers vouch for in a field: the region they reviewed, less the cells they were unsure of."""
+class Reviewed(Protocol):
+    """What was reviewed of a field: a region, less the cells that readers were unsure of."""
 
     @property
     def um_per_px(self) -> float:
@@ -56,12 +56,12 @@ class Difference:
     over: str
 
 
-def vouched(labels: Vouched, found: Detections) -> Detections:
+def assessable(labels: Reviewed, found: Detections) -> Detections:
     """Detections that can be judged: inside the reviewed region and not on a cell the readers were unsure of."""
     keep = np.ones(len(found), bool) if labels.region is None else labels.region.contains(found.xy_px)
     for place in labels.unsure_xy_px:
         keep &= np.hypot(*(found.xy_px - place).T) > RADIUS_UM / labels.um_per_px
-    return found.only(keep)
+    return found.select(keep)
 
 
 def compare(

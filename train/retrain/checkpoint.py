@@ -31,11 +31,11 @@ class Checkpoint:
         """The "step", "tracks" and "best" of network `index`, when it was in training."""
         return self._found if self._found.get("index") == index else None
 
-    def keep(self, index: int, step: int, tracks: list[Parts], best: Parts) -> None:
+    def save_progress(self, index: int, step: int, tracks: list[Parts], best: Parts) -> None:
         """Network `index` has come to this step."""
         self._write({"index": index, "step": step, "tracks": tracks, "best": best})
 
-    def add(self, result: Parts) -> None:
+    def add_result(self, result: Parts) -> None:
         """The next network is done."""
         self.done.append(result)
         self._write({})

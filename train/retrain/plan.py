@@ -8,7 +8,7 @@ from typing import Protocol
 
 from mitosis_core.types import Float32
 
-FEWEST_FIELDS, FEWEST_MITOSES = 2, 5  # below that a training learns the single cells by heart
+MIN_FIELDS, MIN_MITOSES = 2, 5  # below that a training learns the single cells by heart
 
 
 class Labelled(Protocol):
@@ -24,7 +24,7 @@ class Labelled(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class PartCounts:
     """Counts of one part of the data."""
 
     fields: int
@@ -33,7 +33,7 @@ class Part:
     empty: int  # fields without any mitosis
 
     @classmethod
-    def of(cls, fields: Sequence[Labelled]) -> Part:
+    def of(cls, fields: Sequence[Labelled]) -> PartCounts:
         """Count what these fields hold."""
         mitoses = [len(one.mitoses_xy_px) for one in fields]
         return cls(len(fields), sum(mitoses), sum(len(one.lookalikes_xy_px) for one in fields), mitoses.count(0))
@@ -44,21 +44,21 @@ class Plan:
     """The fields of a run by part ("train", "held_out"), and what they hold."""
 
     split: Mapping[str, list[int]]
-    train: Part
-    held_out: Part
+    train: PartCounts
+    held_out: PartCounts
 
     @property
     def objection(self) -> str:
         """Why this is too little, in a sentence; empty when a run may start."""
-        if self.train.fields < FEWEST_FIELDS:
+        if self.train.fields < MIN_FIELDS:
             return (
                 f"Only {_count(self.train.fields, 'finished field')} would train; please finish at least "
-                f"{FEWEST_FIELDS} fields that are not held out."
+                f"{MIN_FIELDS} fields that are not held out."
             )
-        if self.train.mitoses < FEWEST_MITOSES:
+        if self.train.mitoses < MIN_MITOSES:
             return (
                 f"The finished fields that train hold only {_count(self.train.mitoses, 'mitosis', 'mitoses')}; "
-                f"at least {FEWEST_MITOSES} are needed."
+                f"at least {MIN_MITOSES} are needed."
             )
         if not self.held_out.fields:
             return (

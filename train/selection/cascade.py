@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from mitosis_core.encoders import build_encoder
-from mitosis_core.inference.verifier import LOWER, Verifier, second_look
+from mitosis_core.inference.verifier import LOWEST_SCORE, Verifier, verify_field
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Float32
 from train.config import TrainConfig
 from train.data.examples import Example, digest
-from train.selection.evaluation import Choice, Fold, at_threshold, complete, detections
+from train.selection.evaluation import Choice, Fold, detections, fully_annotated, scores_at_threshold
 from train.selection.verifier import VerifierConfig, best_weight, fit_verifier, fused_fields
 
 
@@ -41,20 +41,20 @@ def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, wor
     work: folder where verifiers are kept; a second call takes them up. Raises UnusableData when the detections are
     all right or all wrong.
     """
-    fields = [[example for example in held if complete(example)] for held, _ in folds]
+    fields = [[example for example in held if fully_annotated(example)] for held, _ in folds]
     found = detections(folds, choice, config)
     verified: list[Float32] = []
     for out in range(len(folds)):
         others = [i for i in range(len(folds)) if i != out]
         net = _verifier([e for i in others for e in fields[i]], [f for i in others for f in found[i]], config, work)
-        verified += [second_look(net, e.field, f.detections) for e, f in zip(fields[out], found[out], strict=True)]
+        verified += [verify_field(net, e.field, f.detections) for e, f in zip(fields[out], found[out], strict=True)]
     scored = [f for fold in found for f in fold]
     weight = best_weight(scored, verified)
     fused = fused_fields(scored, verified, weight)
     everything = [e for fold in fields for e in fold]
     net = _verifier(everything, scored, config, work)
-    settings = {"encoder": config.verifier, "weight": round(weight, 3), "lower": LOWER}
-    return SecondStage(net, settings, dataclasses.replace(choice, **at_threshold(fused, everything, config)))
+    settings = {"encoder": config.verifier, "weight": round(weight, 3), "lower": LOWEST_SCORE}
+    return SecondStage(net, settings, dataclasses.replace(choice, **scores_at_threshold(fused, everything, config)))
 
 
 def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config: TrainConfig, work: Path) -> Verifier:

@@ -1,4 +1,4 @@
-"""Training DeepVer on the detector's own answers (DeepMitosis, sections 3.2 and 4.3.2)."""
+"""Training DeepVer on the detector's own detections (DeepMitosis, sections 3.2 and 4.3.2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from mitosis_core.encoders import build_encoder
 from mitosis_core.errors import UnusableData
 from mitosis_core.image.stain import to_stains
-from mitosis_core.inference.verifier import LOWER, PATCH_PX, UM_PER_PX, Verifier, crops, weighed
+from mitosis_core.inference.verifier import LOWEST_SCORE, PATCH_PX, UM_PER_PX, Verifier, cut_patches, fuse_scores
 from mitosis_core.precision import autocast
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
@@ -24,7 +24,7 @@ from mitosis_core.types import Detections, Float32, UInt8
 from train.data.augment import StainShift, stain_statistics, training_transforms
 from train.data.examples import Example
 from train.data.patches import Tissue, prepare
-from train.optimise import descend, one_cycle, training_device
+from train.optimise import optimiser_step, training_device, warmup_cosine
 
 _HIT_UM = 5.0  # a detection this near to a centroid is of that figure
 _SHIFT_PX = 8  # patches are moved by up to this much (2 µm): detections are not exact
@@ -45,7 +45,7 @@ class VerifierConfig:
     lr_head: float = 1e-3
     weight_decay: float = 1e-2
     frozen: int = 2
-    lower: float = LOWER
+    lower: float = LOWEST_SCORE
     seed: int = 0
 
 
@@ -74,28 +74,30 @@ def fit_verifier(
     config = config or VerifierConfig()
     torch.manual_seed(config.seed)
     tissues = prepare(examples, UM_PER_PX)
-    patches = collect(examples, tissues, [d.above(config.lower) for d in detections])
+    patches = collect_patches(examples, tissues, [d.above(config.lower) for d in detections])
     device = training_device()
     net = Verifier(build_encoder(encoder, pretrained=pretrained)).to(device).train()
-    for part in net.parts()[: config.frozen]:
+    for part in net.freezable_stages()[: config.frozen]:
         part.requires_grad_(False)
     optimiser = _optimiser(net, config)
     statistics = torch.stack([stain_statistics(to_stains(_sparse(t))) for t in tissues])
     transforms = training_transforms(PATCH_PX, StainShift(statistics))
     losses = []
     for step in range(1, config.steps + 1):
-        phase = one_cycle(step, config.steps, _WARMUP)
+        share = warmup_cosine(step, config.steps, _WARMUP)
         for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * max(phase, 0.01)
+            group["lr"] = group["peak"] * max(share, 0.01)
         images, labels = (part.to(device) for part in _batch(patches, transforms, config, step))
         with autocast(device):
             logits = net(images)
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
-        losses.append(descend(loss, net, optimiser))
+        losses.append(optimiser_step(loss, net, optimiser))
     return net.cpu().eval(), losses
 
 
-def collect(examples: Sequence[Example], tissues: Sequence[Tissue], detections: Sequence[Detections]) -> Patches:
+def collect_patches(
+    examples: Sequence[Example], tissues: Sequence[Tissue], detections: Sequence[Detections]
+) -> Patches:
     """What a verifier learns from: mitoses as annotated and as detected; false detections and given look-alikes.
 
     Nothing on ignored tissue is taken for a false detection. Raises UnusableData when either kind is missing.
@@ -110,7 +112,7 @@ def collect(examples: Sequence[Example], tissues: Sequence[Tissue], detections: 
         wrong = np.vstack([found_xy[~hit], tissue.lookalikes_xy_px])
         wrong = wrong[~_on_ignored(wrong, tissue)]
         right = np.vstack([found_xy[hit], tissue.mitoses_xy_px])
-        pixels.append(crops(tissue.pixels, np.vstack([right, wrong]), side))
+        pixels.append(cut_patches(tissue.pixels, np.vstack([right, wrong]), side))
         mitosis.append(np.arange(len(right) + len(wrong)) < len(right))
     patches = Patches(np.concatenate(pixels), np.concatenate(mitosis))
     if not patches.mitosis.any() or patches.mitosis.all():
@@ -120,7 +122,7 @@ def collect(examples: Sequence[Example], tissues: Sequence[Tissue], detections: 
 
 
 def best_weight(fields: Sequence[ScoredField], verified: Sequence[Float32], radius_um: float = _HIT_UM) -> float:
-    """The weight of `mitosis_core.inference.verifier.weighed` with the highest average precision on held-out fields.
+    """The weight of `inference.verifier.fuse_scores` with the highest average precision on held-out fields.
 
     fields: with the detector's scores; verified: for each the verifier's, Float32[N] in the order of its detections.
     Of equal weights the middle one. Raises UnusableData when the fields have no mitosis.
@@ -138,8 +140,10 @@ def fused_fields(fields: Sequence[ScoredField], verified: Sequence[Float32], wei
     fused = []
     for field, scores in zip(fields, verified, strict=True):
         own = field.detections
-        together = Detections(own.xy_px, weighed(own.score, scores, weight), own.area_um2)
-        fused.append(ScoredField(field.image, field.slide, together, field.true_xy_px, field.um_per_px, field.area_mm2))
+        fused_detections = Detections(own.xy_px, fuse_scores(own.score, scores, weight), own.area_um2)
+        fused.append(
+            ScoredField(field.image, field.slide, fused_detections, field.true_xy_px, field.um_per_px, field.area_mm2)
+        )
     return fused
 
 

@@ -10,7 +10,7 @@ from db.engine import Store
 from db.fields import StoredField
 from db.labels import SAME_UM, verdicts_of
 from db.reviews import Review, reviews_of
-from mitosis_core.scoring.agreement import Agreement, ConsensusObject, agreement, consensus, pooled
+from mitosis_core.scoring.agreement import Agreement, ConsensusObject, consensus, pooled, reader_agreement
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def compare_field(field: StoredField, reviews: Mapping[str, Review]) -> Compared
     radius_px = SAME_UM / field.um_per_px
     said = {name: verdicts_of(review) for name, review in reviews.items() if review.state != "excluded"}
     complete = [name for name in sorted(said) if reviews[name].state == "complete" and reviews[name].area is None]
-    by_pair = {(a, b): agreement(said[a], said[b], radius_px) for a, b in combinations(complete, 2)}
+    by_pair = {(a, b): reader_agreement(said[a], said[b], radius_px) for a, b in combinations(complete, 2)}
     return Compared(field, reviews, by_pair, consensus(said, radius_px, complete))
 
 

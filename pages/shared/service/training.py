@@ -40,7 +40,7 @@ def active(store: Store) -> str:
 
 def plan(store: Store, source: str) -> Plan:
     """What a run would learn from now, and what would judge it."""
-    from train.job import plan as make  # brings torch along
+    from train.job import plan_run as make  # brings torch along
 
     return make(store, source)
 

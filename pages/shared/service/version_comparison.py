@@ -21,7 +21,7 @@ from db.splits import case_of, parts
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model, list_versions
 from mitosis_core.scoring import cost
-from mitosis_core.scoring.comparison import RADIUS_UM, vouched
+from mitosis_core.scoring.comparison import RADIUS_UM, assessable
 from mitosis_core.scoring.evaluation import Evaluation, ScoredField, evaluate
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections
@@ -136,7 +136,7 @@ def compare(store: Store, models: Sequence[Model], fields: Sequence[ReviewedFiel
 
 
 def _side(model: Model, fields: Sequence[ReviewedField], found: Mapping[int, Found]) -> Side:
-    judged = {one.field.id: vouched(one, found[one.field.id].detections) for one in fields}
+    judged = {one.field.id: assessable(one, found[one.field.id].detections) for one in fields}
     scored = [
         ScoredField(one.field.digest, case_of(one.field), judged[one.field.id], one.mitoses_xy_px, one.field.um_per_px,
                     one.area_mm2) for one in fields
@@ -166,8 +166,8 @@ def _row(name: str, side: Side, peak_gb: float | None) -> dict[str, Any]:
         "recall": scores.recall,
         "FP/mm²": evaluation.fp_per_mm2,
         "average precision": evaluation.average_precision,
-        "parameters (M)": cost.parameters(side.model) / 1e6,
-        "MB": cost.megabytes(side.model),
+        "parameters (M)": cost.count_parameters(side.model) / 1e6,
+        "MB": cost.weights_mb(side.model),
         "s per field": side.seconds,
         "memory (GB)": peak_gb,
     }
@@ -220,7 +220,7 @@ def _join(cells: list[dict[str, Mark]], name: str, found: Detections, radius_px:
     marks = _marks(found)
     for detection, cell in matched.pairs.tolist():
         cells[cell][name] = marks[detection]
-    return found.only(matched.extra)
+    return found.select(matched.extra)
 
 
 def _marks(found: Detections) -> list[Mark]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.scoring.comparison import changes, compare, difference, vouched
+from mitosis_core.scoring.comparison import assessable, changes, compare, difference
 from mitosis_core.scoring.evaluation import ScoredField, evaluate
 from mitosis_core.types import Detections, Region
 
@@ -108,13 +108,13 @@ def test_only_what_was_reviewed_and_sure_is_judged() -> None:
     xy = np.array([[10, 10], [50, 60], [50, 75], [200, 10]], np.float32)
     found = Detections(xy, np.full(4, 0.9, np.float32), np.full(4, 50, np.float32))
     labels = Labels(UM_PER_PX, Region(0, 0, 100, 100), np.array([[50, 50]], np.float32))
-    assert vouched(labels, found).xy_px.tolist() == [[10, 10], [50, 75]]
-    assert len(vouched(Labels(UM_PER_PX, None, np.zeros((0, 2), np.float32)), found)) == 4
-    assert len(vouched(labels, Detections())) == 0
+    assert assessable(labels, found).xy_px.tolist() == [[10, 10], [50, 75]]
+    assert len(assessable(Labels(UM_PER_PX, None, np.zeros((0, 2), np.float32)), found)) == 4
+    assert len(assessable(labels, Detections())) == 0
 
 
 def test_a_detection_belongs_to_the_region_of_its_pixel() -> None:
     """Columns 10 to 19 were reviewed: they reach from x = 9.5 to x = 19.5."""
     xy = np.array([[9.4, 5], [9.6, 5], [19.4, 5], [19.6, 5]], np.float32)
     labels = Labels(UM_PER_PX, Region(10, 0, 20, 10), np.zeros((0, 2), np.float32))
-    assert vouched(labels, Detections(xy, np.full(4, 0.9), np.full(4, 50))).xy_px[:, 0] == pytest.approx([9.6, 19.4])
+    assert assessable(labels, Detections(xy, np.full(4, 0.9), np.full(4, 50))).xy_px[:, 0] == pytest.approx([9.6, 19.4])

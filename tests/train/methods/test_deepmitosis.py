@@ -15,7 +15,7 @@ from train.config import TrainConfig
 from train.data.examples import Example
 from train.data.patches import prepare
 from train.methods.deepmitosis import DEFAULTS, boxes_of, estimated_masks, loss, with_estimated_masks
-from train.selection.verifier import VerifierConfig, best_weight, collect, fit_verifier, fused_fields
+from train.selection.verifier import VerifierConfig, best_weight, collect_patches, fit_verifier, fused_fields
 
 SHAPE = (160, 160)  # pixels of 0.25 µm; the maps below have cells of 4 px
 
@@ -108,7 +108,7 @@ def _detections(example: Example) -> Detections:
 
 def test_a_verifier_learns_from_the_detectors_own_answers(drawn: list[Example]) -> None:
     two = drawn[:2]
-    patches = collect(two, prepare(two, 0.25), [_detections(e) for e in two])
+    patches = collect_patches(two, prepare(two, 0.25), [_detections(e) for e in two])
     assert patches.mitosis.sum() == 12 and (~patches.mitosis).sum() == 12  # each as annotated and as detected
     config = VerifierConfig(steps=3, batch=4)
     net, losses = fit_verifier(two, [_detections(e) for e in two], "thin_resnet50", config, pretrained=False)

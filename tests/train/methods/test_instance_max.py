@@ -84,7 +84,7 @@ class Stains(EncoderNet):
         layers = [nn.Conv2d(3, 8, 5, 4, 2), nn.Conv2d(8, 12, 3, 2, 1), nn.Conv2d(12, 16, 3, 2, 1)]
         self.layers = nn.ModuleList(layers)
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         return list(self.layers)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
