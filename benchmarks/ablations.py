@@ -26,27 +26,28 @@ from benchmarks.accuracy import QUICK, few, report
 from benchmarks.record import RESULTS, cpu_name, write_result
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.scoring.evaluation import ScoredField, best_threshold, evaluate, threshold_curve
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches
 from train.fit import TrainingJob, last_snapshot, member_jobs, train_all
 from train.methods import default_config
 from train.methods.deepmitosis import estimated_masks
-from train.selection.evaluation import RADIUS_UM, Fold, cached_outputs, choose_settings, detections
+from train.selection.evaluation import Fold, cached_outputs, choose_settings, detections
 
 AREAS_UM2 = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 25.0, 30.0, 40.0)  # the paper: 200 to 500 px of 0.25 µm are all well
 SAMPLES = 400  # of the bootstrap
 
 PROTOCOL = (
-    f"leave one slide out, one-to-one within {RADIUS_UM:g} µm, one network of one seed for each slide and setting, its "
-    "last step. Average precision is the mean over the slides. F1: at the one threshold that is best over all slides, "
-    "chosen on these very fields, which flatters every setting alike. Interval: of the difference in average precision "
+    f"leave one slide out, one-to-one within {HIT_RADIUS_UM:g} µm, one network of one seed for each slide and setting, "
+    "its last step. Average precision is the mean over the slides. F1: at the one threshold that is best over all "
+    "slides, chosen on these very fields, which flatters every setting alike. Interval: of the difference in average precision "
     "to the first row, bootstrap over the same fields of both within slides; how much another seed would change is not "
     "in it"
 )
 SCREENING = (
-    f"leave one slide out, one-to-one within {RADIUS_UM:g} µm, the three networks of the shipped recipe; smallest area "
-    "and lowest score of each slide are those with the best F1 on the other two. Interval: of the difference in F1 to "
-    "the first row, bootstrap over the same fields of both within slides"
+    f"leave one slide out, one-to-one within {HIT_RADIUS_UM:g} µm, the three networks of the shipped recipe; smallest "
+    "area and lowest score of each slide are those with the best F1 on the other two. Interval: of the difference in F1 "
+    "to the first row, bootstrap over the same fields of both within slides"
 )
 
 
@@ -231,8 +232,8 @@ def _screened(found: Sequence[ScoredField], slide: str, by_area: bool, by_score:
     best_area, best_score, best_f1 = 0.0, 0.0, -1.0
     for area in AREAS_UM2 if by_area else (0.0,):
         large = [_of_size(f, area) for f in others]
-        score = best_threshold(large, RADIUS_UM) if by_score else 0.0
-        f1 = evaluate(large, RADIUS_UM, threshold=score, samples=1).scores.f1
+        score = best_threshold(large, HIT_RADIUS_UM) if by_score else 0.0
+        f1 = evaluate(large, HIT_RADIUS_UM, threshold=score, samples=1).scores.f1
         if f1 > best_f1:
             best_area, best_score, best_f1 = area, score, f1
     mine = [_of_size(f, best_area) for f in found if f.slide == slide]
@@ -249,12 +250,12 @@ def _mean(values: Any) -> float:
 
 def _mean_f1(scored: Sequence[ScoredField]) -> float:
     """Of all detections, the mean over slides."""
-    return _mean(evaluate(fields, RADIUS_UM, samples=1).scores.f1 for fields in _by_slide(scored).values())
+    return _mean(evaluate(fields, HIT_RADIUS_UM, samples=1).scores.f1 for fields in _by_slide(scored).values())
 
 
 def _average_precision(scored: Sequence[ScoredField]) -> float:
     """The mean over slides."""
-    return _mean(threshold_curve(fields, RADIUS_UM).average_precision for fields in _by_slide(scored).values())
+    return _mean(threshold_curve(fields, HIT_RADIUS_UM).average_precision for fields in _by_slide(scored).values())
 
 
 def _by_slide(scored: Sequence[ScoredField]) -> dict[str, list[ScoredField]]:

@@ -25,12 +25,12 @@ from mitosis_core import predict
 from mitosis_core.methods import METHODS
 from mitosis_core.model import Model
 from mitosis_core.scoring.evaluation import ScoredField, evaluate
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches
 from train.fit import fit, plan_jobs, train_all
 from train.loop import Step
 from train.methods import default_config
-from train.selection.evaluation import RADIUS_UM
 
 # Beside the published systems in our recipe: what the second stage adds, to other detectors too, and instance-max with
 # the stain and the threshold of its paper, which knows image-level labels only.
@@ -45,8 +45,8 @@ QUICK: dict[str, Any] = {"steps": 20, "batch": 8, "crop_px": 96, "validate_every
                          "ema": 0.9, "lr_head": 5e-3, "frozen_stages": 4}  # fmt: skip
 QUICK_SYSTEMS = ["segmitos", "rdlm"]  # one that answers with a map, one with boxes
 PROTOCOL = (
-    f"leave one slide out, one-to-one within {RADIUS_UM:g} µm; step and threshold by an inner leave-one-slide-out over "
-    "the training slides; interval: bootstrap over fields within slides"
+    f"leave one slide out, one-to-one within {HIT_RADIUS_UM:g} µm; step and threshold by an inner leave-one-slide-out "
+    "over the training slides; interval: bootstrap over fields within slides"
 )
 
 
@@ -89,7 +89,7 @@ def _system(
         "high": high,
         "average_precision": sum(row["ap"] for row, _ in folds) / len(folds),
         "f1_at_best_threshold": sum(row["f1_at_best_threshold"] for row, _ in folds) / len(folds),
-        "pooled_f1": evaluate(scored, RADIUS_UM).scores.f1,
+        "pooled_f1": evaluate(scored, HIT_RADIUS_UM).scores.f1,
         "budget": f"{len(folders)} networks ({config.members} a version), {config.steps} steps of {config.batch} crops "
         f"of {config.crop_px} px on {config.encoder}: {minutes:.0f} CPU minutes, one thread each{second}",
         "minutes": minutes,
@@ -108,7 +108,7 @@ def _fold(
     training = [e for e in fields if e.slide != slide]
     model = fit(training, patches, config, out, work=work)
     held_out = [_score(e, model) for e in fields if e.slide == slide]
-    result = evaluate(held_out, RADIUS_UM, threshold=model.threshold)
+    result = evaluate(held_out, HIT_RADIUS_UM, threshold=model.threshold)
     row = {
         "slide": slide,
         "fields": len(held_out),
@@ -139,7 +139,7 @@ def _interval(folds: list[tuple[dict[str, Any], list[ScoredField]]]) -> tuple[fl
     rng = np.random.default_rng(0)
     means = np.zeros(2000)
     for _, fields in folds:
-        rows = evaluate(fields, RADIUS_UM).fields
+        rows = evaluate(fields, HIT_RADIUS_UM).fields
         counts = np.array([[r.scores.tp, r.scores.fp, r.scores.fn] for r in rows])
         tp, fp, fn = counts[rng.integers(len(counts), size=(2000, len(counts)))].sum(axis=1).T
         means += 2 * tp / np.maximum(2 * tp + fp + fn, 1) / len(folds)

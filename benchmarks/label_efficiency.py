@@ -31,13 +31,13 @@ from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.model import Model, load_model
 from mitosis_core.prediction import find_candidates, infer
 from mitosis_core.scoring.evaluation import ScoredField, evaluate
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches
 from train.fit import fit
 from train.optimise import training_device
 from train.retrain.config import RetrainConfig
 from train.retrain.retrain import retrain
-from train.selection.evaluation import RADIUS_UM
 
 PICTURE = Path(__file__).parent.parent / "docs" / "label-efficiency.svg"
 QUICK = RetrainConfig(steps=10, batch=8, crops_per_field=16, validate_every=10)
@@ -113,7 +113,7 @@ def main() -> None:
         learned = [e for e in fields if e.slide != slide and e not in known]
         base = load_model() if given.quick else _base(slide, learned, patches, given, work)
         rounds += _rounds(base, [e for e in fields if e.slide == slide], known, sizes, draws, given, work)
-    protocol = PROTOCOL.format(members=given.members, draws=draws, seed=given.seed, radius=RADIUS_UM)
+    protocol = PROTOCOL.format(members=given.members, draws=draws, seed=given.seed, radius=HIT_RADIUS_UM)
     if given.quick:
         protocol = "Quick: small fields, a few steps, the shipped version as the base. " + protocol
     data = {"fields": len(fields), "mitoses": sum(len(e.mitoses_xy_px) for e in fields), "patches": len(patches),
@@ -173,7 +173,7 @@ def counts(model: Model, fields: Sequence[Example]) -> Counts:
         seen = infer(e.field, run, card.um_per_px, card.stride, card.stain)
         found, _ = find_candidates(seen, e.field, card.blobs, card.calibration)
         scored.append(ScoredField(e.field.name, e.slide, found, e.mitoses_xy_px, e.um_per_px))
-    rows = evaluate(scored, RADIUS_UM, threshold=card.raw_threshold, samples=10).fields
+    rows = evaluate(scored, HIT_RADIUS_UM, threshold=card.raw_threshold, samples=10).fields
     return np.array([[row.scores.tp, row.scores.fp, row.scores.fn] for row in rows])
 
 

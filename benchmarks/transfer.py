@@ -28,12 +28,12 @@ import numpy as np
 from benchmarks.accuracy import QUICK, report
 from benchmarks.record import cpu_name, write_result
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches, read_tissue
 from train.fit import TrainingJob, held_out_cases, plan_jobs, snapshots, train_all
 from train.methods import default_config
 from train.selection.evaluation import (
-    RADIUS_UM,
     Choice,
     Fold,
     choose_settings,
@@ -45,8 +45,8 @@ from train.selection.evaluation import (
 
 ALARMS_PER_MM2 = 2.0  # where the recall of crops is measured
 PROTOCOL = (
-    f"each slide held out in turn on both scanners together, one-to-one within {RADIUS_UM:g} µm; step, calibration and "
-    "threshold from the other slides, each judged by the networks that had not seen it (but had seen this one: its "
+    f"each slide held out in turn on both scanners together, one-to-one within {HIT_RADIUS_UM:g} µm; step, calibration "
+    "and threshold from the other slides, each judged by the networks that had not seen it (but had seen this one: its "
     "scores have no part in the choice); crops: a fifth of the cases held out, other laboratories never trained on, "
     f"found at {ALARMS_PER_MM2:g} detections per mm² of tissue without mitoses (painted fields of the held-out slide "
     "and other laboratories together)"
@@ -161,7 +161,7 @@ def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) ->
 
 def _scores(scored: Sequence[ScoredField], group: str, threshold: float, at: float) -> dict[str, Any]:
     fields = [f for f in scored if f.slide == group]
-    curve = threshold_curve(fields, RADIUS_UM)
+    curve = threshold_curve(fields, HIT_RADIUS_UM)
     own = curve.at(threshold)
     return {
         "fields": len(fields),
@@ -189,7 +189,7 @@ def _by_laboratory(scored: Sequence[ScoredField], threshold: float) -> dict[str,
 
 
 def _found(scored: Sequence[ScoredField], threshold: float) -> float:
-    curve = threshold_curve(scored, RADIUS_UM)
+    curve = threshold_curve(scored, HIT_RADIUS_UM)
     return curve.at(threshold).recall
 
 

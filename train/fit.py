@@ -22,11 +22,12 @@ from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import make_ensemble
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.model import Model, ModelCard, save_model
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import FROM_MASKS, TrainConfig
 from train.data.examples import Example, digest
 from train.loop import Step, fit_net
 from train.selection.cascade import SecondStage, second_stage
-from train.selection.evaluation import RADIUS_UM, Choice, choose_settings, load_snapshot
+from train.selection.evaluation import Choice, choose_settings, load_snapshot
 
 MAX_FOLDS = 5
 Report = Callable[[str, Step], None]
@@ -230,7 +231,7 @@ def _card(
         **facts.get("data", {}),
     }
     validation = {"f1": choice.f1, "precision": choice.precision, "recall": choice.recall,
-                  "f1_by_slide": choice.f1_by_slide, "radius_um": RADIUS_UM,
+                  "f1_by_slide": choice.f1_by_slide, "radius_um": HIT_RADIUS_UM,
                   "raw_threshold_by_false_alarms_per_mm2": choice.false_alarms,
                   "note": "threshold and settings were chosen on these held-out slides, so this flatters"}  # fmt: skip
     return ModelCard(

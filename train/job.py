@@ -31,6 +31,7 @@ from db.splits import case_of, parts
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import safe_cell
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
+from mitosis_core.vocabulary import Part, RunState
 from train.retrain.challenge import evaluate_challenger
 from train.retrain.config import RetrainConfig
 from train.retrain.corrected import CorrectedField
@@ -98,7 +99,7 @@ def do_run_here(data: Path, run_id: int | None, *, by: str, source: str, base: s
     return runs.get_run(store, run_id)
 
 
-def do_run(store: Store, run_id: int) -> str:
+def do_run(store: Store, run_id: int) -> RunState:
     """Do a run from its turn to its end; returns the state it ended in. Whatever goes wrong is written into the run."""
     with _heartbeat(store, run_id) as heartbeat, _device_lock(store, heartbeat):
         run = runs.get_run(store, run_id)
@@ -245,7 +246,10 @@ def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
     held_out = parts(store, [one.field for one in known])
     by_part = {False: [one for one in known if not held_out[one.field.id]],
                True: [one for one in known if held_out[one.field.id]]}  # fmt: skip
-    split = {"train": [one.field.id for one in by_part[False]], "held_out": [one.field.id for one in by_part[True]]}
+    split: dict[Part, list[int]] = {
+        "train": [one.field.id for one in by_part[False]],
+        "held_out": [one.field.id for one in by_part[True]],
+    }
     return Plan(split, PartCounts.of(by_part[False]), PartCounts.of(by_part[True]))
 
 

@@ -20,6 +20,7 @@ from mitosis_core.methods.method import DetectorNet
 from mitosis_core.precision import autocast
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, ProbabilityMap
+from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.data.patches import Crop, Crops, Tissue, prepare
@@ -29,7 +30,6 @@ from train.optimise import optimiser_step, training_device, update_ema, warmup_c
 _WARMUP = 100
 _MOST_WORKERS = 8
 _MINED_SCORE = 0.2  # a false detection on a training field is worth learning from above this
-_MATCH_UM = 7.5
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def mine_hard_negatives(net: DetectorNet, tissues: Sequence[Tissue], config: Tra
             found = Detections(middle.astype(np.float32), output.boxes[:, 4], np.zeros(len(middle), np.float32)).above(
                 _MINED_SCORE
             )
-        extra = match(found.xy_px, tissue.mitoses_xy_px, _MATCH_UM / config.um_per_px, found.score).extra
+        extra = match(found.xy_px, tissue.mitoses_xy_px, LENIENT_RADIUS_UM / config.um_per_px, found.score).extra
         tissue.hard_xy_px = np.clip(found.xy_px[extra], 0, np.array(tissue.pixels.shape[1::-1]) - 1).astype(np.float32)
 
 

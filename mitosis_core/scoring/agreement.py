@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mitosis_core.interchange.contest_csv import LOOKALIKE, MITOSIS, UNSURE
 from mitosis_core.scoring.matching import Scores
 from mitosis_core.types import Float32
+from mitosis_core.vocabulary import LOOKALIKE, MITOSIS, UNSURE, VERDICTS, Verdict
 
-VERDICTS = (MITOSIS, LOOKALIKE, UNSURE)
-
-_Mark = tuple[float, float, str, str]  # y, x, verdict, reader: sorts from top to bottom, whoever made it
+_Mark = tuple[float, float, Verdict, str]  # y, x, verdict, reader: sorts from top to bottom, whoever made it
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +23,7 @@ class Verdicts:
     """
 
     xy_px: Float32
-    verdict: tuple[str, ...]
+    verdict: tuple[Verdict, ...]
 
     def __post_init__(self) -> None:
         xy = np.asarray(self.xy_px, np.float32).reshape(-1, 2)
@@ -44,7 +42,7 @@ class CandidateObject:
     """A cell that at least one reader marked. xy_px: Float32[2], mean of its marks; verdicts: reader -> verdict."""
 
     xy_px: Float32
-    verdicts: Mapping[str, str]
+    verdicts: Mapping[str, Verdict]
 
 
 def group_marks(by_reader: Mapping[str, Verdicts], radius_px: float) -> list[CandidateObject]:
@@ -169,11 +167,11 @@ class ConsensusObject:
     """
 
     xy_px: Float32
-    verdict: str
+    verdict: Verdict
     votes_for: int
     votes_against: int
     disputed: bool
-    verdicts: Mapping[str, str]
+    verdicts: Mapping[str, Verdict]
 
 
 def consensus(

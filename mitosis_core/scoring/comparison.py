@@ -12,8 +12,8 @@ from mitosis_core.errors import UnusableData
 from mitosis_core.scoring.evaluation import Evaluation, ScoredField, evaluate
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, Float32, Region
+from mitosis_core.vocabulary import HIT_RADIUS_UM, SAME_CELL_UM
 
-RADIUS_UM = 5.0
 _SAMPLES = 2000
 
 
@@ -60,7 +60,7 @@ def assessable(labels: Reviewed, found: Detections) -> Detections:
     """Detections that can be judged: inside the reviewed region and not on a cell the readers were unsure of."""
     keep = np.ones(len(found), bool) if labels.region is None else labels.region.contains(found.xy_px)
     for place in labels.unsure_xy_px:
-        keep &= np.hypot(*(found.xy_px - place).T) > RADIUS_UM / labels.um_per_px
+        keep &= np.hypot(*(found.xy_px - place).T) > SAME_CELL_UM / labels.um_per_px
     return found.select(keep)
 
 
@@ -74,7 +74,8 @@ def compare(
     if [f.image for f in champion] != [f.image for f in challenger]:
         raise ValueError("the versions were scored on different fields")
     sides = [
-        evaluate(fields, RADIUS_UM, threshold=at) for fields, at in zip((champion, challenger), thresholds, strict=True)
+        evaluate(fields, HIT_RADIUS_UM, threshold=at)
+        for fields, at in zip((champion, challenger), thresholds, strict=True)
     ]
     return {
         "fields": len(champion),
@@ -143,7 +144,7 @@ def changes(
     """The figures that the challenger calls differently, mitoses first."""
     found = []
     for before, after in zip(champion, challenger, strict=True):
-        radius_px = RADIUS_UM / before.um_per_px
+        radius_px = HIT_RADIUS_UM / before.um_per_px
         (old_hit, old_false), (new_hit, new_false) = (
             _called(field, at, radius_px) for field, at in zip((before, after), thresholds, strict=True)
         )

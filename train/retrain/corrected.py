@@ -12,11 +12,10 @@ import numpy.typing as npt
 from mitosis_core.errors import UnusableData
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.types import Float32, Region
+from mitosis_core.vocabulary import UNSURE_RADIUS_UM
 from train.data.examples import Example
 from train.data.labels import IGNORED, VARIANTS, concentric_labels
 from train.data.patches import Tissue, prepare
-
-_UNSURE_UM = 7.0  # radius round an unsure figure that says nothing: a cell and a little round it
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +73,9 @@ def _ignore(example: CorrectedField, tissue: Tissue, um_per_px: float) -> None:
     reviewed = (example.region or example.field.extent).mask((shape[0], shape[1]), pixel).astype(np.uint8)
     unsure = to_resampled_px(example.unsure_xy_px.reshape(-1, 2), pixel)
     disc = VARIANTS["random"].inner_um[1] / um_per_px
-    radii = [(disc, disc)] * len(tissue.mitoses_xy_px) + [(-1.0, _UNSURE_UM / um_per_px)] * len(unsure)  # -1: no disc
+    radii = [(disc, disc)] * len(tissue.mitoses_xy_px) + [(-1.0, UNSURE_RADIUS_UM / um_per_px)] * len(
+        unsure
+    )  # -1: no disc
     points = np.vstack([tissue.mitoses_xy_px, unsure]).astype(np.float32)
     tissue.ignored = (concentric_labels((shape[0], shape[1]), points, radii, reviewed=reviewed) == IGNORED).astype(
         np.uint8

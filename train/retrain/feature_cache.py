@@ -15,6 +15,7 @@ from mitosis_core.inference.runtime import pad
 from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Float32, ProbabilityMap
+from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 from train.data.patches import Crops, Tissue
 from train.retrain.corrected import not_ignored
 from train.retrain.heads import (
@@ -29,7 +30,6 @@ from train.retrain.heads import (
 from train.retrain.session import RetrainSession
 
 _MINED_SCORE = 0.2  # raw score above which a false detection is worth learning from
-_MATCH_UM = 7.5
 
 
 @dataclass(eq=False)
@@ -94,7 +94,7 @@ def _mine(session: RetrainSession, values: Float32, tissue: Tissue) -> None:
     card = session.base.card
     blobs = dataclasses.replace(card.blobs, min_area_um2=0.0, min_score=_MINED_SCORE)
     found = find_blobs(ProbabilityMap(values, (float(card.stride), float(card.stride)), card.um_per_px), blobs)
-    extra = match(found.xy_px, tissue.mitoses_xy_px, _MATCH_UM / card.um_per_px, found.score).extra
+    extra = match(found.xy_px, tissue.mitoses_xy_px, LENIENT_RADIUS_UM / card.um_per_px, found.score).extra
     inside_px = np.clip(found.xy_px[extra], 0, np.array(tissue.pixels.shape[1::-1]) - 1).astype(np.float32)
     tissue.hard_xy_px = inside_px[not_ignored(inside_px, tissue)]
 

@@ -22,6 +22,7 @@ from mitosis_core.methods.method import DetectorNet
 from mitosis_core.model import Model
 from mitosis_core.prediction import apply_verifier, find_candidates, infer
 from mitosis_core.types import Detections
+from mitosis_core.vocabulary import SAME_CELL_UM
 from train.config import TrainConfig
 from train.data.patches import Tissue
 from train.loop import Step, fit_net, mine_hard_negatives
@@ -72,7 +73,7 @@ def _verify(session: RetrainSession, i: int, found: Detections) -> Detections:
 
 def _fuse_members(sides: list[tuple[Detections, Detections]], um_per_px: float) -> tuple[Detections, Detections]:
     new, old = ([side[which] for side in sides] for which in (0, 1))
-    return fuse(new, 5.0 / um_per_px), fuse(old, 5.0 / um_per_px)
+    return fuse(new, SAME_CELL_UM / um_per_px), fuse(old, SAME_CELL_UM / um_per_px)
 
 
 def _config(base: Model, config: RetrainConfig) -> TrainConfig:

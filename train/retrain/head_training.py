@@ -19,13 +19,13 @@ from mitosis_core.inference.calibration import logit
 from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.scoring.evaluation import threshold_curve
 from mitosis_core.types import Float32
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.methods.segmitos import concentric_loss
 from train.optimise import optimiser_step, update_ema, warmup_cosine
 from train.retrain.checkpoint import Checkpoint, Parts
 from train.retrain.feature_cache import CachedFeatures, cache_features
 from train.retrain.heads import field_probabilities, head_logits, interpolate_weights, mean_weights
 from train.retrain.session import RetrainSession
-from train.selection.evaluation import RADIUS_UM
 
 _WARMUP = 20
 
@@ -135,7 +135,7 @@ def _validate(
                 head, cached.field_features[i], session.tissues[i], session.base.card.stride
             )
     curve = threshold_curve(
-        session.scored_fields({i: session.probability_map(i, v) for i, v in values.items()}), RADIUS_UM
+        session.scored_fields({i: session.probability_map(i, v) for i, v in values.items()}), HIT_RADIUS_UM
     )
     ap = curve.average_precision or 0.0
     if best is None or ap >= best["ap"]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mitosis_core.types import Float32
+from mitosis_core.vocabulary import Part
 
 MIN_FIELDS, MIN_MITOSES = 2, 5  # below that a training learns the single cells by heart
 
@@ -43,7 +44,7 @@ class PartCounts:
 class Plan:
     """The fields of a run by part ("train", "held_out"), and what they hold."""
 
-    split: Mapping[str, list[int]]
+    split: Mapping[Part, list[int]]
     train: PartCounts
     held_out: PartCounts
 

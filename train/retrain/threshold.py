@@ -11,9 +11,10 @@ import torch
 from mitosis_core.inference.calibration import logit, sigmoid
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.types import ProbabilityMap
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.retrain.checkpoint import Parts
 from train.retrain.session import RetrainSession
-from train.selection.evaluation import RADIUS_UM, robust_threshold
+from train.selection.evaluation import robust_threshold
 
 
 def choose_threshold(session: RetrainSession, done: Sequence[Parts]) -> tuple[float, dict[str, Any]]:
@@ -37,7 +38,7 @@ def threshold_between(
         _same_count_threshold(scored, before, session.base.card.raw_threshold),
         sum(len(f.true_xy_px) for f in scored),
     )
-    curve = threshold_curve(scored, RADIUS_UM)
+    curve = threshold_curve(scored, HIT_RADIUS_UM)
     if not curve.tp.any():
         return same, {}
     trust = mitoses / (mitoses + session.config.trust)
@@ -45,7 +46,7 @@ def threshold_between(
     at = float(sigmoid(np.array([low + trust * (high - low)], np.float32))[0])
     scores = curve.at(at)
     note = "step and threshold were chosen on these fields, so this flatters"
-    return at, {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall, "radius_um": RADIUS_UM,
+    return at, {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall, "radius_um": HIT_RADIUS_UM,
                 "note": note}  # fmt: skip
 
 

@@ -22,12 +22,11 @@ from mitosis_core.methods.method import DetectorNet
 from mitosis_core.prediction import NetworkOutput, find_candidates, infer
 from mitosis_core.scoring.evaluation import Curve, ScoredField, best_threshold, threshold_curve
 from mitosis_core.types import Detections, ProbabilityMap
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.optimise import training_device
 from train.selection.image_level import area_under_roc, image_scores, image_threshold
-
-RADIUS_UM = 5.0  # within which a detection hits (MITOS12 protocol)
 
 _TRANSFER_LOGITS = 1.0  # how far the best threshold of one slide lies from that of another
 _GRID_LOGITS = 0.25
@@ -136,7 +135,7 @@ def scores_at_threshold(
 ) -> dict[str, Any]:
     """The threshold the config asks for, and how good the detections are there: as a `Choice` has them."""
     at = image_threshold(scored, fields) if config.threshold == "image" else robust_threshold(scored)
-    scores = threshold_curve(scored, RADIUS_UM).at(at)
+    scores = threshold_curve(scored, HIT_RADIUS_UM).at(at)
     by_slide = {slide: curve.at(at).f1 for slide, curve in _by_slide(scored).items()}
     return {"threshold": at, "f1": scores.f1, "precision": scores.precision, "recall": scores.recall,
             "f1_by_slide": by_slide}  # fmt: skip
@@ -166,7 +165,7 @@ def robust_threshold(scored: Sequence[ScoredField]) -> float:
     Networks are about one logit more or less sure on a slide they have not seen, so F1 over the threshold is blurred
     by as much: a high narrow peak on one slide must not win. Raises UnusableData when no detection hits a mitosis.
     """
-    best_threshold(scored, RADIUS_UM)  # raises
+    best_threshold(scored, HIT_RADIUS_UM)  # raises
     grid = np.arange(-12.0, 12.0, _GRID_LOGITS, dtype=np.float32)
     blur = np.exp(-0.5 * (np.arange(-12, 13) * _GRID_LOGITS / _TRANSFER_LOGITS) ** 2)
     thresholds = sigmoid(grid)
@@ -177,14 +176,14 @@ def robust_threshold(scored: Sequence[ScoredField]) -> float:
 
 def _by_slide(scored: Sequence[ScoredField]) -> dict[str, Curve]:
     slides = sorted({field.slide for field in scored})
-    return {slide: threshold_curve([f for f in scored if f.slide == slide], RADIUS_UM) for slide in slides}
+    return {slide: threshold_curve([f for f in scored if f.slide == slide], HIT_RADIUS_UM) for slide in slides}
 
 
 def _selection_score(scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig) -> float:
     """How well the scores tell mitoses, or images with a mitosis, from the rest."""
     if config.threshold == "image":
         return area_under_roc(*image_scores(scored, fields))
-    return threshold_curve(scored, RADIUS_UM).average_precision or 0.0
+    return threshold_curve(scored, HIT_RADIUS_UM).average_precision or 0.0
 
 
 def ensemble_outputs(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[NetworkOutput]:

@@ -21,12 +21,12 @@ from mitosis_core.precision import autocast
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.types import Detections, Float32, UInt8
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.data.augment import StainShift, stain_statistics, training_transforms
 from train.data.examples import Example
 from train.data.patches import Tissue, prepare
 from train.optimise import optimiser_step, training_device, warmup_cosine
 
-_HIT_UM = 5.0  # a detection this near to a centroid is of that figure
 _SHIFT_PX = 8  # patches are moved by up to this much (2 µm): detections are not exact
 _WIDE_PX = PATCH_PX * 3 // 2  # room to turn a patch
 _WARMUP = 20
@@ -121,7 +121,7 @@ def collect_patches(
     return patches
 
 
-def best_weight(fields: Sequence[ScoredField], verified: Sequence[Float32], radius_um: float = _HIT_UM) -> float:
+def best_weight(fields: Sequence[ScoredField], verified: Sequence[Float32], radius_um: float = HIT_RADIUS_UM) -> float:
     """The weight of `inference.verifier.fuse_scores` with the highest average precision on held-out fields.
 
     fields: with the detector's scores; verified: for each the verifier's, Float32[N] in the order of its detections.
@@ -151,7 +151,7 @@ def _near(xy_px: Float32, true_xy_px: Float32) -> npt.NDArray[np.bool_]:
     if not len(true_xy_px) or not len(xy_px):
         return np.zeros(len(xy_px), bool)
     away, _ = cKDTree(true_xy_px).query(xy_px)
-    return np.asarray(away <= _HIT_UM / UM_PER_PX)
+    return np.asarray(away <= HIT_RADIUS_UM / UM_PER_PX)
 
 
 def _on_ignored(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:

@@ -19,9 +19,10 @@ from db.predictions import detected, looked
 from db.splits import case_of
 from db.versions import StoredVersion
 from mitosis_core.model import DEFAULT_VERSION, list_versions
-from mitosis_core.scoring.comparison import RADIUS_UM, assessable
+from mitosis_core.scoring.comparison import assessable
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.selection.forecast import FIELDS_AHEAD, MIN_COUNTS, Forecast, Point, forecast, resampled_f1, version_points
 
 _FEWEST_CASES = 5  # as the comparison of two versions does
@@ -147,5 +148,5 @@ def _group(one: ReviewedField, over: str) -> str:
 def _counts(one: ReviewedField, found: Detections) -> tuple[int, int, int]:
     """True positives, false positives and misses, by the rule of the comparison of two versions."""
     judged = assessable(one, found)
-    scores = match(judged.xy_px, one.mitoses_xy_px, RADIUS_UM / one.field.um_per_px).scores
+    scores = match(judged.xy_px, one.mitoses_xy_px, HIT_RADIUS_UM / one.field.um_per_px).scores
     return scores.tp, scores.fp, scores.fn

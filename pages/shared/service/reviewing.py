@@ -15,6 +15,7 @@ from db.room import check_room
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.appearance import measure_appearance, novelty
 from mitosis_core.model import Model
+from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis, PredictionCache, analyse
 
@@ -32,7 +33,7 @@ ORDERS = {
 FIGURES = {  # what each order but the first goes by
     "doubt": "Candidates near the threshold: one at it counts 1, less with distance, nothing from 0.5 away on.",
     "disagreement": "Detections of the version that proposes, or of the latest other version that looked at the field, "
-    "that the other of the two does not have within 7.5 µm.",
+    f"that the other of the two does not have within {LENIENT_RADIUS_UM:g} µm.",
     "novelty": "How unlike the nearest field that any reader has finished, in stain (mean and spread of haematoxylin "
     "and eosin) and share of tissue: about 1 is as far as two fields drawn at random differ. It says nothing of cells.",
 }

@@ -16,15 +16,16 @@ from db import runs, versions
 from db.engine import Store
 from db.fields import StoredField, list_fields, load_field
 from db.labels import ReviewedField, reviewed_fields
-from db.predictions import DISAGREE_UM, Found, candidates, looked
+from db.predictions import Found, candidates, looked
 from db.splits import case_of, parts
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model, list_versions
 from mitosis_core.scoring import cost
-from mitosis_core.scoring.comparison import RADIUS_UM, assessable
+from mitosis_core.scoring.comparison import assessable
 from mitosis_core.scoring.evaluation import Evaluation, ScoredField, evaluate
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections
+from mitosis_core.vocabulary import HIT_RADIUS_UM, LENIENT_RADIUS_UM
 
 READERS = ""  # instead of the name of a version
 FEWEST, MOST = 2, 4
@@ -143,7 +144,7 @@ def _side(model: Model, fields: Sequence[ReviewedField], found: Mapping[int, Fou
     ]  # fmt: skip
     # The middle one: the first field of a process also waits for the engine.
     seconds = median(found[one.field.id].seconds for one in fields)
-    return Side(model, judged, evaluate(scored, RADIUS_UM, threshold=model.threshold), seconds)
+    return Side(model, judged, evaluate(scored, HIT_RADIUS_UM, threshold=model.threshold), seconds)
 
 
 def table(found: Versus, peaks_gb: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -201,13 +202,13 @@ def disputes(found: Versus) -> list[Dispute]:
 
 def _cells(one: ReviewedField, sides: Mapping[str, Side]) -> list[Cell]:
     """A mitosis of the readers and what hits it, by the rule that the table counts by, is one cell; of the rest,
-    detections of different versions within DISAGREE_UM are one."""
+    detections of different versions within LENIENT_RADIUS_UM are one."""
     true = [{READERS: Mark(x, y)} for x, y in one.mitoses_xy_px.tolist()]
     false: list[dict[str, Mark]] = []
     for name, side in sides.items():
         detections = side.detections(one.field.id)
-        rest = _join(true, name, detections, RADIUS_UM / one.field.um_per_px)
-        extra = _join(false, name, rest, DISAGREE_UM / one.field.um_per_px)
+        rest = _join(true, name, detections, HIT_RADIUS_UM / one.field.um_per_px)
+        extra = _join(false, name, rest, LENIENT_RADIUS_UM / one.field.um_per_px)
         false += [{name: mark} for mark in _marks(extra)]
     return [Cell(marks, len(marks) == len(sides) + 1) for marks in [*true, *false]]
 
