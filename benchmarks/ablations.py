@@ -39,15 +39,15 @@ SAMPLES = 400  # of the bootstrap
 
 PROTOCOL = (
     f"leave one slide out, one-to-one within {HIT_RADIUS_UM:g} µm, one network of one seed for each slide and setting, "
-    "its last step. Average precision is the mean over the slides. F1: at the one threshold that is best over all "
-    "slides, chosen on these very fields, which flatters every setting alike. Interval: of the difference in average precision "
-    "to the first row, bootstrap over the same fields of both within slides; how much another seed would change is not "
-    "in it"
+    "its last step. Average precision is the mean over the slides. F1: at the one threshold that is best over "
+    "all slides, chosen on these very fields, which flatters every setting alike. Interval: of the difference in "
+    "average precision to the first row, bootstrap over the same fields of both within slides; how much another seed "
+    "would change is not in it"
 )
 SCREENING = (
     f"leave one slide out, one-to-one within {HIT_RADIUS_UM:g} µm, the three networks of the shipped recipe; smallest "
-    "area and lowest score of each slide are those with the best F1 on the other two. Interval: of the difference in F1 "
-    "to the first row, bootstrap over the same fields of both within slides"
+    "area and lowest score of each slide are those with the best F1 on the other two. Interval: of the difference in "
+    "F1 to the first row, bootstrap over the same fields of both within slides"
 )
 
 

@@ -28,6 +28,16 @@ _VERIFIER_PREFIX = "verifier."  # before the names of the weights of a second st
 
 
 @dataclass(frozen=True)
+class VerifierSettings:
+    """The second stage of a version: its encoder, the weight of the detector's score when the two scores are fused, and
+    the lowest score of a detection that it sees."""
+
+    encoder: str
+    weight: float
+    lower: float
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a version is, and where it comes from: the JSON file beside the weights.
 
@@ -53,7 +63,7 @@ class ModelCard:
     licence: str = ""
     parent: str | None = None
     variant: str = ""  # of the method; "" is the published one
-    verifier: dict[str, Any] | None = None  # of a second stage: its encoder, weight and lower bound
+    verifier: VerifierSettings | None = None  # None: one stage
     stain: str = ""  # what fields are brought to, see stain.normalise; "" is the reference
 
     def to_json(self) -> str:
@@ -66,7 +76,9 @@ class ModelCard:
         try:
             values = read_card(text)
             calibration = Calibration(**values["calibration"]) if values["calibration"] else None
-            return cls(**{**values, "blobs": BlobSettings.from_dict(values["blobs"]), "calibration": calibration})
+            verifier = VerifierSettings(**values["verifier"]) if values.get("verifier") else None
+            blobs = BlobSettings.from_dict(values["blobs"])
+            return cls(**{**values, "blobs": blobs, "calibration": calibration, "verifier": verifier})
         except ValueError as error:
             raise UnusableModel(f"The model card cannot be understood: {error}.") from error
 
@@ -117,7 +129,7 @@ class Model:
         from mitosis_core.encoders import build_encoder
         from mitosis_core.inference.verifier import Verifier
 
-        net = Verifier(build_encoder(self.card.verifier["encoder"], pretrained=False))
+        net = Verifier(build_encoder(self.card.verifier.encoder, pretrained=False))
         own = {n.removeprefix(_VERIFIER_PREFIX): v for n, v in self._values().items() if n.startswith(_VERIFIER_PREFIX)}
         self._fill(net, own)
         return net.eval()

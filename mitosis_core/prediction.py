@@ -102,13 +102,13 @@ def find_candidates(
 
 def apply_verifier(found: Detections, field: Field, model: Model, device: str = "auto") -> Detections:
     """The detections with the scores of both stages; as they are for a version of one stage."""
-    if model.card.verifier is None:
+    settings = model.card.verifier
+    if settings is None:
         return found
     from mitosis_core.inference.verifier import fuse_scores, verify_field
 
-    settings = model.card.verifier
-    scores = verify_field(load_verifier(model, device), field, found, settings["lower"])
-    return Detections(found.xy_px, fuse_scores(found.score, scores, settings["weight"]), found.area_um2)
+    scores = verify_field(load_verifier(model, device), field, found, settings.lower)
+    return Detections(found.xy_px, fuse_scores(found.score, scores, settings.weight), found.area_um2)
 
 
 def probability_map(field: Field, run: Engine, um_per_px: float, stride: int, stain: str = "") -> ProbabilityMap:

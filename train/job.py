@@ -142,12 +142,9 @@ def _train(store: Store, run: Run, heartbeat: _Heartbeat) -> str:
             checkpoint=folder / "checkpoint.pt", cancelled=lambda: heartbeat.cancelled,
         )  # fmt: skip
         heartbeat.progress = {**(heartbeat.progress or run.progress), "stage": "comparing"}
-        active, comparison = _active_version(store, base), dict[str, Any]()
+        active, comparison = _active_version(store, base), None
         if held_out:
-            comparison = {
-                "against": active.version,
-                **evaluate_challenger(active, model, held_out, lambda: heartbeat.cancelled),
-            }
+            comparison = evaluate_challenger(active, model, held_out, lambda: heartbeat.cancelled)
         versions.enter(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
                        run_id=run.id, comparison=comparison)  # fmt: skip
     finally:

@@ -100,7 +100,8 @@ def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
     assert run.state == "done" and run.progress["step"] == run.progress["steps"]
     stored = versions.get_version(store, run.version or "")
     assert (stored.parent, stored.run_id) == (DEFAULT_VERSION, run.id)
-    assert stored.comparison["fields"] == 2 and stored.comparison["mitoses"] == 6
+    assert stored.comparison is not None
+    assert (stored.comparison.fields, stored.comparison.mitoses) == (2, 6)
     assert versions.champion(store, DEFAULT_VERSION) == DEFAULT_VERSION  # nobody has promoted it
     assert versions.load_version(store, stored.name).card.parent == DEFAULT_VERSION
     path = versions.weights_path(store, stored.name)

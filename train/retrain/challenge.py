@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
 
 from mitosis_core.model import Model
 from mitosis_core.prediction import predict
-from mitosis_core.scoring.comparison import assessable, compare
+from mitosis_core.scoring.comparison import Comparison, assessable, compare
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Prediction
 from train.retrain.corrected import CorrectedField
@@ -19,10 +18,10 @@ _ASK_S = 0.2
 
 def evaluate_challenger(
     champion: Model, challenger: Model, held_out: Sequence[CorrectedField], cancelled: Callable[[], bool]
-) -> Mapping[str, Any]:
+) -> Comparison:
     """`mitosis_core.scoring.comparison.compare` of both on fields held out of this training. Raises Cancelled."""
     sides = [[_scored(field, model, cancelled) for field in held_out] for model in (champion, challenger)]
-    return compare(sides[0], sides[1], (champion.threshold, challenger.threshold))
+    return compare(sides[0], sides[1], (champion.threshold, challenger.threshold), against=champion.version)
 
 
 def _scored(example: CorrectedField, model: Model, cancelled: Callable[[], bool]) -> ScoredField:

@@ -12,12 +12,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mitosis_core.encoders import build_encoder
 from mitosis_core.inference.verifier import LOWEST_SCORE, Verifier, verify_field
+from mitosis_core.model import VerifierSettings
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Float32
 from train.config import TrainConfig
@@ -31,7 +31,7 @@ class SecondStage:
     """A verifier, how it is weighed (for the card), and the choice of the first stage with the new threshold."""
 
     net: Verifier
-    settings: dict[str, Any]
+    settings: VerifierSettings
     choice: Choice
 
 
@@ -53,7 +53,7 @@ def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, wor
     fused = fused_fields(scored, verified, weight)
     everything = [e for fold in fields for e in fold]
     net = _verifier(everything, scored, config, work)
-    settings = {"encoder": config.verifier, "weight": round(weight, 3), "lower": LOWEST_SCORE}
+    settings = VerifierSettings(config.verifier, round(weight, 3), LOWEST_SCORE)
     return SecondStage(net, settings, dataclasses.replace(choice, **scores_at_threshold(fused, everything, config)))
 
 

@@ -142,14 +142,14 @@ def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any
     gone = stored is not None and stored.deleted_at is not None
     damaged = not gone and bool(damage(store, name))
     card = None if gone or damaged else card_of(store, name)
-    scores = (stored.comparison if stored else {}).get("challenger", {})
+    comparison = stored.comparison if stored else None
     return {
         "active": "",
         "version": name,
         "method": _kind(store, name) if card else "",
         "parent": stored.parent if stored else None,
         "run": stored.run_id if stored else None,
-        "F1 on held-out fields": scores.get("f1"),
+        "F1 on held-out fields": comparison.challenger.f1 if comparison else None,
         "fields": card.data.get("fields") if card else None,
         "mitoses": card.data.get("mitoses") if card else None,
         "labels sha256": str(card.data.get("sha256", ""))[:12] if card else "",

@@ -21,7 +21,7 @@ from db.splits import case_of, parts
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model, list_versions
 from mitosis_core.scoring import cost
-from mitosis_core.scoring.comparison import assessable
+from mitosis_core.scoring.comparison import CurvePoints, OperatingPoint, assessable
 from mitosis_core.scoring.evaluation import Evaluation, ScoredField, evaluate
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections
@@ -174,24 +174,24 @@ def _row(name: str, side: Side, peak_gb: float | None) -> dict[str, Any]:
     }
 
 
-def curves(found: Versus) -> dict[str, dict[str, Any]]:
+def curves(found: Versus) -> dict[str, OperatingPoint]:
     """The sides that `charts.precision_recall` and `charts.froc` draw, by version."""
     area_mm2 = sum(one.area_mm2 for one in found.fields)
     return {name: _curves(side.evaluation, area_mm2) for name, side in found.sides.items()}
 
 
-def _curves(evaluation: Evaluation, area_mm2: float) -> dict[str, Any]:
+def _curves(evaluation: Evaluation, area_mm2: float) -> OperatingPoint:
     curve = evaluation.curve
-    return {
-        "recall": evaluation.scores.recall,
-        "precision": evaluation.scores.precision,
-        "fp_per_mm2": evaluation.fp_per_mm2,
-        "curve": {
-            "recall": curve.recall.tolist(),
-            "precision": curve.precision.tolist(),
-            "fp_per_mm2": ((curve.found - curve.tp) / area_mm2).tolist(),
-        },
-    }
+    return OperatingPoint(
+        recall=evaluation.scores.recall,
+        precision=evaluation.scores.precision,
+        fp_per_mm2=evaluation.fp_per_mm2,
+        curve=CurvePoints(
+            recall=curve.recall.tolist(),
+            precision=curve.precision.tolist(),
+            fp_per_mm2=((curve.found - curve.tp) / area_mm2).tolist(),
+        ),
+    )
 
 
 def disputes(found: Versus) -> list[Dispute]:

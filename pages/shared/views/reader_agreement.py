@@ -28,8 +28,8 @@ def show_agreement(store: Store, fields: Sequence[StoredField]) -> None:
         st.markdown("**Agreement of readers** over the fields that both have completed")
         show_table([_row(pair, counted) for pair, counted in pairs.items()], column_config=_NUMBER)
         st.caption(
-            f"F1: mitoses that both marked, within {SAME_CELL_UM:g} µm. Kappa (Cohen): over the cells that at least one "
-            "of the two marked; cells nobody marked do not count, so it is low by construction. Read it beside F1."
+            f"F1: mitoses that both marked, within {SAME_CELL_UM:g} µm. Kappa (Cohen): over the cells that at least "
+            "one of the two marked; cells nobody marked do not count, so it is low by construction. Read it beside F1."
         )
     _show_consensus(compared)
 

@@ -25,7 +25,7 @@ def test_a_version_of_two_stages(drawn: list[Example], quick: TrainConfig, tmp_p
     fit(drawn, [], config, out, work=tmp_path / "work")
     model = load_model(out)
     card = model.card
-    assert card.verifier is not None and 0 <= card.verifier["weight"] <= 1
+    assert card.verifier is not None and 0 <= card.verifier.weight <= 1
     assert len(list((tmp_path / "work" / "verifiers").glob("*.pt"))) == 3  # one for each fold, and the one that is kept
 
     field = drawn[0].field
@@ -35,10 +35,10 @@ def test_a_version_of_two_stages(drawn: list[Example], quick: TrainConfig, tmp_p
     )
     net = model.second_stage()
     assert net is not None
-    second = verify_field(net, field, first, card.verifier["lower"])
-    expected = centre_on_threshold(fuse_scores(first.score, second, card.verifier["weight"]), card.raw_threshold)
+    second = verify_field(net, field, first, card.verifier.lower)
+    expected = centre_on_threshold(fuse_scores(first.score, second, card.verifier.weight), card.raw_threshold)
     assert np.sort(answer.score) == pytest.approx(np.sort(expected), abs=1e-3)
 
-    alone = dataclasses.replace(card, verifier={**card.verifier, "encoder": "efficientnet_lite0"})
+    alone = dataclasses.replace(card, verifier=dataclasses.replace(card.verifier, encoder="efficientnet_lite0"))
     with pytest.raises(UnusableModel, match="do not fit"):
         dataclasses.replace(model, card=alone).second_stage()
