@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.accuracy import QUICK, few, report
-from benchmarks.record import RESULTS, cpu_name, write_result
+from benchmarks.record import RESULTS, Figures, cpu_name, write_result
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.scoring.evaluation import ScoredField, best_threshold, evaluate, threshold_curve
 from mitosis_core.vocabulary import HIT_RADIUS_UM
@@ -149,9 +149,9 @@ def main() -> None:
         write_result(name, figures)
 
 
-def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
+def _trained(table: str, data: Data, jobs: int) -> list[Figures]:
     """The rows of a table whose settings are trained."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Figures] = []
     first: list[ScoredField] = []
     for setting in TABLES[table][: 2 if data.options else None]:
         if setting.masks and not data.masked:
@@ -164,7 +164,7 @@ def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
         scored = [one for fold in detections(last, choice, config) for one in fold]
         first = first or scored
         rows.append({
-            "setting": setting.name, "paper_f1": setting.paper, "f1": _mean(choice.f1_by_slide.values()),
+            "setting": setting.name, "paper_f1": setting.paper, "f1": _mean(choice.validation.f1_by_slide.values()),
             "average_precision": _average_precision(scored), "average_precision_by_slide":
             {slide: _average_precision(some) for slide, some in _by_slide(scored).items()},
             "difference": _difference(first, scored, _average_precision),
@@ -197,7 +197,7 @@ def _estimated(held: str, data: Data) -> list[Example]:
     return fields
 
 
-def _screening(data: Data, jobs: int) -> list[dict[str, Any]]:
+def _screening(data: Data, jobs: int) -> list[Figures]:
     """Table 1 of SegMitos: the same maps, other ways to screen what is in them."""
     config = default_config("segmitos", **data.options)
     folds = [
@@ -206,7 +206,7 @@ def _screening(data: Data, jobs: int) -> list[dict[str, Any]]:
     train_all([job for fold in folds for job in fold], jobs, report)
     last = _last(folds)
     choice = choose_settings(last, config)
-    rows: list[dict[str, Any]] = []
+    rows: list[Figures] = []
     first: list[ScoredField] = []
     for name, (blobs, by_area, by_score, paper) in POSTPROCESSINGS.items():
         found = [one for fold in detections(last, dataclasses.replace(choice, blobs=blobs), config) for one in fold]

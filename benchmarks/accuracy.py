@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import RESULTS, cpu_name, write_result
+from benchmarks.record import RESULTS, Figures, cpu_name, write_result
 from mitosis_core import predict
 from mitosis_core.methods import METHODS
 from mitosis_core.model import Model
@@ -70,7 +70,7 @@ def main() -> None:
 
 def _system(
     system: str, config: TrainConfig, fields: list[Example], patches: list[Example], work: Path, jobs: int
-) -> dict[str, Any]:
+) -> Figures:
     slides = sorted({e.slide for e in fields})
     plans = [plan_jobs([e for e in fields if e.slide != slide], patches, config, work) for slide in slides]
     todo = [job for folds, final in plans for ms in (*folds, final) for job in ms]
@@ -103,7 +103,7 @@ def _system(
 
 def _fold(
     slide: str, fields: list[Example], patches: list[Example], config: TrainConfig, work: Path, out: Path
-) -> tuple[dict[str, Any], list[ScoredField]]:
+) -> tuple[Figures, list[ScoredField]]:
     """Train without `slide`, score on it: its row of the table, and its fields with the accepted detections."""
     training = [e for e in fields if e.slide != slide]
     model = fit(training, patches, config, out, work=work)
@@ -134,7 +134,7 @@ def _score(example: Example, model: Model) -> ScoredField:
                        example.field.area_mm2)  # fmt: skip
 
 
-def _interval(folds: list[tuple[dict[str, Any], list[ScoredField]]]) -> tuple[float, float]:
+def _interval(folds: list[tuple[Figures, list[ScoredField]]]) -> tuple[float, float]:
     """95 % bootstrap of the mean F1: fields drawn again within each slide (three slides are too few to draw)."""
     rng = np.random.default_rng(0)
     means = np.zeros(2000)

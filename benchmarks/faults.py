@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.record import RESULTS, cpu_name, write_result
+from benchmarks.record import RESULTS, Figures, cpu_name, write_result
 from benchmarks.serving import ROOT, Reader, Server
 from db import runs, versions
 from db.engine import Store, open_store
@@ -46,7 +46,6 @@ READERS = ("Anna", "Bert", "Chris", "Dora")
 SIDE_PX = 256
 RUN = RetrainConfig(steps=24, batch=2, crops_per_field=4, crop_px=64, validate_every=2, patience=1000)
 QUICK_RUN = RetrainConfig(steps=4, batch=2, crops_per_field=4, crop_px=64, validate_every=2, folds=2)
-Figures = dict[str, Any]
 
 
 def main() -> None:

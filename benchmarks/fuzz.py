@@ -31,7 +31,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import read_field
 from mitosis_core.image.sample_field import draw_sample_field
@@ -382,7 +382,7 @@ def watch(kind: str, first: int, count: int) -> Counter[str]:
     return done
 
 
-def _run(command: list[str]) -> tuple[list[dict[str, Any]], bool]:
+def _run(command: list[str]) -> tuple[list[Figures], bool]:
     """The lines that a batch wrote, and whether a case of it was stopped because it took too long."""
     with tempfile.TemporaryFile("w+") as out:
         ended = subprocess.run(command, stdout=out, stderr=subprocess.DEVNULL, check=False)
@@ -391,7 +391,7 @@ def _run(command: list[str]) -> tuple[list[dict[str, Any]], bool]:
         return lines, ended.returncode == -signal.SIGPROF
 
 
-def _count(done: Counter[str], kind: str, number: int, one: dict[str, Any]) -> None:
+def _count(done: Counter[str], kind: str, number: int, one: Figures) -> None:
     done[kind] += 1
     good = one["said"] in ("read", "refused")
     done[f"{kind} {one['said']}" if good else "uncaught"] += 1
@@ -403,7 +403,7 @@ def _count(done: Counter[str], kind: str, number: int, one: dict[str, Any]) -> N
     done["slowest_ms"] = max(done["slowest_ms"], int(one["s"] * 1000))
 
 
-def fuzz(amounts: dict[str, int], seed: int) -> dict[str, Any]:
+def fuzz(amounts: dict[str, int], seed: int) -> Figures:
     """All batches, two at a time; the figures."""
     started, done = time.perf_counter(), Counter[str]()
     batches = [

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.record import RESULTS, cpu_name, write_result
+from benchmarks.record import RESULTS, Figures, cpu_name, write_result
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.model import Model, load_model
@@ -177,7 +177,7 @@ def counts(model: Model, fields: Sequence[Example]) -> Counts:
     return np.array([[row.scores.tp, row.scores.fp, row.scores.fn] for row in rows])
 
 
-def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> dict[str, Any]:
+def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> Figures:
     """The results: gains, forgetting, times and the curve."""
     at = {size: [r for r in rounds if r.corrected == size] for size in sizes}
     gains = {size: bootstrap(at[size], lambda before, after: f1(after) - f1(before)) for size in sizes}
@@ -248,7 +248,7 @@ def small(fields: Sequence[Example], side_px: int = 768) -> list[Example]:
     return cut
 
 
-def picture(results: dict[str, Any]) -> str:
+def picture(results: Figures) -> str:
     """The curve as SVG: mean F1 on the remaining fields against corrected fields, its interval, and the base's F1."""
     curve = {int(size): row for size, row in results["curve"].items()}
     low = 0.1 * np.floor(10 * min(row["low"] for row in curve.values()))

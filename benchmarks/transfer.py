@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import QUICK, report
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
@@ -105,7 +105,7 @@ def _read(given: argparse.Namespace) -> tuple[list[Example], list[Example], Meas
 def _run(
     fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path, measured: Measured,
     given: argparse.Namespace,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[Figures]:  # fmt: skip
     """One row for each slide held out."""
     planned, _ = plan_jobs(fields, patches, config, work)
     if not given.snapshots:
@@ -133,35 +133,35 @@ def _files(job: TrainingJob, pattern: str) -> dict[int, Path]:
     return {int(path.stem): path} if path.exists() else {}
 
 
-def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) -> dict[str, Any]:
-    held, members = fold
+def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) -> Figures:
+    (held, members), own = fold, choice.validation.threshold
     files = [steps[choice.step] for steps in members]
 
-    def look(examples: Sequence[Example]) -> list[ScoredField]:
+    def detect(examples: Sequence[Example]) -> list[ScoredField]:
         return scored_fields(ensemble_outputs(files, examples, config), examples, choice.blobs, choice.calibration)
 
-    marked = look([e for e in held if fully_annotated(e)])
-    painted, tissue = look([e for e in held if not fully_annotated(e)]), look(measured.tissue)
-    crops = {group: look(some) for group, some in measured.crops.items()}
+    marked = detect([e for e in held if fully_annotated(e)])
+    painted, tissue = detect([e for e in held if not fully_annotated(e)]), detect(measured.tissue)
+    crops = {group: detect(some) for group, some in measured.crops.items()}
     at = false_alarm_threshold([*painted, *tissue], ALARMS_PER_MM2)
     return {
         "slide": held[0].slide,
         "step": choice.step,
-        "threshold": choice.threshold,
-        "scanners": {group.split(", ")[-1]: _scores(marked, group, choice.threshold, at)
+        "threshold": own,
+        "scanners": {group.split(", ")[-1]: _scores(marked, group, own, at)
                      for group in sorted({f.slide for f in marked})},
         "false_alarms_per_mm2": {
-            "painted": _alarms(painted, choice.threshold),
-            "other laboratories": _alarms(tissue, choice.threshold),
-            "by laboratory": _by_laboratory(tissue, choice.threshold),
+            "painted": _alarms(painted, own),
+            "other laboratories": _alarms(tissue, own),
+            "by laboratory": _by_laboratory(tissue, own),
         },
         "threshold_at_alarms": at,
         "recall_of_crops": {group: _found(some, at) for group, some in crops.items()},
-        "recall_of_crops_at_own_threshold": {group: _found(some, choice.threshold) for group, some in crops.items()},
+        "recall_of_crops_at_own_threshold": {group: _found(some, own) for group, some in crops.items()},
     }  # fmt: skip
 
 
-def _scores(scored: Sequence[ScoredField], group: str, threshold: float, at: float) -> dict[str, Any]:
+def _scores(scored: Sequence[ScoredField], group: str, threshold: float, at: float) -> Figures:
     fields = [f for f in scored if f.slide == group]
     curve = threshold_curve(fields, HIT_RADIUS_UM)
     own = curve.at(threshold)
@@ -197,7 +197,7 @@ def _found(scored: Sequence[ScoredField], threshold: float) -> float:
 
 def _alone(
     scanner: str, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path, jobs: int
-) -> dict[str, Any]:
+) -> Figures:
     """Trained on one scanner and patches of its maker, tested on the other scanners' fields of the slide held out."""
     own = [e for e in fields if e.scanner == scanner]
     others = [e for e in fields if e.scanner != scanner and fully_annotated(e)]
@@ -211,13 +211,15 @@ def _alone(
         unseen = [e for e in others if e.slide == slide]
         files = [steps[choice.step] for steps in members]
         scored = scored_fields(ensemble_outputs(files, unseen, config), unseen, choice.blobs, choice.calibration)
-        rows[slide] = {g: _scores(scored, g, choice.threshold, 1.0) for g in sorted({f.slide for f in scored})}
+        rows[slide] = {
+            g: _scores(scored, g, choice.validation.threshold, 1.0) for g in sorted({f.slide for f in scored})
+        }
     every = [one for row in rows.values() for one in row.values()]
     f1, ap = (float(np.mean([one[key] for one in every])) for key in ("f1", "ap"))
     return {"scanner": scanner, "patches": len(maker), "slides": rows, "f1": f1, "ap": ap}
 
 
-def _summary(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+def _summary(runs: Sequence[Sequence[Figures]]) -> Figures:
     """Means over the slides, and their lowest and highest value over seeds."""
     scanners = runs[0][0]["scanners"]
     groups = runs[0][0]["recall_of_crops"]
@@ -235,7 +237,7 @@ def _summary(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _spread(runs: Sequence[Sequence[dict[str, Any]]], value: Callable[[dict[str, Any]], Any]) -> dict[str, float]:
+def _spread(runs: Sequence[Sequence[Figures]], value: Callable[[Figures], Any]) -> dict[str, float]:
     means = [float(np.mean([v for row in rows if (v := value(row)) is not None])) for rows in runs]
     return {"mean": float(np.mean(means)), "low": min(means), "high": max(means)}
 

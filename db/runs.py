@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, get_args
 
 from sqlalchemy import case, func, select, update
@@ -50,6 +51,11 @@ class Run:
     def is_open(self) -> bool:
         """Whether it waits or is under way."""
         return self.state in OPEN
+
+
+def run_folder(store: Store, run_id: int) -> Path:
+    """Where a run keeps its checkpoint and its log."""
+    return store.folder / "runs" / str(run_id)
 
 
 def queue_run(

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.card_schema import read_card
 from mitosis_core.errors import UnusableModel
 from mitosis_core.inference.blobs import BlobSettings
@@ -191,24 +192,20 @@ def save_model(net: nn.Module, card: ModelCard, path: Path, verifier: nn.Module 
     """Write weights (float16, safetensors) and card beside each other; the card gets the sha256 of the weights.
 
     verifier: the second stage, where card.verifier describes one.
-    Both are written under other names and renamed, the weights first: a card never describes half a file.
+    The weights are in place before the card is: a card never describes half a file.
     """
     import hashlib
 
     import torch
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".safetensors.part")
     values = dict(net.state_dict())
     if verifier is not None:
         values |= {_VERIFIER_PREFIX + name: value for name, value in verifier.state_dict().items()}
-    save_file({name: value.to(torch.float16).contiguous() for name, value in values.items()}, part)
-    card = dataclasses.replace(card, weights_sha256=hashlib.sha256(part.read_bytes()).hexdigest())
-    card = ModelCard.from_json(card.to_json())  # none is written that could not be read
-    card_part = path.with_suffix(".json.part")
-    card_part.write_text(card.to_json(), encoding="utf-8")
-    part.replace(path)
-    card_part.replace(path.with_suffix(".json"))
+    with atomic_write(path.with_suffix(".json")) as card_part, atomic_write(path) as part:
+        save_file({name: value.to(torch.float16).contiguous() for name, value in values.items()}, part)
+        card = dataclasses.replace(card, weights_sha256=hashlib.sha256(part.read_bytes()).hexdigest())
+        card = ModelCard.from_json(card.to_json())  # none is written that could not be read
+        card_part.write_text(card.to_json(), encoding="utf-8")
     load_model.cache_clear()
     return Model(card, path)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mitosis_core.errors import MissingScale
-from mitosis_core.image.stain import field_profile, normalise, tissue_fraction
+from mitosis_core.image.stain import MeasuredStain, field_profile, measure_stain, normalise
 from mitosis_core.inference.blobs import BlobSettings, find_blobs
 from mitosis_core.inference.calibration import (
     Calibration,
@@ -58,14 +58,14 @@ def predict(field: Field, model: Model, *, device: str = "auto", progress: Progr
     started = time.perf_counter()
     report = progress or (lambda share: None)
     report(0.0)
-    fraction = tissue_fraction(field.pixels)
-    if fraction < _LITTLE_TISSUE:
+    measured = measure_stain(field.pixels)
+    if measured.tissue_fraction < _LITTLE_TISSUE:
         empty, notes = Detections(), ("Hardly any tissue was found in this field.",)
         return _make_prediction(field, model, empty, None, notes, started)
     card = model.card
-    output = infer(field, get_engine(model, device), card.um_per_px, card.stride, card.stain, report)
+    output = infer(field, get_engine(model, device), card.um_per_px, card.stride, card.stain, report, measured)
     found, found_map = find_candidates(output, field, card.blobs, card.calibration)
-    found = apply_verifier(found, field, model, device)
+    found = apply_verifier(found, field, model, device, measured)
     raw = card.raw_threshold
     found = Detections(found.xy_px, centre_on_threshold(found.score, raw), found.area_um2)
     found_map = dataclasses.replace(found_map, values=centre_on_threshold(found_map.values, raw))
@@ -100,14 +100,16 @@ def find_candidates(
     return exclude_border(found, field, blobs.border_um), found_map
 
 
-def apply_verifier(found: Detections, field: Field, model: Model, device: str = "auto") -> Detections:
+def apply_verifier(
+    found: Detections, field: Field, model: Model, device: str = "auto", measured: MeasuredStain | None = None
+) -> Detections:
     """The detections with the scores of both stages; as they are for a version of one stage."""
     settings = model.card.verifier
     if settings is None:
         return found
     from mitosis_core.inference.verifier import fuse_scores, verify_field
 
-    scores = verify_field(load_verifier(model, device), field, found, settings.lower)
+    scores = verify_field(load_verifier(model, device), field, found, settings.lower, measured)
     return Detections(found.xy_px, fuse_scores(found.score, scores, settings.weight), found.area_um2)
 
 
@@ -118,17 +120,18 @@ def probability_map(field: Field, run: Engine, um_per_px: float, stride: int, st
 
 def infer(
     field: Field, run: Engine, um_per_px: float, stride: int, stain: str = "",
-    report: Progress = lambda share: None,
+    report: Progress = lambda share: None, measured: MeasuredStain | None = None,
 ) -> NetworkOutput:  # fmt: skip
     """The network's output over the whole field, in one piece or tile by tile.
 
     um_per_px: scale the network sees; stride: pixels of that scale per cell of its answer; stain: what the field is
-    brought to before it is cut into tiles (see stain.normalise). Raises UnusableModel for an unknown stain.
+    brought to before it is cut into tiles (see stain.normalise); measured: the stain of the field, where it was
+    measured already. Raises UnusableModel for an unknown stain.
     """
     assert field.um_per_px is not None, "checked by predict"
     pixels, (step_x, step_y) = resample(field.pixels, field.um_per_px, um_per_px)
     shape = pixels.shape[:2]
-    pixels = pad(normalise(pixels, stain, field_profile(field.pixels, field.um_per_px)))
+    pixels = pad(normalise(pixels, stain, field_profile(field.pixels, field.um_per_px, measured)))
     whole = pixels.shape[0] * pixels.shape[1] <= WHOLE_FIELD_PX
     output = run(pixels) if whole else _tiled(pixels, run, stride, report)
     values = crop_padding(output.values, stride, shape)

@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableModel
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -104,17 +105,12 @@ def _in_package(source: Source) -> Path | None:
 
 
 def _download(name: str, source: Source, path: Path) -> None:
-    """Fetched beside, verified, then renamed: a broken download never looks like weights."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    """Verified before it has its name: a broken download never looks like weights."""
     try:
-        with urllib.request.urlopen(source.url, timeout=60) as answer, part.open("wb") as file:
-            while block := answer.read(1 << 20):
-                file.write(block)
-        check_sha256(part, source.sha256)
+        with atomic_write(path) as part:
+            with urllib.request.urlopen(source.url, timeout=60) as answer, part.open("wb") as file:
+                while block := answer.read(1 << 20):
+                    file.write(block)
+            check_sha256(part, source.sha256)
     except OSError as error:
         raise UnusableModel(f"The weights of {name} could not be downloaded from {source.url}: {error}") from error
-    except UnusableModel:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(path)

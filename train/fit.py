@@ -7,16 +7,16 @@ import datetime
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import make_ensemble
@@ -31,6 +31,14 @@ from train.selection.evaluation import Choice, choose_settings, load_snapshot
 
 MAX_FOLDS = 5
 Report = Callable[[str, Step], None]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the card says beside what a training knows: of the data, and under which licence the weights are."""
+
+    data: Mapping[str, str] = field(default_factory=dict)
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,13 +92,12 @@ def fit(
     work: Path,
     jobs: int = 1,
     report: Report = lambda title, step: None,
-    facts: dict[str, Any] | None = None,
+    provenance: Provenance | None = None,
 ) -> Model:
     """Train a version and write weights and card to `out` (.safetensors).
 
     fields are split by slide; patches (extra positives) always train. work: folder of the snapshots, which a
     second call takes up where the first was cut. jobs: networks trained at the same time, one thread each.
-    facts: what else the card should say ("data", "licence", "parent").
     Raises UnusableData when there is no mitosis, all are on one slide, there is a single slide, or no mask for labels
     that are drawn from masks.
     """
@@ -103,8 +110,9 @@ def fit(
     if config.verifier:
         second = second_stage(by_fold, choice, config, work)
         choice = second.choice
-    return save_model(net, _card(out.stem, net.stride, fields, patches, config, choice, second, facts or {}), out,
-                      second.net if second else None)  # fmt: skip
+    provenance = provenance or Provenance()
+    card = _card(out.stem, net.stride, fields, patches, config, choice, second, provenance)
+    return save_model(net, card, out, second.net if second else None)
 
 
 def plan_jobs(
@@ -176,7 +184,8 @@ def train_one(job: TrainingJob, report: Report | None = None) -> None:
         net.start_from(load_snapshot(last_snapshot(job.coarser), job.coarser.config))
 
     def save_snapshot(ema: DetectorNet, step: int) -> float | None:
-        _save_snapshot(ema, job.folder / f"{step:07d}.pt")
+        with atomic_write(job.folder / f"{step:07d}.pt") as file:
+            torch.save(ema.state_dict(), file)
         return None
 
     def report_step(step: Step) -> None:
@@ -196,13 +205,6 @@ def train_one(job: TrainingJob, report: Report | None = None) -> None:
     (job.folder / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")  # for the benchmarks
 
 
-def _save_snapshot(net: DetectorNet, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    torch.save(net.state_dict(), part)
-    part.replace(path)
-
-
 def _finished(job: TrainingJob) -> bool:
     return last_snapshot(job).exists()
 
@@ -219,7 +221,7 @@ def snapshots(job: TrainingJob) -> dict[int, Path]:
 
 def _card(
     version: str, stride: int, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig,
-    choice: Choice, second: SecondStage | None, facts: dict[str, Any],
+    choice: Choice, second: SecondStage | None, provenance: Provenance,
 ) -> ModelCard:  # fmt: skip
     data = {
         "sha256": digest([*fields, *patches]),
@@ -228,12 +230,18 @@ def _card(
         "slides": sorted({e.slide for e in fields}),
         "mitoses": sum(len(e.mitoses_xy_px) for e in fields),
         "patches": len(patches),
-        **facts.get("data", {}),
+        **provenance.data,
     }
-    validation = {"f1": choice.f1, "precision": choice.precision, "recall": choice.recall,
-                  "f1_by_slide": choice.f1_by_slide, "radius_um": HIT_RADIUS_UM,
-                  "raw_threshold_by_false_alarms_per_mm2": choice.false_alarms,
-                  "note": "threshold and settings were chosen on these held-out slides, so this flatters"}  # fmt: skip
+    scores = choice.validation
+    validation = {
+        "f1": scores.f1,
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "f1_by_slide": scores.f1_by_slide,
+        "radius_um": HIT_RADIUS_UM,
+        "raw_threshold_by_false_alarms_per_mm2": choice.false_alarms,
+        "note": "threshold and settings were chosen on these held-out slides, so this flatters",
+    }
     return ModelCard(
         version=version,
         method=config.method,
@@ -241,7 +249,7 @@ def _card(
         um_per_px=config.um_per_px,
         stride=stride,
         members=config.members,
-        raw_threshold=round(choice.threshold, 6),
+        raw_threshold=round(scores.threshold, 6),
         blobs=choice.blobs,
         calibration=choice.calibration,
         weights_sha256="",
@@ -250,8 +258,7 @@ def _card(
         split={"held out in turn": folds_by_slide(fields), "unit": "slide"},
         training={**dataclasses.asdict(config), "step kept": choice.step},
         scores={"validation": validation},
-        licence=facts.get("licence", ""),
-        parent=facts.get("parent"),
+        licence=provenance.licence,
         variant=config.variant,
         verifier=second.settings if second else None,
         stain=config.stain,

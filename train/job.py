@@ -133,7 +133,7 @@ def _train(store: Store, run: Run, heartbeat: _Heartbeat) -> str:
         return made[0]
     base = versions.load_version(store, run.base_version)
     learn, held_out = training_set(store, run)
-    folder = run_folder(store, run.id)
+    folder = runs.run_folder(store, run.id)
     name = _free_name(base.version, run.id, [*(one.name for one in taken), *list_versions()])
     out = folder / f"{name}.safetensors"
     try:
@@ -148,10 +148,15 @@ def _train(store: Store, run: Run, heartbeat: _Heartbeat) -> str:
         versions.enter(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
                        run_id=run.id, comparison=comparison)  # fmt: skip
     finally:
-        for file in (out, out.with_suffix(".json")):
-            file.unlink(missing_ok=True)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+        _remove(folder, f"{name}.*")
+    _remove(folder, "checkpoint.pt*")
     return name
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    """Files, and what processes that were killed left half written of them."""
+    for file in folder.glob(pattern):
+        file.unlink(missing_ok=True)
 
 
 def _active_version(store: Store, base: Model) -> Model:
@@ -179,13 +184,6 @@ def _progress_reporter(run: Run, heartbeat: _Heartbeat) -> Callable[[Progress], 
         heartbeat.progress = {**asdict(state), "curve": curve[-2000:], "stage": "training"}
 
     return progress
-
-
-def run_folder(store: Store, run_id: int) -> Path:
-    """Where a run keeps its checkpoint and its log."""
-    folder = store.folder / "runs" / str(run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 class _Heartbeat:

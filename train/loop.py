@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.inference.blobs import BlobSettings, find_blobs
 from mitosis_core.inference.runtime import MULTIPLE_PX, crop_padding, pad, torch_engine
 from mitosis_core.methods.method import DetectorNet
@@ -143,14 +144,11 @@ def mine_hard_negatives(net: DetectorNet, tissues: Sequence[Tissue], config: Tra
 
 def _save(path: Path, step: int, net: nn.Module, ema: nn.Module,
           optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]) -> None:  # fmt: skip
-    """Written beside and renamed, so that a crash leaves the previous checkpoint whole."""
     parts = {"step": step, "net": net.state_dict(), "average": ema.state_dict(),
              "optimiser": optimiser.state_dict(),
              "mined": [torch.from_numpy(t.hard_xy_px) for t in tissues]}  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    torch.save(parts, beside)
-    os.replace(beside, path)
+    with atomic_write(path) as file:
+        torch.save(parts, file)
 
 
 def _load(path: Path, net: nn.Module, ema: nn.Module,

@@ -18,10 +18,11 @@ Appearance = tuple[float, ...]
 def measure_appearance(field: Field) -> Appearance:
     """Densities over the tissue and a share of 0..1; () where there is no tissue."""
     # Imported here: the stains bring torch along, which a page that only lists fields does not need.
-    from mitosis_core.image.stain import stain_profile, tissue_fraction
+    from mitosis_core.image.stain import measure_stain
 
-    profile = stain_profile(field.pixels)
-    return (*profile.mean[:2], *profile.spread[:2], tissue_fraction(field.pixels)) if profile else ()
+    measured = measure_stain(field.pixels)
+    profile = measured.profile
+    return (*profile.mean[:2], *profile.spread[:2], measured.tissue_fraction) if profile else ()
 
 
 def novelty(appearances: npt.ArrayLike, reviewed: npt.ArrayLike) -> npt.NDArray[np.float64]:

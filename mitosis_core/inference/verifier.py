@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mitosis_core.encoders.encoder_net import EncoderNet
-from mitosis_core.image.stain import stain_profile, standardise
+from mitosis_core.image.stain import MeasuredStain, measure_stain, standardise
 from mitosis_core.precision import autocast
 from mitosis_core.scale import resample, to_resampled_px
 from mitosis_core.types import Detections, Field, Float32, UInt8
@@ -69,16 +69,23 @@ def cut_patches(pixels: UInt8, xy_px: Float32, size_px: int = PATCH_PX) -> UInt8
     return np.stack(patches) if patches else np.zeros((0, size_px, size_px, 3), np.uint8)
 
 
-def verify_field(net: Verifier, field: Field, found: Detections, lower: float = LOWEST_SCORE) -> Float32:
+def verify_field(
+    net: Verifier,
+    field: Field,
+    found: Detections,
+    lower: float = LOWEST_SCORE,
+    measured: MeasuredStain | None = None,
+) -> Float32:
     """Float32[N]: the `verifier_scores` of the detections in a field with µm/px.
 
-    It always sees the reference stain, whatever the detector of the version sees.
+    It always sees the reference stain, whatever the detector of the version sees. measured: the stain of the field,
+    where it was measured already.
     """
     assert field.um_per_px is not None, "checked before anything is detected"
     pixels, pixel_px = resample(field.pixels, field.um_per_px, UM_PER_PX)
     if min(pixels.shape[:2]) <= PATCH_PX // 2:  # smaller than a patch: nothing to look at
         return found.score
-    pixels = standardise(pixels, stain_profile(field.pixels))
+    pixels = standardise(pixels, (measured or measure_stain(field.pixels)).profile)
     return verifier_scores(net, pixels, to_resampled_px(found.xy_px, pixel_px), found.score, lower)
 
 

@@ -9,6 +9,7 @@ import torch
 
 import mitosis_core.prediction as prediction
 from mitosis_core.errors import ConcentricError, MissingScale, UnusableModel
+from mitosis_core.image import stain as stain_module
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.image.stain import from_stains, macenko, to_stains
 from mitosis_core.inference.runtime import (
@@ -92,6 +93,15 @@ def test_the_card_says_which_stain(random_version: Model, monkeypatch: pytest.Mo
     unknown = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, stain="tea"))
     with pytest.raises(UnusableModel, match="“tea” is not known"):
         predict(field, unknown, device="cpu")
+
+
+def test_the_stain_of_a_field_is_measured_once(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "get_engine", lambda model, device: darkness)
+    measured: list[int] = []
+    real = stain_module.stain_profile
+    monkeypatch.setattr(stain_module, "stain_profile", lambda *images: (measured.append(1), real(*images))[1])
+    predict(draw_sample_field(seed=1, size_px=400).field, random_version, device="cpu")
+    assert len(measured) == 1
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])

@@ -184,8 +184,8 @@ def test_the_command_line_estimates_masks_and_says_so_in_the_card(
 ) -> None:
     given: dict[str, Any] = {}
 
-    def instead(fields: list[Example], *_: object, facts: dict[str, Any], **__: object) -> None:
-        given.update(masks=[e.mask for e in fields], **facts["data"])
+    def instead(fields: list[Example], *_: object, provenance: train.fit.Provenance, **__: object) -> None:
+        given.update(masks=[e.mask for e in fields], **provenance.data)
         raise UnusableData("far enough")
 
     monkeypatch.setattr(train.fit, "fit", instead)

@@ -79,7 +79,7 @@ def assert_one_version(store: Store, run: Run) -> None:
     assert versions.load_version(store, stored.name).version == stored.name
     names = {file.name for file in (store.folder / "versions").iterdir()}
     assert names == {f"{stored.name}.safetensors", f"{stored.name}.json"}
-    assert not list(job.run_folder(store, run.id).glob("*.safetensors*"))
+    assert not list(runs.run_folder(store, run.id).glob("*.safetensors*"))
 
 
 def queue(store: Store, config: RetrainConfig = QUICK) -> int:
@@ -157,7 +157,7 @@ def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Sto
     run_id = queue(store, LONG)
     process = spawn(*command(store, run_id))
     until(lambda: (runs.get_run(store, run_id).progress or {}).get("step", 0) > 4)
-    checkpoint = job.run_folder(store, run_id) / "checkpoint.pt"
+    checkpoint = runs.run_folder(store, run_id) / "checkpoint.pt"
     until(checkpoint.exists)
     process.kill()
     process.wait()

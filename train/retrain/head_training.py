@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -122,7 +121,7 @@ def _train_step(session: RetrainSession, cached: CachedFeatures, fold: _Fold, in
 
 def _validate(
     session: RetrainSession, cached: CachedFeatures, folds: list[_Fold], step: int, best: Parts | None
-) -> tuple[dict[str, Any], float]:
+) -> tuple[Parts, float]:
     """The better of `best` and this step, and the F1 of this step."""
     heads, values = [], {}
     for fold in folds:

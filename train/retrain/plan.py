@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mitosis_core.plurals import count_noun
 from mitosis_core.types import Float32
 from mitosis_core.vocabulary import Part
 
@@ -53,12 +54,12 @@ class Plan:
         """Why this is too little, in a sentence; empty when a run may start."""
         if self.train.fields < MIN_FIELDS:
             return (
-                f"Only {_count(self.train.fields, 'finished field')} would train; please finish at least "
+                f"Only {count_noun(self.train.fields, 'finished field')} would train; please finish at least "
                 f"{MIN_FIELDS} fields that are not held out."
             )
         if self.train.mitoses < MIN_MITOSES:
             return (
-                f"The finished fields that train hold only {_count(self.train.mitoses, 'mitosis', 'mitoses')}; "
+                f"The finished fields that train hold only {count_noun(self.train.mitoses, 'mitosis')}; "
                 f"at least {MIN_MITOSES} are needed."
             )
         if not self.held_out.fields:
@@ -69,7 +70,3 @@ class Plan:
         if not self.held_out.mitoses:
             return "The finished fields held out hold no mitosis, so nothing could be compared on them."
         return ""
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

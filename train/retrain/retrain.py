@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
@@ -30,7 +29,7 @@ from train.retrain.finetune import finetune, training_count
 from train.retrain.head_training import StepReport, train_head
 from train.retrain.heads import has_trainable_heads, member_networks, single_thread
 from train.retrain.session import RetrainSession
-from train.retrain.threshold import choose_threshold, threshold_between
+from train.retrain.threshold import ChosenThreshold, choose_threshold, threshold_between
 
 
 @dataclass(frozen=True)
@@ -74,19 +73,15 @@ def retrain(
     kept = Checkpoint(checkpoint, session.identity())
     with single_thread():
         if has_trainable_heads(base, net):
-            threshold, scores = _train_heads(
-                session, net, kept, _step_reporters(session, kept, progress, base.card.members)
-            )
+            threshold = _train_heads(session, net, kept, _step_reporters(session, kept, progress, base.card.members))
         else:
-            threshold, scores = _finetune(
-                session, net, kept, _step_reporters(session, kept, progress, training_count(session))
-            )
-    return _save(net, _card(session, examples, out.stem, threshold, scores, kept.done), out, base.second_stage())
+            threshold = _finetune(session, net, kept, _step_reporters(session, kept, progress, training_count(session)))
+    return _save(net, _card(session, examples, out.stem, threshold, kept.done), out, base.second_stage())
 
 
 def _train_heads(
     session: RetrainSession, net: nn.Module, kept: Checkpoint, reporter: Callable[[int], StepReport]
-) -> tuple[float, dict[str, Any]]:
+) -> ChosenThreshold:
     for index, member in enumerate(member_networks(net)):
         if index == len(kept.done):
             kept.add_result(train_head(session, index, member, kept, reporter(index)))
@@ -96,7 +91,7 @@ def _train_heads(
 
 def _finetune(
     session: RetrainSession, net: nn.Module, kept: Checkpoint, reporter: Callable[[int], StepReport]
-) -> tuple[float, dict[str, Any]]:
+) -> ChosenThreshold:
     found = finetune(session, net, kept, reporter)
     new, old = ([session.scored_field(i, sides[which]) for i, sides in sorted(found.items())] for which in (0, 1))
     return threshold_between(session, new, old)
@@ -126,8 +121,6 @@ def _save(net: nn.Module, card: ModelCard, out: Path, verifier: nn.Module | None
     try:
         return save_model(net, card, out, verifier)
     except (OSError, SafetensorError) as error:
-        for part in out.parent.glob(f"{out.stem}.*.part"):
-            part.unlink(missing_ok=True)
         raise ConcentricError("The new version could not be written; perhaps the disk is full.") from error
 
 
@@ -135,8 +128,7 @@ def _card(
     session: RetrainSession,
     examples: Sequence[Example],
     version: str,
-    threshold: float,
-    scores: dict[str, Any],
+    threshold: ChosenThreshold,
     done: Sequence[Parts],
 ) -> ModelCard:
     """The card of the old version with what has changed."""
@@ -152,7 +144,7 @@ def _card(
         session.base.card,
         version=version,
         parent=session.base.version,
-        raw_threshold=round(threshold, 4),
+        raw_threshold=round(threshold.raw, 4),
         weights_sha256="",
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data=data,
@@ -164,5 +156,5 @@ def _card(
             **dataclasses.asdict(session.config),
             "steps kept": [result["step"] for result in done],
         },
-        scores={"validation": scores} if scores else {},
+        scores={"validation": dict(threshold.scores)} if threshold.scores else {},
     )

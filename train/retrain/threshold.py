@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +17,15 @@ from train.retrain.session import RetrainSession
 from train.selection.evaluation import robust_threshold
 
 
-def choose_threshold(session: RetrainSession, done: Sequence[Parts]) -> tuple[float, dict[str, Any]]:
+@dataclass(frozen=True)
+class ChosenThreshold:
+    """The raw threshold, and its scores on the validation fields, for the card; none where nothing was found."""
+
+    raw: float
+    scores: Mapping[str, float | str]
+
+
+def choose_threshold(session: RetrainSession, done: Sequence[Parts]) -> ChosenThreshold:
     """`threshold_between` from the maps that head training kept."""
     scored = session.scored_fields(_mean_maps(session, [result["maps"] for result in done]))
     return threshold_between(
@@ -27,7 +35,7 @@ def choose_threshold(session: RetrainSession, done: Sequence[Parts]) -> tuple[fl
 
 def threshold_between(
     session: RetrainSession, scored: Sequence[ScoredField], before: Sequence[ScoredField]
-) -> tuple[float, dict[str, Any]]:
+) -> ChosenThreshold:
     """The raw threshold of the new version, and its scores on the validation fields.
 
     scored, before: what the new and the old version find there, down to a low score. The threshold begins where the new
@@ -40,14 +48,14 @@ def threshold_between(
     )
     curve = threshold_curve(scored, HIT_RADIUS_UM)
     if not curve.tp.any():
-        return same, {}
+        return ChosenThreshold(same, {})
     trust = mitoses / (mitoses + session.config.trust)
     low, high = logit(np.array([same, robust_threshold(scored)], np.float32))
     at = float(sigmoid(np.array([low + trust * (high - low)], np.float32))[0])
     scores = curve.at(at)
     note = "step and threshold were chosen on these fields, so this flatters"
-    return at, {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall, "radius_um": HIT_RADIUS_UM,
-                "note": note}  # fmt: skip
+    ratios = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
+    return ChosenThreshold(at, {**ratios, "radius_um": HIT_RADIUS_UM, "note": note})
 
 
 def _same_count_threshold(scored: Sequence[ScoredField], before: Sequence[ScoredField], threshold: float) -> float:

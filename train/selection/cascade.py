@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.encoders import build_encoder
 from mitosis_core.inference.verifier import LOWEST_SCORE, Verifier, verify_field
 from mitosis_core.model import VerifierSettings
@@ -54,7 +55,9 @@ def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, wor
     everything = [e for fold in fields for e in fold]
     net = _verifier(everything, scored, config, work)
     settings = VerifierSettings(config.verifier, round(weight, 3), LOWEST_SCORE)
-    return SecondStage(net, settings, dataclasses.replace(choice, **scores_at_threshold(fused, everything, config)))
+    return SecondStage(
+        net, settings, dataclasses.replace(choice, validation=scores_at_threshold(fused, everything, config))
+    )
 
 
 def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config: TrainConfig, work: Path) -> Verifier:
@@ -65,9 +68,8 @@ def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config:
     kept = work / "verifiers" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.pt"
     if not kept.exists():
         net, _ = fit_verifier(examples, [f.detections for f in found], config.verifier, settings)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(net.state_dict(), kept.with_suffix(".part"))
-        kept.with_suffix(".part").replace(kept)
+        with atomic_write(kept) as file:
+            torch.save(net.state_dict(), file)
     net = Verifier(build_encoder(config.verifier, pretrained=False))
     net.load_state_dict(torch.load(kept, weights_only=True))
     return net.eval()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.inference.calibration import Calibration, background_logit, logit, sigmoid
@@ -44,17 +43,24 @@ FALSE_ALARMS_PER_MM2 = (1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
+class ThresholdScores:
+    """A threshold, and how good the detections of the validation fields are there."""
+
+    threshold: float
+    f1: float
+    precision: float
+    recall: float
+    f1_by_slide: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Choice:
     """What the validation fields say is best: the snapshot, the post-processing, the threshold, and how good it was."""
 
     step: int
     blobs: BlobSettings
     calibration: Calibration | None
-    threshold: float
-    f1: float
-    precision: float
-    recall: float
-    f1_by_slide: dict[str, float]
+    validation: ThresholdScores
     false_alarms: dict[str, float] = dataclasses.field(default_factory=dict)  # per mm² -> threshold
 
 
@@ -127,18 +133,17 @@ def choose_settings(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     free = [f for f, one in zip(scored[step], whole, strict=True) if not one]
     alarms = {f"{n:g}": round(false_alarm_threshold(free, n), 6) for n in FALSE_ALARMS_PER_MM2 if free}
     scores = scores_at_threshold(marked[step], judged, config)
-    return Choice(step, POSTPROCESSING, _median_calibration(outputs[step]), **scores, false_alarms=alarms)
+    return Choice(step, POSTPROCESSING, _median_calibration(outputs[step]), scores, alarms)
 
 
 def scores_at_threshold(
     scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig
-) -> dict[str, Any]:
-    """The threshold the config asks for, and how good the detections are there: as a `Choice` has them."""
+) -> ThresholdScores:
+    """The threshold the config asks for, and how good the detections are there."""
     at = image_threshold(scored, fields) if config.threshold == "image" else robust_threshold(scored)
     scores = threshold_curve(scored, HIT_RADIUS_UM).at(at)
     by_slide = {slide: curve.at(at).f1 for slide, curve in _by_slide(scored).items()}
-    return {"threshold": at, "f1": scores.f1, "precision": scores.precision, "recall": scores.recall,
-            "f1_by_slide": by_slide}  # fmt: skip
+    return ThresholdScores(at, scores.f1, scores.precision, scores.recall, by_slide)
 
 
 def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> list[list[ScoredField]]:
@@ -223,9 +228,8 @@ def _save_output(output: NetworkOutput, path: Path) -> None:
     parts = {"logits": logit(output.map.values).astype(np.float16), "cell_px": np.array(output.map.cell_px)}
     if output.boxes is not None:
         parts |= {"xy_px": output.boxes.xy_px, "score": output.boxes.score, "area_um2": output.boxes.area_um2}
-    part = path.with_suffix(f".part{os.getpid()}.npz")
-    np.savez_compressed(part, **parts)  # type: ignore[arg-type]
-    part.replace(path)
+    with atomic_write(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **parts)  # type: ignore[arg-type]
 
 
 def load_snapshot(snapshot: Path, config: TrainConfig) -> DetectorNet:

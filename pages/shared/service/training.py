@@ -93,7 +93,7 @@ def go_on(store: Store, run_id: int) -> None:
 
 def launch(store: Store, run_id: int) -> None:
     """A process of its own: closing the browser or stopping the server does not touch it."""
-    folder = store.folder / "runs" / str(run_id)
+    folder = runs.run_folder(store, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     log.info("run %d is started", run_id)
     command = [sys.executable, "-m", "train", "run", "--data", str(store.folder.resolve()), "--run", str(run_id)]
@@ -104,7 +104,7 @@ def launch(store: Store, run_id: int) -> None:
 
 def log_of(store: Store, run_id: int) -> str:
     """The last lines that a run's process wrote."""
-    path = store.folder / "runs" / str(run_id) / "log.txt"
+    path = runs.run_folder(store, run_id) / "log.txt"
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]) if path.exists() else ""
 
 

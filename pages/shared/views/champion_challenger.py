@@ -12,6 +12,7 @@ from db.engine import Store
 from db.fields import find_field, load_field
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import DEFAULT_VERSION
+from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.comparison import CHANGE_KINDS, Comparison
 from pages.shared import session
 from pages.shared.shell import plain, show_table
@@ -44,7 +45,7 @@ def _show_scores(comparison: Comparison, champion: str, challenger: str) -> None
     difference = comparison.difference
     verdict = "better" if difference.low > 0 else "worse" if difference.high < 0 else "not clearly better or worse"
     few = comparison.fields < _FEW_FIELDS
-    where = f"{_count(comparison.fields, 'field')} of {_count(comparison.cases, 'case')}"
+    where = f"{count_noun(comparison.fields, 'field')} of {count_noun(comparison.cases, 'case')}"
     st.markdown(
         f"**{plain(challenger)} {'seems' if few else 'is'} {verdict}** than {plain(champion)}: "
         f"F1 {difference.f1:+.3f} "
@@ -70,14 +71,10 @@ def _show_scores(comparison: Comparison, champion: str, challenger: str) -> None
     show_table([asdict(one) for one in comparison.by_case], column_config=cases)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun if number == 1 else noun + 's'}"
-
-
 def _show_changes(store: Store, comparison: Comparison) -> None:
     """Crops of the figures that the two call differently: people would rather look than read."""
     changes = comparison.changes
-    st.markdown(f"**{_count(len(changes), 'figure')} changed**" if changes else "No figure changed.")
+    st.markdown(f"**{count_noun(len(changes), 'figure')} changed**" if changes else "No figure changed.")
     for kind in CHANGE_KINDS:
         some = [one for one in changes if one.kind == kind]
         if not some:

@@ -76,7 +76,7 @@ def test_the_threshold_by_hand_and_that_it_does_not_know_where() -> None:
         assert said["threshold"] == pytest.approx(0.6)
         assert said["recall"] == (pytest.approx(2 / 3) if true == (100, 100) else 0)
     scored, fields = zip(*(field(one, [(100, 100)]) for one in found), strict=True)
-    assert scores_at_threshold(scored, fields, TrainConfig())["threshold"] != pytest.approx(0.6)
+    assert scores_at_threshold(scored, fields, TrainConfig()).threshold != pytest.approx(0.6)
 
 
 def test_without_a_telling_detection_there_is_no_threshold() -> None:
