@@ -17,8 +17,7 @@ Appearance = tuple[float, ...]
 
 def measure_appearance(field: Field) -> Appearance:
     """Densities over the tissue and a share of 0..1; () where there is no tissue."""
-    # Imported here: the stains bring torch along, which a page that only lists fields does not need.
-    from mitosis_core.image.stain import measure_stain
+    from mitosis_core.image.stain import measure_stain  # brings OpenCV along, which the database does not need
 
     measured = measure_stain(field.pixels)
     profile = measured.profile

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from mitosis_core.errors import UnusableModel
 from mitosis_core.types import Float32, UInt8
@@ -26,22 +25,6 @@ _R = np.cross(_ROWS[0], _ROWS[1])
 STAINS: np.ndarray = np.vstack([_ROWS, _R / np.linalg.norm(_R)])
 
 TISSUE_DENSITY = 0.15  # mean optical density of the palest cytoplasm; empty glass is under 0.05
-
-
-def to_stains(rgb: torch.Tensor) -> torch.Tensor:
-    """[..., 3, H, W] RGB in 0..255 -> stain densities (haematoxylin, eosin, residual), same shape, float32."""
-    density = -torch.log((rgb.float().clamp_min(1.0)) / 255.0)
-    return torch.einsum("...chw,cs->...shw", density, _matrix(rgb, np.linalg.inv(STAINS)))
-
-
-def from_stains(stains: torch.Tensor) -> torch.Tensor:
-    """Inverse of `to_stains`: stain densities -> RGB in 0..255, float32, clipped."""
-    density = torch.einsum("...shw,sc->...chw", stains, _matrix(stains, STAINS))
-    return (255.0 * torch.exp(-density)).clamp(0.0, 255.0)
-
-
-def _matrix(like: torch.Tensor, values: np.ndarray) -> torch.Tensor:
-    return torch.as_tensor(values, dtype=torch.float32, device=like.device)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -24,7 +22,6 @@ from mitosis_core.encoders import build_encoder
 from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.errors import UnusableModel
 from mitosis_core.methods.method import BoxOutput, DenseBoxNet, Method
-from mitosis_core.types import Float32, UInt8
 
 UM_PER_PX = 0.333  # the scale the anchors below are meant for
 ANCHORS_UM = (6.7, 9.3, 14.7)  # side of the square anchor of each level; figures are 7.5 to 15 µm across
@@ -168,17 +165,6 @@ def flatten_levels(levels: Sequence[LevelOutput]) -> tuple[torch.Tensor, torch.T
     logits = torch.cat([level.logits.permute(0, 2, 3, 1).flatten(1) for level in levels], 1)
     deltas = torch.cat([level.deltas.permute(0, 3, 4, 1, 2).flatten(1, 3) for level in levels], 1)
     return logits, deltas
-
-
-def blend_heat(pixels: UInt8, heat: Float32, alpha: float = 0.5) -> UInt8:
-    """Equation 9: HM = A alpha + (1 - alpha) Image, UInt8[H, W, 3].
-
-    pixels: UInt8[H, W, 3] RGB. heat: Float32[h, w] in [0, 1] over the whole of it, the A of the equation in colours.
-    """
-    height, width = pixels.shape[:2]
-    activation = cv2.resize(np.clip(heat, 0, 1), (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap(np.rint(activation * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
-    return np.asarray(cv2.addWeighted(np.ascontiguousarray(colours), alpha, pixels, 1 - alpha, 0), np.uint8)
 
 
 def _heat(levels: Sequence[LevelOutput]) -> torch.Tensor:

@@ -11,7 +11,7 @@ import mitosis_core.prediction as prediction
 from mitosis_core.errors import ConcentricError, MissingScale, UnusableModel
 from mitosis_core.image import stain as stain_module
 from mitosis_core.image.sample_field import draw_sample_field
-from mitosis_core.image.stain import from_stains, macenko, to_stains
+from mitosis_core.image.stain import macenko
 from mitosis_core.inference.runtime import (
     MULTIPLE_PX,
     EngineOutput,
@@ -25,6 +25,7 @@ from mitosis_core.model import Model
 from mitosis_core.prediction import exclude_border, predict, probability_map, searched_region
 from mitosis_core.scale import resample
 from mitosis_core.types import Detections, Field, UInt8
+from tests.core.stains import from_stains, to_stains
 
 
 def darkness(pixels: UInt8) -> EngineOutput:

@@ -7,7 +7,7 @@ import torch
 from mitosis_core.errors import UnusableModel
 from mitosis_core.inference.tiling import Window, cover
 from mitosis_core.methods.method import BoxOutput
-from mitosis_core.methods.rdlm import ANCHORS_UM, RDLM, UM_PER_PX, RDLMNet, anchors, blend_heat, build, flatten_levels
+from mitosis_core.methods.rdlm import ANCHORS_UM, RDLM, UM_PER_PX, RDLMNet, anchors, build, flatten_levels
 from tests.core.tiny_encoder import TinyEncoder
 
 
@@ -126,13 +126,3 @@ def test_a_tile_says_what_the_whole_field_says(excited: RDLMNet) -> None:
         assert answered.shape == expected.shape and torch.allclose(answered, expected, atol=1e-2)
         seen += len(expected)
     assert seen > 10
-
-
-def test_equation_9_mixes_heat_and_image() -> None:
-    pixels = np.full((40, 60, 3), (200, 100, 150), np.uint8)
-    heat = np.zeros((10, 15), np.float32)
-    heat[:, 10:] = 1
-    assert (blend_heat(pixels, heat, 0.0) == pixels).all()
-    mixed = blend_heat(pixels, heat, 0.25)
-    assert np.abs(mixed[0, -1].astype(int) - (0.25 * np.array([253, 231, 37]) + 0.75 * pixels[0, 0])).max() <= 2
-    assert mixed.shape == pixels.shape and mixed[0, 0, 1] < mixed[0, -1, 1]

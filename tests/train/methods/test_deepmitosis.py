@@ -13,8 +13,9 @@ from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Detections, Field, ProbabilityMap
 from train.config import TrainConfig
 from train.data.examples import Example
+from train.data.labels import boxes_of_masks
 from train.data.patches import prepare
-from train.methods.deepmitosis import DEFAULTS, boxes_of, estimated_masks, loss, with_estimated_masks
+from train.methods.deepmitosis import DEFAULTS, estimated_masks, loss, with_estimated_masks
 from train.selection.verifier import VerifierConfig, best_weight, collect_patches, fit_verifier, fused_fields
 
 SHAPE = (160, 160)  # pixels of 0.25 µm; the maps below have cells of 4 px
@@ -30,7 +31,7 @@ def _map(*blobs: tuple[int, int, int, int]) -> ProbabilityMap:
 
 def _boxes(found: ProbabilityMap, *xy: tuple[float, float]) -> list[list[float]]:
     masks = estimated_masks(found, np.array(xy, np.float32), SHAPE)
-    return boxes_of(masks, len(xy)).tolist()
+    return boxes_of_masks(masks).tolist()
 
 
 def test_the_blob_under_a_centroid_gives_its_box() -> None:
@@ -58,11 +59,11 @@ def test_a_version_estimates_the_masks_of_fields_without_one(drawn: list[Example
                     np.zeros((0, 2), np.float32))  # fmt: skip
     field, *others, without_tissue = with_estimated_masks([drawn[0], known, patch, glass], load_model())
     assert others == [known, patch]
-    assert without_tissue.mask is not None and boxes_of(without_tissue.mask, 1).tolist() == [[65, 45, 95, 75]]
+    assert without_tissue.mask is not None and boxes_of_masks(without_tissue.mask).tolist() == [[65, 45, 95, 75]]
     assert field.mask is not None and field.mask.shape == drawn[0].field.pixels.shape[:2]
     columns, rows = np.rint(field.mitoses_xy_px).astype(int).T
     assert field.mask[rows, columns].tolist() == [1, 2, 3]
-    sides = boxes_of(field.mask, 3)[:, 2:] - boxes_of(field.mask, 3)[:, :2]
+    sides = boxes_of_masks(field.mask)[:, 2:] - boxes_of_masks(field.mask)[:, :2]
     assert (sides != 30).any() and (sides * 0.25 > 2).all() and (sides * 0.25 <= 30).all()  # figures, in µm
 
 

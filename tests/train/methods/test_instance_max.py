@@ -9,9 +9,9 @@ from torch import nn
 
 from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.image.sample_field import draw_sample_field
-from mitosis_core.image.stain import to_stains
 from mitosis_core.methods.instance_max import InstanceNet
 from mitosis_core.methods.method import SegmentationNet
+from tests.core.stains import to_stains
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.data.labels import concentric_labels
