@@ -212,11 +212,15 @@ def _screening(data: Data, jobs: int) -> list[Figures]:
         found = [one for fold in detections(last, dataclasses.replace(choice, blobs=blobs), config) for one in fold]
         kept = [one for slide in data.slides for one in _screened(found, slide, by_area, by_score)]
         first = first or kept
-        rows.append({
-            "setting": name, "paper_f1": paper, "f1": _mean_f1(kept), "f1_by_slide":
-            {slide: _mean_f1(some) for slide, some in _by_slide(kept).items()},
-            "difference": _difference(first, kept, _mean_f1),
-        })  # fmt: skip
+        rows.append(
+            {
+                "setting": name,
+                "paper_f1": paper,
+                "f1": _mean_f1(kept),
+                "f1_by_slide": {slide: _mean_f1(some) for slide, some in _by_slide(kept).items()},
+                "difference": _difference(first, kept, _mean_f1),
+            }
+        )
         print(rows[-1], flush=True)
     return rows
 

@@ -130,8 +130,9 @@ def _fold(
 
 def _score(example: Example, model: Model) -> ScoredField:
     found = predict(example.field, model, device="cpu").candidates
-    return ScoredField(example.field.name, example.slide, found, example.mitoses_xy_px, example.um_per_px,
-                       example.field.area_mm2)  # fmt: skip
+    return ScoredField(
+        example.field.name, example.slide, found, example.mitoses_xy_px, example.um_per_px, example.field.area_mm2
+    )
 
 
 def _interval(folds: list[tuple[Figures, list[ScoredField]]]) -> tuple[float, float]:

@@ -196,8 +196,12 @@ def kill_runs(folder: Path, kills: int, config: RetrainConfig, seed: int) -> Fig
             process = _start_run(data, config)
         seconds = min(seconds, time.monotonic() - begun)  # the first one also fills the caches of the system
         ended.append(_end(data, process))
-    return {"run_kills": done, "run_weights_equal": set(ended) == {whole}, "runs_killed": len(ended),
-            "run_seconds": round(calm_seconds, 1)}  # fmt: skip
+    return {
+        "run_kills": done,
+        "run_weights_equal": set(ended) == {whole},
+        "runs_killed": len(ended),
+        "run_seconds": round(calm_seconds, 1),
+    }
 
 
 def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -327,9 +331,12 @@ class Fault:
     answer to a change that is not stored meanwhile."""
 
     def __init__(
-        self, breaks: Callable[[Path], Any], mend: Callable[[Path, Path], None] = lambda whole, data: None,
-        disk: Callable[[Path], Any] | None = None, status: int = 503,
-    ) -> None:  # fmt: skip
+        self,
+        breaks: Callable[[Path], Any],
+        mend: Callable[[Path, Path], None] = lambda whole, data: None,
+        disk: Callable[[Path], Any] | None = None,
+        status: int = 503,
+    ) -> None:
         self.breaks, self.mend, self.disk, self.status = breaks, mend, disk, status
 
 
@@ -497,8 +504,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, help="of the server")
     parser.add_argument("--run-kills", type=int, help="of a run")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--part", choices=("all", "server", "runs", "store"), default="all",
-                        help="measure this alone again, and leave the other figures as they were")  # fmt: skip
+    parser.add_argument(
+        "--part",
+        choices=("all", "server", "runs", "store"),
+        default="all",
+        help="measure this alone again, and leave the other figures as they were",
+    )
     return parser
 
 

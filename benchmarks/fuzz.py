@@ -328,8 +328,10 @@ def import_judge(rng: Random) -> Judge:
 
 
 JUDGES: dict[str, Callable[[Random], Judge]] = {
-    "images": image_judge, "versions": version_judge, "imports": import_judge,
-}  # fmt: skip
+    "images": image_judge,
+    "versions": version_judge,
+    "imports": import_judge,
+}
 
 # ---------------------------------------------------------------- a batch, in a process of its own
 
@@ -407,9 +409,10 @@ def fuzz(amounts: dict[str, int], seed: int) -> Figures:
     """All batches, two at a time; the figures."""
     started, done = time.perf_counter(), Counter[str]()
     batches = [
-        (kind, seed + at, min(BATCH[kind], amount - at)) for kind, amount in amounts.items()
+        (kind, seed + at, min(BATCH[kind], amount - at))
+        for kind, amount in amounts.items()
         for at in range(0, amount, BATCH[kind])
-    ]  # fmt: skip
+    ]
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         for number, one in enumerate(pool.map(lambda batch: watch(*batch), batches)):
             peaks = {name: max(done[name], one[name]) for name in ("peak", "slowest_ms")}

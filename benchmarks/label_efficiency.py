@@ -116,8 +116,12 @@ def main() -> None:
     protocol = PROTOCOL.format(members=given.members, draws=draws, seed=given.seed, radius=HIT_RADIUS_UM)
     if given.quick:
         protocol = "Quick: small fields, a few steps, the shipped version as the base. " + protocol
-    data = {"fields": len(fields), "mitoses": sum(len(e.mitoses_xy_px) for e in fields), "patches": len(patches),
-            "drawn by the program": given.annotations is None}  # fmt: skip
+    data = {
+        "fields": len(fields),
+        "mitoses": sum(len(e.mitoses_xy_px) for e in fields),
+        "patches": len(patches),
+        "drawn by the program": given.annotations is None,
+    }
     machine = f"{cpu_name()}; {given.threads} thread(s)"
     recipe = dataclasses.asdict(QUICK if given.quick else RetrainConfig())
     write_result(
@@ -140,9 +144,14 @@ def _base(
 
 
 def _rounds(
-    base: Model, new: list[Example], known: list[Example], sizes: Sequence[int], draws: int,
-    given: argparse.Namespace, work: Path,
-) -> list[Round]:  # fmt: skip
+    base: Model,
+    new: list[Example],
+    known: list[Example],
+    sizes: Sequence[int],
+    draws: int,
+    given: argparse.Namespace,
+    work: Path,
+) -> list[Round]:
     """Every retraining of one slide."""
     before, known_before = counts(base, new), counts(base, known)
     rounds = []

@@ -48,8 +48,9 @@ def measure(folder: Path, number: int, seconds: float) -> Figures:
     readers = [Reader(server.port, one, token(folder / "data", one, f"Reader {n}")) for n, one in enumerate(chosen)]
     server.start()
     end = time.monotonic() + seconds
-    threads = [threading.Thread(target=_work, args=(reader, n / number / PER_SECOND, end)) for n, reader in
-               enumerate(readers)]  # fmt: skip
+    threads = [
+        threading.Thread(target=_work, args=(reader, n / number / PER_SECOND, end)) for n, reader in enumerate(readers)
+    ]
     for thread in threads:
         thread.start()
     memory = _watch(server, end)

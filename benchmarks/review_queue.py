@@ -61,8 +61,9 @@ def fill(folder: Path, fields: int) -> Store:
     ]  # fmt: skip
     proposals = [
         {"prediction_id": one["id"], "place": k, "x": 9.0 * k, "y": 5.0, "score": 1 - k / 60, "area_um2": 20.0}
-        for one in predictions for k in range(CELLS)
-    ]  # fmt: skip
+        for one in predictions
+        for k in range(CELLS)
+    ]
     with store.writing() as writing:
         writing.execute(insert(FieldRow), [
             {"digest": f"{n:064d}", "name": f"f{n}", "case": "", "um_per_px": 0.25, "scale_source": "given",

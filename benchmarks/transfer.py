@@ -103,9 +103,13 @@ def _read(given: argparse.Namespace) -> tuple[list[Example], list[Example], Meas
 
 
 def _run(
-    fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path, measured: Measured,
+    fields: Sequence[Example],
+    patches: Sequence[Example],
+    config: TrainConfig,
+    work: Path,
+    measured: Measured,
     given: argparse.Namespace,
-) -> list[Figures]:  # fmt: skip
+) -> list[Figures]:
     """One row for each slide held out."""
     planned, _ = plan_jobs(fields, patches, config, work)
     if not given.snapshots:
@@ -148,8 +152,9 @@ def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) ->
         "slide": held[0].slide,
         "step": choice.step,
         "threshold": own,
-        "scanners": {group.split(", ")[-1]: _scores(marked, group, own, at)
-                     for group in sorted({f.slide for f in marked})},
+        "scanners": {
+            group.split(", ")[-1]: _scores(marked, group, own, at) for group in sorted({f.slide for f in marked})
+        },
         "false_alarms_per_mm2": {
             "painted": _alarms(painted, own),
             "other laboratories": _alarms(tissue, own),
@@ -158,7 +163,7 @@ def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) ->
         "threshold_at_alarms": at,
         "recall_of_crops": {group: _found(some, at) for group, some in crops.items()},
         "recall_of_crops_at_own_threshold": {group: _found(some, own) for group, some in crops.items()},
-    }  # fmt: skip
+    }
 
 
 def _scores(scored: Sequence[ScoredField], group: str, threshold: float, at: float) -> Figures:
@@ -225,8 +230,10 @@ def _summary(runs: Sequence[Sequence[Figures]]) -> Figures:
     groups = runs[0][0]["recall_of_crops"]
     return {
         "by_scanner": {
-            name: {key: _spread(runs, lambda row, n=name, k=key: row["scanners"].get(n, {}).get(k))  # type: ignore[misc]
-                   for key in ("f1", "ap", "f1_at_best_threshold", "precision", "recall", "f1_at_alarms")}
+            name: {
+                key: _spread(runs, lambda row, n=name, k=key: row["scanners"].get(n, {}).get(k))  # type: ignore[misc]
+                for key in ("f1", "ap", "f1_at_best_threshold", "precision", "recall", "f1_at_alarms")
+            }
             for name in scanners
         },
         "recall_of_crops": {g: _spread(runs, lambda row, g=g: row["recall_of_crops"][g]) for g in groups},  # type: ignore[misc]
@@ -234,7 +241,7 @@ def _summary(runs: Sequence[Sequence[Figures]]) -> Figures:
             g: _spread(runs, lambda row, g=g: row["false_alarms_per_mm2"][g])  # type: ignore[misc]
             for g in ("painted", "other laboratories")
         },
-    }  # fmt: skip
+    }
 
 
 def _spread(runs: Sequence[Sequence[Figures]], value: Callable[[Figures], Any]) -> dict[str, float]:

@@ -119,9 +119,14 @@ def probability_map(field: Field, run: Engine, um_per_px: float, stride: int, st
 
 
 def infer(
-    field: Field, run: Engine, um_per_px: float, stride: int, stain: str = "",
-    report: Progress = lambda share: None, measured: MeasuredStain | None = None,
-) -> NetworkOutput:  # fmt: skip
+    field: Field,
+    run: Engine,
+    um_per_px: float,
+    stride: int,
+    stain: str = "",
+    report: Progress = lambda share: None,
+    measured: MeasuredStain | None = None,
+) -> NetworkOutput:
     """The network's output over the whole field, in one piece or tile by tile.
 
     um_per_px: scale the network sees; stride: pixels of that scale per cell of its answer; stain: what the field is
@@ -184,9 +189,13 @@ def searched_region(field: Field, border_um: float) -> Region:
 
 
 def _make_prediction(
-    field: Field, model: Model, candidates: Detections, found_map: ProbabilityMap | None, notes: tuple[str, ...],
+    field: Field,
+    model: Model,
+    candidates: Detections,
+    found_map: ProbabilityMap | None,
+    notes: tuple[str, ...],
     started: float,
-) -> Prediction:  # fmt: skip
+) -> Prediction:
     assert field.um_per_px is not None, "checked by predict"
     area_mm2 = searched_region(field, model.card.blobs.border_um).area_mm2(field.um_per_px)
     seconds = time.perf_counter() - started

@@ -68,9 +68,13 @@ def check_leaks(learn: Sequence[ReviewedField], held_out: Sequence[ReviewedField
 def to_corrected_field(store: Store, one: ReviewedField) -> CorrectedField:
     """A reviewed field with its pixels, as a training takes it."""
     return CorrectedField(
-        load_field(store, one.field), case_of(one.field), one.mitoses_xy_px, one.lookalikes_xy_px,
-        unsure_xy_px=one.unsure_xy_px, region=one.region,
-    )  # fmt: skip
+        load_field(store, one.field),
+        case_of(one.field),
+        one.mitoses_xy_px,
+        one.lookalikes_xy_px,
+        unsure_xy_px=one.unsure_xy_px,
+        region=one.region,
+    )
 
 
 def write_labels(data: Path, run_id: int, out: Path) -> None:
@@ -138,9 +142,14 @@ def _train(store: Store, run: Run, heartbeat: _Heartbeat) -> str:
     out = folder / f"{name}.safetensors"
     try:
         model = retrain(
-            base, learn, RetrainConfig(**run.settings), out, progress=_progress_reporter(run, heartbeat),
-            checkpoint=folder / "checkpoint.pt", cancelled=lambda: heartbeat.cancelled,
-        )  # fmt: skip
+            base,
+            learn,
+            RetrainConfig(**run.settings),
+            out,
+            progress=_progress_reporter(run, heartbeat),
+            checkpoint=folder / "checkpoint.pt",
+            cancelled=lambda: heartbeat.cancelled,
+        )
         heartbeat.progress = {**(heartbeat.progress or run.progress), "stage": "comparing"}
         active, comparison = _active_version(store, base), None
         if held_out:
@@ -239,8 +248,10 @@ def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
     """What a run by these labels would learn from and be compared on now. New cases are given their part."""
     known = reviewed_fields(store, source)
     held_out = parts(store, [one.field for one in known])
-    by_part = {False: [one for one in known if not held_out[one.field.id]],
-               True: [one for one in known if held_out[one.field.id]]}  # fmt: skip
+    by_part = {
+        False: [one for one in known if not held_out[one.field.id]],
+        True: [one for one in known if held_out[one.field.id]],
+    }
     split: dict[Part, list[int]] = {
         "train": [one.field.id for one in by_part[False]],
         "held_out": [one.field.id for one in by_part[True]],

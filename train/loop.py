@@ -107,9 +107,13 @@ def _make_batches(
 
 
 def _train_step(
-    net: DetectorNet, batch: list[Crop], optimiser: torch.optim.Optimizer, config: TrainConfig, step: int,
+    net: DetectorNet,
+    batch: list[Crop],
+    optimiser: torch.optim.Optimizer,
+    config: TrainConfig,
+    step: int,
     device: torch.device,
-) -> float:  # fmt: skip
+) -> float:
     """One optimiser step at the scheduled learning rate; returns the loss."""
     share = warmup_cosine(step, config.steps, min(_WARMUP, config.steps / 5))
     for group in optimiser.param_groups:
@@ -118,8 +122,9 @@ def _train_step(
     labels = torch.stack([crop.labels for crop in batch]).to(device)
     boxes = [crop.boxes.to(device) for crop in batch]
     with autocast(device):
-        loss = RECIPES[config.method].loss(net, images.contiguous(memory_format=torch.channels_last), labels, boxes,
-                                           config)  # fmt: skip
+        loss = RECIPES[config.method].loss(
+            net, images.contiguous(memory_format=torch.channels_last), labels, boxes, config
+        )
     return optimiser_step(loss, net, optimiser)
 
 
@@ -142,17 +147,23 @@ def mine_hard_negatives(net: DetectorNet, tissues: Sequence[Tissue], config: Tra
         tissue.hard_xy_px = np.clip(found.xy_px[extra], 0, np.array(tissue.pixels.shape[1::-1]) - 1).astype(np.float32)
 
 
-def _save(path: Path, step: int, net: nn.Module, ema: nn.Module,
-          optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]) -> None:  # fmt: skip
-    parts = {"step": step, "net": net.state_dict(), "average": ema.state_dict(),
-             "optimiser": optimiser.state_dict(),
-             "mined": [torch.from_numpy(t.hard_xy_px) for t in tissues]}  # fmt: skip
+def _save(
+    path: Path, step: int, net: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]
+) -> None:
+    parts = {
+        "step": step,
+        "net": net.state_dict(),
+        "average": ema.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "mined": [torch.from_numpy(t.hard_xy_px) for t in tissues],
+    }
     with atomic_write(path) as file:
         torch.save(parts, file)
 
 
-def _load(path: Path, net: nn.Module, ema: nn.Module,
-          optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]) -> int:  # fmt: skip
+def _load(
+    path: Path, net: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]
+) -> int:
     """Take up a checkpoint; returns the step it was written after."""
     parts = torch.load(path, map_location="cpu", weights_only=True)
     net.load_state_dict(parts["net"])

@@ -126,13 +126,15 @@ class Comparison:
             side: VersionScores(**{**stored[side], "curve": CurvePoints(**stored[side]["curve"])})
             for side in ("champion", "challenger")
         }
-        return cls(**{
-            **stored,
-            **sides,
-            "difference": Difference(**stored["difference"]),
-            "by_case": [CaseScores(**one) for one in stored["by_case"]],
-            "changes": [Change(**one) for one in stored["changes"]],
-        })  # fmt: skip
+        return cls(
+            **{
+                **stored,
+                **sides,
+                "difference": Difference(**stored["difference"]),
+                "by_case": [CaseScores(**one) for one in stored["by_case"]],
+                "changes": [Change(**one) for one in stored["changes"]],
+            }
+        )
 
 
 def assessable(labels: Reviewed, found: Detections) -> Detections:

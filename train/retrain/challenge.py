@@ -26,8 +26,9 @@ def evaluate_challenger(
 
 def _scored(example: CorrectedField, model: Model, cancelled: Callable[[], bool]) -> ScoredField:
     found = assessable(example, _unless_cancelled(lambda: predict(example.field, model), cancelled).candidates)
-    return ScoredField(example.field.digest, example.slide, found, example.mitoses_xy_px, example.um_per_px,
-                       example.counted_mm2)  # fmt: skip
+    return ScoredField(
+        example.field.digest, example.slide, found, example.mitoses_xy_px, example.um_per_px, example.counted_mm2
+    )
 
 
 def _unless_cancelled(work: Callable[[], Prediction], cancelled: Callable[[], bool]) -> Prediction:

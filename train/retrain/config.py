@@ -31,8 +31,9 @@ class RetrainConfig:
     folds: int = option(3, "parts the fields are held out in, in turn, to choose step and threshold", 2, 10)
     validate_every: int = option(50, "steps between validations", 1, 100_000)
     patience: int = option(2, "validations without a better average precision after which it stops", 1, 1000)
-    trust: float = option(150.0, "mitoses with which the best threshold here counts as much as that of the old version",
-                          0.0, 10_000.0)  # fmt: skip
+    trust: float = option(
+        150.0, "mitoses with which the best threshold here counts as much as that of the old version", 0.0, 10_000.0
+    )
     seed: int = option(0, "seed of everything random", 0, 2**31)
 
     def __post_init__(self) -> None:

@@ -138,8 +138,13 @@ def _validate(
     )
     ap = curve.average_precision or 0.0
     if best is None or ap >= best["ap"]:
-        best = {"step": step, "ap": ap, "head": mean_weights(heads).state_dict(), "maps": _logits(values),
-                "old maps": _logits({i: cached.old_probabilities[i] for i in values})}  # fmt: skip
+        best = {
+            "step": step,
+            "ap": ap,
+            "head": mean_weights(heads).state_dict(),
+            "maps": _logits(values),
+            "old maps": _logits({i: cached.old_probabilities[i] for i in values}),
+        }
     return best, float(curve.f1.max(initial=0.0))
 
 

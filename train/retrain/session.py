@@ -31,9 +31,13 @@ class RetrainSession:
     """
 
     def __init__(
-        self, base: Model, fields: Sequence[Example], train_count: int, config: RetrainConfig,
+        self,
+        base: Model,
+        fields: Sequence[Example],
+        train_count: int,
+        config: RetrainConfig,
         cancelled: Callable[[], bool],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.base, self.fields, self.train_count, self.config = base, list(fields), train_count, config
         self._cancelled = cancelled
         self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
