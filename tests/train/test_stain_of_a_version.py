@@ -108,4 +108,4 @@ def test_a_version_as_instance_max_has_it(drawn: list[Example], quick: TrainConf
     at_image, steady = (
         evaluation.choose_settings(by_fold, dataclasses.replace(config, threshold=said)) for said in ("image", "")
     )
-    assert card.raw_threshold == round(at_image.threshold, 6) != round(steady.threshold, 6)
+    assert card.raw_threshold == round(at_image.validation.threshold, 6) != round(steady.validation.threshold, 6)

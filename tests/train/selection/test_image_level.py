@@ -73,8 +73,8 @@ def test_the_threshold_by_hand_and_that_it_does_not_know_where() -> None:
         # at 0.6 one of three is missed and no alarm raised, at 0.2 none is missed and two of three are false alarms
         assert image_threshold(scored, fields) == pytest.approx(0.6)
         said = scores_at_threshold(scored, fields, TrainConfig(threshold="image"))
-        assert said["threshold"] == pytest.approx(0.6)
-        assert said["recall"] == (pytest.approx(2 / 3) if true == (100, 100) else 0)
+        assert said.threshold == pytest.approx(0.6)
+        assert said.recall == (pytest.approx(2 / 3) if true == (100, 100) else 0)
     scored, fields = zip(*(field(one, [(100, 100)]) for one in found), strict=True)
     assert scores_at_threshold(scored, fields, TrainConfig()).threshold != pytest.approx(0.6)
 
