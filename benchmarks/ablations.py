@@ -23,30 +23,31 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.accuracy import QUICK, few, report
-from benchmarks.record import RESULTS, cpu_name, write_result
+from benchmarks.record import RESULTS, Figures, cpu_name, write_result
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.scoring.evaluation import ScoredField, best_threshold, evaluate, threshold_curve
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches
-from train.fit import Job, last_snapshot, members, train_all
+from train.fit import TrainingJob, last_snapshot, member_jobs, train_all
 from train.methods import default_config
 from train.methods.deepmitosis import estimated_masks
-from train.selection.evaluation import RADIUS_UM, Fold, choose, detections, held_out_sightings
+from train.selection.evaluation import Fold, cached_outputs, choose_settings, detections
 
 AREAS_UM2 = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 25.0, 30.0, 40.0)  # the paper: 200 to 500 px of 0.25 µm are all well
 SAMPLES = 400  # of the bootstrap
 
 PROTOCOL = (
-    f"leave one slide out, one-to-one within {RADIUS_UM:g} µm, one network of one seed for each slide and setting, its "
-    "last step. Average precision is the mean over the slides. F1: at the one threshold that is best over all slides, "
-    "chosen on these very fields, which flatters every setting alike. Interval: of the difference in average precision "
-    "to the first row, bootstrap over the same fields of both within slides; how much another seed would change is not "
-    "in it"
+    f"leave one slide out, one-to-one within {HIT_RADIUS_UM:g} µm, one network of one seed for each slide and setting, "
+    "its last step. Average precision is the mean over the slides. F1: at the one threshold that is best over "
+    "all slides, chosen on these very fields, which flatters every setting alike. Interval: of the difference in "
+    "average precision to the first row, bootstrap over the same fields of both within slides; how much another seed "
+    "would change is not in it"
 )
 SCREENING = (
-    f"leave one slide out, one-to-one within {RADIUS_UM:g} µm, the three networks of the shipped recipe; smallest area "
-    "and lowest score of each slide are those with the best F1 on the other two. Interval: of the difference in F1 to "
-    "the first row, bootstrap over the same fields of both within slides"
+    f"leave one slide out, one-to-one within {HIT_RADIUS_UM:g} µm, the three networks of the shipped recipe; smallest "
+    "area and lowest score of each slide are those with the best F1 on the other two. Interval: of the difference in "
+    "F1 to the first row, bootstrap over the same fields of both within slides"
 )
 
 
@@ -148,9 +149,9 @@ def main() -> None:
         write_result(name, figures)
 
 
-def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
+def _trained(table: str, data: Data, jobs: int) -> list[Figures]:
     """The rows of a table whose settings are trained."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Figures] = []
     first: list[ScoredField] = []
     for setting in TABLES[table][: 2 if data.options else None]:
         if setting.masks and not data.masked:
@@ -159,11 +160,11 @@ def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
         todo = [_job(slide, setting, config, data) for slide in data.slides]
         train_all(todo, jobs, report)
         last = _last([[job] for job in todo])
-        choice = choose(last, config)
+        choice = choose_settings(last, config)
         scored = [one for fold in detections(last, choice, config) for one in fold]
         first = first or scored
         rows.append({
-            "setting": setting.name, "paper_f1": setting.paper, "f1": _mean(choice.f1_by_slide.values()),
+            "setting": setting.name, "paper_f1": setting.paper, "f1": _mean(choice.validation.f1_by_slide.values()),
             "average_precision": _average_precision(scored), "average_precision_by_slide":
             {slide: _average_precision(some) for slide, some in _by_slide(scored).items()},
             "difference": _difference(first, scored, _average_precision),
@@ -173,11 +174,11 @@ def _trained(table: str, data: Data, jobs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _job(slide: str, setting: Setting, config: TrainConfig, data: Data) -> Job:
+def _job(slide: str, setting: Setting, config: TrainConfig, data: Data) -> TrainingJob:
     """The network of a setting that sees nothing of a slide."""
     given = data.masked if setting.masks else data.fields
     fields = _estimated(slide, data) if setting.masks == "estimated" else given
-    return members(f"{setting.name}, without {slide}", fields, data.patches, {slide}, config, data.work)[0]
+    return member_jobs(f"{setting.name}, without {slide}", fields, data.patches, {slide}, config, data.work)[0]
 
 
 def _estimated(held: str, data: Data) -> list[Example]:
@@ -185,42 +186,46 @@ def _estimated(held: str, data: Data) -> list[Example]:
     config = data.config("segmitos", labels="mask")
     fields = [e for e in data.fields if e.slide == held]
     for slide in (s for s in data.slides if s != held):
-        (job,) = members(
+        (job,) = member_jobs(
             f"DeepSeg without {held}, {slide}", data.masked, data.patches, {held, slide}, config, data.work
         )
         train_all([job], 1, report)
         mine = [e for e in data.fields if e.slide == slide]
-        for example, seen in zip(mine, held_out_sightings(last_snapshot(job), mine, config), strict=True):
+        for example, seen in zip(mine, cached_outputs(last_snapshot(job), mine, config), strict=True):
             mask = estimated_masks(seen.map, example.mitoses_xy_px, example.field.pixels.shape[:2])
             fields.append(dataclasses.replace(example, mask=mask))
     return fields
 
 
-def _screening(data: Data, jobs: int) -> list[dict[str, Any]]:
+def _screening(data: Data, jobs: int) -> list[Figures]:
     """Table 1 of SegMitos: the same maps, other ways to screen what is in them."""
     config = default_config("segmitos", **data.options)
     folds = [
-        members(f"without {slide}", data.fields, data.patches, {slide}, config, data.work) for slide in data.slides
+        member_jobs(f"without {slide}", data.fields, data.patches, {slide}, config, data.work) for slide in data.slides
     ]
     train_all([job for fold in folds for job in fold], jobs, report)
     last = _last(folds)
-    choice = choose(last, config)
-    rows: list[dict[str, Any]] = []
+    choice = choose_settings(last, config)
+    rows: list[Figures] = []
     first: list[ScoredField] = []
     for name, (blobs, by_area, by_score, paper) in POSTPROCESSINGS.items():
         found = [one for fold in detections(last, dataclasses.replace(choice, blobs=blobs), config) for one in fold]
         kept = [one for slide in data.slides for one in _screened(found, slide, by_area, by_score)]
         first = first or kept
-        rows.append({
-            "setting": name, "paper_f1": paper, "f1": _mean_f1(kept), "f1_by_slide":
-            {slide: _mean_f1(some) for slide, some in _by_slide(kept).items()},
-            "difference": _difference(first, kept, _mean_f1),
-        })  # fmt: skip
+        rows.append(
+            {
+                "setting": name,
+                "paper_f1": paper,
+                "f1": _mean_f1(kept),
+                "f1_by_slide": {slide: _mean_f1(some) for slide, some in _by_slide(kept).items()},
+                "difference": _difference(first, kept, _mean_f1),
+            }
+        )
         print(rows[-1], flush=True)
     return rows
 
 
-def _last(folds: Sequence[Sequence[Job]]) -> list[Fold]:
+def _last(folds: Sequence[Sequence[TrainingJob]]) -> list[Fold]:
     """The held-out fields of each fold, and the last snapshot alone of each of its networks."""
     return [(jobs[0].held_out, [{job.config.steps: last_snapshot(job)} for job in jobs]) for jobs in folds]
 
@@ -231,8 +236,8 @@ def _screened(found: Sequence[ScoredField], slide: str, by_area: bool, by_score:
     best_area, best_score, best_f1 = 0.0, 0.0, -1.0
     for area in AREAS_UM2 if by_area else (0.0,):
         large = [_of_size(f, area) for f in others]
-        score = best_threshold(large, RADIUS_UM) if by_score else 0.0
-        f1 = evaluate(large, RADIUS_UM, threshold=score, samples=1).scores.f1
+        score = best_threshold(large, HIT_RADIUS_UM) if by_score else 0.0
+        f1 = evaluate(large, HIT_RADIUS_UM, threshold=score, samples=1).scores.f1
         if f1 > best_f1:
             best_area, best_score, best_f1 = area, score, f1
     mine = [_of_size(f, best_area) for f in found if f.slide == slide]
@@ -240,7 +245,7 @@ def _screened(found: Sequence[ScoredField], slide: str, by_area: bool, by_score:
 
 
 def _of_size(one: ScoredField, area_um2: float) -> ScoredField:
-    return dataclasses.replace(one, detections=one.detections.only(one.detections.area_um2 >= area_um2))
+    return dataclasses.replace(one, detections=one.detections.select(one.detections.area_um2 >= area_um2))
 
 
 def _mean(values: Any) -> float:
@@ -249,12 +254,12 @@ def _mean(values: Any) -> float:
 
 def _mean_f1(scored: Sequence[ScoredField]) -> float:
     """Of all detections, the mean over slides."""
-    return _mean(evaluate(fields, RADIUS_UM, samples=1).scores.f1 for fields in _by_slide(scored).values())
+    return _mean(evaluate(fields, HIT_RADIUS_UM, samples=1).scores.f1 for fields in _by_slide(scored).values())
 
 
 def _average_precision(scored: Sequence[ScoredField]) -> float:
     """The mean over slides."""
-    return _mean(threshold_curve(fields, RADIUS_UM).average_precision for fields in _by_slide(scored).values())
+    return _mean(threshold_curve(fields, HIT_RADIUS_UM).average_precision for fields in _by_slide(scored).values())
 
 
 def _by_slide(scored: Sequence[ScoredField]) -> dict[str, list[ScoredField]]:

@@ -20,17 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import RESULTS, cpu_name, write_result
+from benchmarks.record import RESULTS, Figures, cpu_name, write_result
 from mitosis_core import predict
 from mitosis_core.methods import METHODS
 from mitosis_core.model import Model
 from mitosis_core.scoring.evaluation import ScoredField, evaluate
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches
-from train.fit import fit, plan, train_all
+from train.fit import fit, plan_jobs, train_all
 from train.loop import Step
 from train.methods import default_config
-from train.selection.evaluation import RADIUS_UM
 
 # Beside the published systems in our recipe: what the second stage adds, to other detectors too, and instance-max with
 # the stain and the threshold of its paper, which knows image-level labels only.
@@ -45,8 +45,8 @@ QUICK: dict[str, Any] = {"steps": 20, "batch": 8, "crop_px": 96, "validate_every
                          "ema": 0.9, "lr_head": 5e-3, "frozen_stages": 4}  # fmt: skip
 QUICK_SYSTEMS = ["segmitos", "rdlm"]  # one that answers with a map, one with boxes
 PROTOCOL = (
-    f"leave one slide out, one-to-one within {RADIUS_UM:g} µm; step and threshold by an inner leave-one-slide-out over "
-    "the training slides; interval: bootstrap over fields within slides"
+    f"leave one slide out, one-to-one within {HIT_RADIUS_UM:g} µm; step and threshold by an inner leave-one-slide-out "
+    "over the training slides; interval: bootstrap over fields within slides"
 )
 
 
@@ -70,9 +70,9 @@ def main() -> None:
 
 def _system(
     system: str, config: TrainConfig, fields: list[Example], patches: list[Example], work: Path, jobs: int
-) -> dict[str, Any]:
+) -> Figures:
     slides = sorted({e.slide for e in fields})
-    plans = [plan([e for e in fields if e.slide != slide], patches, config, work) for slide in slides]
+    plans = [plan_jobs([e for e in fields if e.slide != slide], patches, config, work) for slide in slides]
     todo = [job for folds, final in plans for ms in (*folds, final) for job in ms]
     train_all(todo, jobs, report)
     folds = [
@@ -89,7 +89,7 @@ def _system(
         "high": high,
         "average_precision": sum(row["ap"] for row, _ in folds) / len(folds),
         "f1_at_best_threshold": sum(row["f1_at_best_threshold"] for row, _ in folds) / len(folds),
-        "pooled_f1": evaluate(scored, RADIUS_UM).scores.f1,
+        "pooled_f1": evaluate(scored, HIT_RADIUS_UM).scores.f1,
         "budget": f"{len(folders)} networks ({config.members} a version), {config.steps} steps of {config.batch} crops "
         f"of {config.crop_px} px on {config.encoder}: {minutes:.0f} CPU minutes, one thread each{second}",
         "minutes": minutes,
@@ -103,12 +103,12 @@ def _system(
 
 def _fold(
     slide: str, fields: list[Example], patches: list[Example], config: TrainConfig, work: Path, out: Path
-) -> tuple[dict[str, Any], list[ScoredField]]:
+) -> tuple[Figures, list[ScoredField]]:
     """Train without `slide`, score on it: its row of the table, and its fields with the accepted detections."""
     training = [e for e in fields if e.slide != slide]
     model = fit(training, patches, config, out, work=work)
     held_out = [_score(e, model) for e in fields if e.slide == slide]
-    result = evaluate(held_out, RADIUS_UM, threshold=model.threshold)
+    result = evaluate(held_out, HIT_RADIUS_UM, threshold=model.threshold)
     row = {
         "slide": slide,
         "fields": len(held_out),
@@ -130,16 +130,17 @@ def _fold(
 
 def _score(example: Example, model: Model) -> ScoredField:
     found = predict(example.field, model, device="cpu").candidates
-    return ScoredField(example.field.name, example.slide, found, example.mitoses_xy_px, example.um_per_px,
-                       example.field.area_mm2)  # fmt: skip
+    return ScoredField(
+        example.field.name, example.slide, found, example.mitoses_xy_px, example.um_per_px, example.field.area_mm2
+    )
 
 
-def _interval(folds: list[tuple[dict[str, Any], list[ScoredField]]]) -> tuple[float, float]:
+def _interval(folds: list[tuple[Figures, list[ScoredField]]]) -> tuple[float, float]:
     """95 % bootstrap of the mean F1: fields drawn again within each slide (three slides are too few to draw)."""
     rng = np.random.default_rng(0)
     means = np.zeros(2000)
     for _, fields in folds:
-        rows = evaluate(fields, RADIUS_UM).fields
+        rows = evaluate(fields, HIT_RADIUS_UM).fields
         counts = np.array([[r.scores.tp, r.scores.fp, r.scores.fn] for r in rows])
         tp, fp, fn = counts[rng.integers(len(counts), size=(2000, len(counts)))].sum(axis=1).T
         means += 2 * tp / np.maximum(2 * tp + fp + fn, 1) / len(folds)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import func, select
 
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from db.archive import restore, verify, write_archive
 from db.doctor import examine, is_well
 from db.engine import Store, open_store
@@ -47,7 +47,7 @@ def main() -> None:
     write_result("backup-quick" if quick else "backup", figures)
 
 
-def measure(folder: Path, fields: int, events: int, seconds: float) -> dict[str, Any]:
+def measure(folder: Path, fields: int, events: int, seconds: float) -> Figures:
     """Alone for half of the time, then with backups one after another."""
     store = fill(folder / "data", fields, events)
     with multiprocessing.get_context("spawn").Pool(READERS) as pool:

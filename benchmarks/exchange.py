@@ -19,9 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.exchange import read_marks, write_marks
 from mitosis_core.interchange.marks import LABELS, Mark, MarkedImage
@@ -90,7 +89,7 @@ def measure(name: str, count: int, repeats: int) -> dict[str, float]:
     return figures
 
 
-def result(count: int, repeats: int) -> dict[str, Any]:
+def result(count: int, repeats: int) -> Figures:
     """The figures of all formats."""
     small = {name: measure(name, count, repeats) for name in FORMATS}
     large = {name: measure(name, count * MORE, 1) for name in FORMATS}

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.record import RESULTS, cpu_name, write_result
+from benchmarks.record import RESULTS, Figures, cpu_name, write_result
 from benchmarks.serving import ROOT, Reader, Server
 from db import runs, versions
 from db.engine import Store, open_store
@@ -46,7 +46,6 @@ READERS = ("Anna", "Bert", "Chris", "Dora")
 SIDE_PX = 256
 RUN = RetrainConfig(steps=24, batch=2, crops_per_field=4, crop_px=64, validate_every=2, patience=1000)
 QUICK_RUN = RetrainConfig(steps=4, batch=2, crops_per_field=4, crop_px=64, validate_every=2, folds=2)
-Figures = dict[str, Any]
 
 
 def main() -> None:
@@ -197,8 +196,12 @@ def kill_runs(folder: Path, kills: int, config: RetrainConfig, seed: int) -> Fig
             process = _start_run(data, config)
         seconds = min(seconds, time.monotonic() - begun)  # the first one also fills the caches of the system
         ended.append(_end(data, process))
-    return {"run_kills": done, "run_weights_equal": set(ended) == {whole}, "runs_killed": len(ended),
-            "run_seconds": round(calm_seconds, 1)}  # fmt: skip
+    return {
+        "run_kills": done,
+        "run_weights_equal": set(ended) == {whole},
+        "runs_killed": len(ended),
+        "run_seconds": round(calm_seconds, 1),
+    }
 
 
 def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -328,9 +331,12 @@ class Fault:
     answer to a change that is not stored meanwhile."""
 
     def __init__(
-        self, breaks: Callable[[Path], Any], mend: Callable[[Path, Path], None] = lambda whole, data: None,
-        disk: Callable[[Path], Any] | None = None, status: int = 503,
-    ) -> None:  # fmt: skip
+        self,
+        breaks: Callable[[Path], Any],
+        mend: Callable[[Path, Path], None] = lambda whole, data: None,
+        disk: Callable[[Path], Any] | None = None,
+        status: int = 503,
+    ) -> None:
         self.breaks, self.mend, self.disk, self.status = breaks, mend, disk, status
 
 
@@ -498,8 +504,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, help="of the server")
     parser.add_argument("--run-kills", type=int, help="of a run")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--part", choices=("all", "server", "runs", "store"), default="all",
-                        help="measure this alone again, and leave the other figures as they were")  # fmt: skip
+    parser.add_argument(
+        "--part",
+        choices=("all", "server", "runs", "store"),
+        default="all",
+        help="measure this alone again, and leave the other figures as they were",
+    )
     return parser
 
 

@@ -31,7 +31,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import read_field
 from mitosis_core.image.sample_field import draw_sample_field
@@ -328,8 +328,10 @@ def import_judge(rng: Random) -> Judge:
 
 
 JUDGES: dict[str, Callable[[Random], Judge]] = {
-    "images": image_judge, "versions": version_judge, "imports": import_judge,
-}  # fmt: skip
+    "images": image_judge,
+    "versions": version_judge,
+    "imports": import_judge,
+}
 
 # ---------------------------------------------------------------- a batch, in a process of its own
 
@@ -382,7 +384,7 @@ def watch(kind: str, first: int, count: int) -> Counter[str]:
     return done
 
 
-def _run(command: list[str]) -> tuple[list[dict[str, Any]], bool]:
+def _run(command: list[str]) -> tuple[list[Figures], bool]:
     """The lines that a batch wrote, and whether a case of it was stopped because it took too long."""
     with tempfile.TemporaryFile("w+") as out:
         ended = subprocess.run(command, stdout=out, stderr=subprocess.DEVNULL, check=False)
@@ -391,7 +393,7 @@ def _run(command: list[str]) -> tuple[list[dict[str, Any]], bool]:
         return lines, ended.returncode == -signal.SIGPROF
 
 
-def _count(done: Counter[str], kind: str, number: int, one: dict[str, Any]) -> None:
+def _count(done: Counter[str], kind: str, number: int, one: Figures) -> None:
     done[kind] += 1
     good = one["said"] in ("read", "refused")
     done[f"{kind} {one['said']}" if good else "uncaught"] += 1
@@ -403,13 +405,14 @@ def _count(done: Counter[str], kind: str, number: int, one: dict[str, Any]) -> N
     done["slowest_ms"] = max(done["slowest_ms"], int(one["s"] * 1000))
 
 
-def fuzz(amounts: dict[str, int], seed: int) -> dict[str, Any]:
+def fuzz(amounts: dict[str, int], seed: int) -> Figures:
     """All batches, two at a time; the figures."""
     started, done = time.perf_counter(), Counter[str]()
     batches = [
-        (kind, seed + at, min(BATCH[kind], amount - at)) for kind, amount in amounts.items()
+        (kind, seed + at, min(BATCH[kind], amount - at))
+        for kind, amount in amounts.items()
         for at in range(0, amount, BATCH[kind])
-    ]  # fmt: skip
+    ]
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         for number, one in enumerate(pool.map(lambda batch: watch(*batch), batches)):
             peaks = {name: max(done[name], one[name]) for name in ("peak", "slowest_ms")}

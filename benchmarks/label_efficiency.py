@@ -25,19 +25,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.record import RESULTS, cpu_name, write_result
+from benchmarks.record import RESULTS, Figures, cpu_name, write_result
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.model import Model, load_model
-from mitosis_core.prediction import candidates, look
+from mitosis_core.prediction import find_candidates, infer
 from mitosis_core.scoring.evaluation import ScoredField, evaluate
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches
 from train.fit import fit
 from train.optimise import training_device
 from train.retrain.config import RetrainConfig
 from train.retrain.retrain import retrain
-from train.selection.evaluation import RADIUS_UM
 
 PICTURE = Path(__file__).parent.parent / "docs" / "label-efficiency.svg"
 QUICK = RetrainConfig(steps=10, batch=8, crops_per_field=16, validate_every=10)
@@ -113,11 +113,15 @@ def main() -> None:
         learned = [e for e in fields if e.slide != slide and e not in known]
         base = load_model() if given.quick else _base(slide, learned, patches, given, work)
         rounds += _rounds(base, [e for e in fields if e.slide == slide], known, sizes, draws, given, work)
-    protocol = PROTOCOL.format(members=given.members, draws=draws, seed=given.seed, radius=RADIUS_UM)
+    protocol = PROTOCOL.format(members=given.members, draws=draws, seed=given.seed, radius=HIT_RADIUS_UM)
     if given.quick:
         protocol = "Quick: small fields, a few steps, the shipped version as the base. " + protocol
-    data = {"fields": len(fields), "mitoses": sum(len(e.mitoses_xy_px) for e in fields), "patches": len(patches),
-            "drawn by the program": given.annotations is None}  # fmt: skip
+    data = {
+        "fields": len(fields),
+        "mitoses": sum(len(e.mitoses_xy_px) for e in fields),
+        "patches": len(patches),
+        "drawn by the program": given.annotations is None,
+    }
     machine = f"{cpu_name()}; {given.threads} thread(s)"
     recipe = dataclasses.asdict(QUICK if given.quick else RetrainConfig())
     write_result(
@@ -140,9 +144,14 @@ def _base(
 
 
 def _rounds(
-    base: Model, new: list[Example], known: list[Example], sizes: Sequence[int], draws: int,
-    given: argparse.Namespace, work: Path,
-) -> list[Round]:  # fmt: skip
+    base: Model,
+    new: list[Example],
+    known: list[Example],
+    sizes: Sequence[int],
+    draws: int,
+    given: argparse.Namespace,
+    work: Path,
+) -> list[Round]:
     """Every retraining of one slide."""
     before, known_before = counts(base, new), counts(base, known)
     rounds = []
@@ -170,14 +179,14 @@ def counts(model: Model, fields: Sequence[Example]) -> Counts:
     run = torch_engine(model.net(), training_device())
     card, scored = model.card, []
     for e in fields:
-        seen = look(e.field, run, card.um_per_px, card.stride, card.stain)
-        found, _ = candidates(seen, e.field, card.blobs, card.calibration)
+        seen = infer(e.field, run, card.um_per_px, card.stride, card.stain)
+        found, _ = find_candidates(seen, e.field, card.blobs, card.calibration)
         scored.append(ScoredField(e.field.name, e.slide, found, e.mitoses_xy_px, e.um_per_px))
-    rows = evaluate(scored, RADIUS_UM, threshold=card.raw_threshold, samples=10).fields
+    rows = evaluate(scored, HIT_RADIUS_UM, threshold=card.raw_threshold, samples=10).fields
     return np.array([[row.scores.tp, row.scores.fp, row.scores.fn] for row in rows])
 
 
-def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> dict[str, Any]:
+def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> Figures:
     """The results: gains, forgetting, times and the curve."""
     at = {size: [r for r in rounds if r.corrected == size] for size in sizes}
     gains = {size: bootstrap(at[size], lambda before, after: f1(after) - f1(before)) for size in sizes}
@@ -248,7 +257,7 @@ def small(fields: Sequence[Example], side_px: int = 768) -> list[Example]:
     return cut
 
 
-def picture(results: dict[str, Any]) -> str:
+def picture(results: Figures) -> str:
     """The curve as SVG: mean F1 on the remaining fields against corrected fields, its interval, and the base's F1."""
     curve = {int(size): row for size, row in results["curve"].items()}
     low = 0.1 * np.floor(10 * min(row["low"] for row in curve.values()))

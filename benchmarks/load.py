@@ -16,12 +16,11 @@ import threading
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
 from benchmarks.faults import fill, token
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from benchmarks.serving import Reader, Server
 from db.engine import Store
 from db.fields import list_fields
@@ -40,7 +39,7 @@ def main() -> None:
     write_result("load-quick" if given.quick else "load", figures)
 
 
-def measure(folder: Path, number: int, seconds: float) -> dict[str, Any]:
+def measure(folder: Path, number: int, seconds: float) -> Figures:
     """p50, p95 and largest time of a change in ms, changes lost, and growth of memory as a share."""
     store = fill(folder / "data", FIELDS)
     server = Server(folder / "data", folder / "server.log")
@@ -49,8 +48,9 @@ def measure(folder: Path, number: int, seconds: float) -> dict[str, Any]:
     readers = [Reader(server.port, one, token(folder / "data", one, f"Reader {n}")) for n, one in enumerate(chosen)]
     server.start()
     end = time.monotonic() + seconds
-    threads = [threading.Thread(target=_work, args=(reader, n / number / PER_SECOND, end)) for n, reader in
-               enumerate(readers)]  # fmt: skip
+    threads = [
+        threading.Thread(target=_work, args=(reader, n / number / PER_SECOND, end)) for n, reader in enumerate(readers)
+    ]
     for thread in threads:
         thread.start()
     memory = _watch(server, end)

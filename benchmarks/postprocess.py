@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.record import write_result
+from benchmarks.record import Figures, write_result
 from mitosis_core.inference.blobs import BlobSettings, find_blobs
 from mitosis_core.types import Float32, ProbabilityMap
 
@@ -62,7 +62,7 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def measure(repeats: int = 15) -> dict[str, Any]:
+def measure(repeats: int = 15) -> Figures:
     """Medians over interleaved repeats: postprocess_ratio is ours over theirs, times in ms, distances in px."""
     import cv2
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
-from benchmarks.record import RESULTS
+from benchmarks.record import RESULTS, Figures
 
 _ROOT = Path(__file__).parent.parent
 DOCUMENTS = (_ROOT / "README.md", _ROOT / "docs" / "methods.md", _ROOT / "docs" / "formats.md")
 SHIPPED = "segmitos"  # the method of the default version
 
 
-def accuracy_table(result: dict[str, Any]) -> str:
+def accuracy_table(result: Figures) -> str:
     """The README's table of scores on unseen slides."""
     shipped = result[SHIPPED]
     rows = [
@@ -37,7 +36,7 @@ def accuracy_table(result: dict[str, Any]) -> str:
     )
 
 
-def speed_table(result: dict[str, Any]) -> str:
+def speed_table(result: Figures) -> str:
     """The README's table of times and memory."""
     paper, differing = result["paper_s"], result["detections_differing"]
     return "\n".join(
@@ -61,7 +60,7 @@ def speed_table(result: dict[str, Any]) -> str:
     )
 
 
-def review_table(result: dict[str, Any]) -> str:
+def review_table(result: Figures) -> str:
     """The README's table of a reader at work."""
     drawn, saved = (f"{result[f'{key}_ms']:.0f} and {result[f'{key}_p95_ms']:.0f} ms" for key in ("drawn", "saved"))
     return "\n".join(
@@ -81,7 +80,7 @@ def review_table(result: dict[str, Any]) -> str:
     )
 
 
-def label_efficiency_table(result: dict[str, Any]) -> str:
+def label_efficiency_table(result: Figures) -> str:
     """The README's table of what retraining brings."""
     rows = [
         "| corrected fields | mean F1 on the other fields | gain on the same fields | 95 % interval |",
@@ -109,7 +108,7 @@ PAPERS = {
 }
 
 
-def methods_table(result: dict[str, Any]) -> str:
+def methods_table(result: Figures) -> str:
     """All systems side by side."""
     rows = ["| system | mean F1 | 95 % | at best thresholds | average precision | F1 in its paper | budget |"]
     rows.append("|" + "---|" * 7)
@@ -123,7 +122,7 @@ def methods_table(result: dict[str, Any]) -> str:
     return "\n".join(rows) + f"\n\nProtocol: {any_one['protocol']}. Machine: {any_one['machine']}."
 
 
-def ablations_table(result: dict[str, Any]) -> str:
+def ablations_table(result: Figures) -> str:
     """One table for each paper: what every setting does against the first, here and there."""
     parts: list[str] = []
     for name, table in result.items():
@@ -147,7 +146,7 @@ def ablations_table(result: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _as_there(one: dict[str, Any], first: dict[str, Any]) -> str:
+def _as_there(one: Figures, first: Figures) -> str:
     """Does a setting do here what it does in its paper?"""
     if one is first or one["paper_f1"] is None:
         return ""
@@ -157,7 +156,7 @@ def _as_there(one: dict[str, Any], first: dict[str, Any]) -> str:
     return "as in the paper" if (gain["mean"] > 0) == (there > 0) else "the other way round"
 
 
-def transfer_table(result: dict[str, Any]) -> str:
+def transfer_table(result: Figures) -> str:
     """One row for each slide and scanner, then crops and false alarms."""
     rows = ["| held out | scanner | mitoses | precision | recall | F1 | at best threshold | average precision |"]
     rows.append("|" + "---|" * 8)
@@ -180,7 +179,7 @@ def transfer_table(result: dict[str, Any]) -> str:
 PAPER_SECONDS = {"segmitos": "2.9 + 0.13 (TITAN X)", "deepmitosis": "0.72 (TITAN X)"}  # for a field of this size
 
 
-def cost_table(result: dict[str, Any]) -> str:
+def cost_table(result: Figures) -> str:
     """What the shipped version of every method costs; measured in turns, so that their ratios hold."""
     default = result["methods"][SHIPPED]["seconds"]
     rows = ["| version | networks | µm/px | parameters | file | s per field | to the default | s in its paper |"]
@@ -196,7 +195,7 @@ def cost_table(result: dict[str, Any]) -> str:
     )
 
 
-def exchange_table(result: dict[str, Any]) -> str:
+def exchange_table(result: Figures) -> str:
     """Seconds and memory of every format."""
     rows = ["| format | s to write | s to read | MB at most | with ten times the images |", "|" + "---|" * 5]
     ten_times = result["peak_rss_gb_with_10_times_the_images"]

@@ -9,7 +9,10 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
-def write_result(name: str, figures: dict[str, Any]) -> None:
+Figures = dict[str, Any]  # what a benchmark writes: JSON
+
+
+def write_result(name: str, figures: Figures) -> None:
     """Write the figures and print them as one line of JSON."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

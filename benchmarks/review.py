@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from db.engine import Store, open_store
 from db.fields import add_field
 from db.predictions import save_prediction
@@ -144,7 +144,7 @@ def server(folder: Path) -> Iterator[str]:
             process.terminate()
 
 
-async def measure(address: str, store: Store, fields: dict[str, int], clicks: int) -> dict[str, Any]:
+async def measure(address: str, store: Store, fields: dict[str, int], clicks: int) -> Figures:
     """All measures against a running server at `address`."""
     from playwright.async_api import async_playwright
 

@@ -13,12 +13,11 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import insert
 
 from benchmarks.faults import make_op
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from db.engine import Store, open_store
 from db.fields import save_looks
 from db.reviews import apply_ops, parse_op
@@ -39,9 +38,9 @@ def main() -> None:
     write_result("review_queue-quick" if quick else "review_queue", figures)
 
 
-def measure(store: Store) -> dict[str, Any]:
+def measure(store: Store) -> Figures:
     """ORDER_ms: the median of five."""
-    figures: dict[str, Any] = {}
+    figures: Figures = {}
     for order in ORDERS:
         taken = []
         for _ in range(5):
@@ -62,8 +61,9 @@ def fill(folder: Path, fields: int) -> Store:
     ]  # fmt: skip
     proposals = [
         {"prediction_id": one["id"], "place": k, "x": 9.0 * k, "y": 5.0, "score": 1 - k / 60, "area_um2": 20.0}
-        for one in predictions for k in range(CELLS)
-    ]  # fmt: skip
+        for one in predictions
+        for k in range(CELLS)
+    ]
     with store.writing() as writing:
         writing.execute(insert(FieldRow), [
             {"digest": f"{n:064d}", "name": f"f{n}", "case": "", "um_per_px": 0.25, "scale_source": "given",

@@ -107,8 +107,13 @@ class Reader:
         """Whether the change was acknowledged."""
         started = time.perf_counter()
         try:
-            status, body = ask(self.port, "POST", "/api/ops", {"field": str(self.field), "ops": [op]},
-                               {"Content-Type": "application/json", "X-Concentric-Token": self.token})  # fmt: skip
+            status, body = ask(
+                self.port,
+                "POST",
+                "/api/ops",
+                {"field": str(self.field), "ops": [op]},
+                {"Content-Type": "application/json", "X-Concentric-Token": self.token},
+            )
         except OSError:
             return False
         if status != 200:

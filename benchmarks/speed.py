@@ -16,12 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks import postprocess
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from mitosis_core import describe_device, load_model, predict, read_field
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.methods import METHODS
@@ -52,7 +52,7 @@ def main() -> None:
     write_result("speed-quick" if given.quick else "speed", figures)
 
 
-def measure(field: Field, model: Model, repeats: int) -> dict[str, Any]:
+def measure(field: Field, model: Model, repeats: int) -> Figures:
     """Everything but the post-processing alone. field_ratio is the median of ours / plain over interleaved repeats."""
     net = model.net()
     found = predict(field, model, device="cpu")  # also warms up, and converts a version that is new here
@@ -81,7 +81,7 @@ def measure(field: Field, model: Model, repeats: int) -> dict[str, Any]:
     }
 
 
-def by_method(field: Field, folder: Path, repeats: int) -> dict[str, Any]:
+def by_method(field: Field, folder: Path, repeats: int) -> Figures:
     """Seconds per field of one version of every method, in turns; a shipped one, or one that nobody trained."""
     shipped = {load_model(name).card.method: load_model(name) for name in reversed(list_versions())}
     models = {method: shipped.get(method) or random_version(folder, method) for method in METHODS}
@@ -94,7 +94,7 @@ def by_method(field: Field, folder: Path, repeats: int) -> dict[str, Any]:
     return {method: _cost(models[method], taken) for method, taken in seconds.items()}
 
 
-def _cost(model: Model, seconds: list[float]) -> dict[str, Any]:
+def _cost(model: Model, seconds: list[float]) -> Figures:
     net = model.net()
     return {
         "seconds": median(seconds),
@@ -139,16 +139,16 @@ def _standardised(pixels: UInt8) -> Float32:
     return light
 
 
-def agreement(field: Field, model: Model) -> dict[str, Any]:
+def agreement(field: Field, model: Model) -> Figures:
     """The accelerated engine against PyTorch in fp32 on the same pixels: how far maps, scores and detections differ."""
     import torch
 
     from mitosis_core.inference.blobs import find_blobs
     from mitosis_core.inference.calibration import calibrate
-    from mitosis_core.inference.runtime import engine, torch_engine
+    from mitosis_core.inference.runtime import get_engine, torch_engine
     from mitosis_core.prediction import probability_map
 
-    engines = (engine(model, "cpu"), torch_engine(model.net(), torch.device("cpu"), half=False))
+    engines = (get_engine(model, "cpu"), torch_engine(model.net(), torch.device("cpu"), half=False))
     card = model.card
     fast, exact = (
         calibrate(probability_map(field, run, card.um_per_px, card.stride, card.stain), card.calibration)
@@ -196,11 +196,11 @@ def random_version(folder: Path, method: str = "segmitos") -> Model:
     import torch
 
     from mitosis_core.inference.blobs import BlobSettings
-    from mitosis_core.methods.ensemble import together
+    from mitosis_core.methods.ensemble import make_ensemble
 
     torch.manual_seed(0)
     encoder, um_per_px = "thin_resnet50", default_config(method).um_per_px
-    net = together([METHODS[method].build(encoder, False)])
+    net = make_ensemble([METHODS[method].build(encoder, False)])
     card = ModelCard("random", method, encoder, um_per_px, net.stride, 1, 0.5, BlobSettings(), None, "", "")
     return save_model(net, card, folder / f"random-{method}.safetensors")
 

@@ -26,27 +26,27 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import QUICK, report
-from benchmarks.record import cpu_name, write_result
+from benchmarks.record import Figures, cpu_name, write_result
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches, read_tissue
-from train.fit import Job, held_cases, plan, snapshots, train_all
+from train.fit import TrainingJob, held_out_cases, plan_jobs, snapshots, train_all
 from train.methods import default_config
 from train.selection.evaluation import (
-    RADIUS_UM,
     Choice,
     Fold,
-    choose,
-    complete,
+    choose_settings,
+    ensemble_outputs,
     false_alarm_threshold,
+    fully_annotated,
     scored_fields,
-    together,
 )
 
 ALARMS_PER_MM2 = 2.0  # where the recall of crops is measured
 PROTOCOL = (
-    f"each slide held out in turn on both scanners together, one-to-one within {RADIUS_UM:g} µm; step, calibration and "
-    "threshold from the other slides, each judged by the networks that had not seen it (but had seen this one: its "
+    f"each slide held out in turn on both scanners together, one-to-one within {HIT_RADIUS_UM:g} µm; step, calibration "
+    "and threshold from the other slides, each judged by the networks that had not seen it (but had seen this one: its "
     "scores have no part in the choice); crops: a fifth of the cases held out, other laboratories never trained on, "
     f"found at {ALARMS_PER_MM2:g} detections per mm² of tissue without mitoses (painted fields of the held-out slide "
     "and other laboratories together)"
@@ -66,7 +66,9 @@ def main() -> None:
     given = _parser().parse_args()
     fields, patches, measured = _read(given)
     work = given.work or Path(tempfile.mkdtemp())
-    options: dict[str, Any] = {**QUICK, "steps": 40} if given.quick else {"steps": given.steps, "validate_every": given.steps}
+    options: dict[str, Any] = (
+        {**QUICK, "steps": 40} if given.quick else {"steps": given.steps, "validate_every": given.steps}
+    )
     runs = []
     for seed in given.seeds:
         config = default_config("segmitos", **{**options, "members": given.members, "seed": seed})
@@ -86,7 +88,7 @@ def _read(given: argparse.Namespace) -> tuple[list[Example], list[Example], Meas
     if given.painted:
         fields += read_tissue(given.painted / "fields.csv", given.painted / "images", given.painted / "masks")
     patches = [e for table in given.patches for e in read_patches(table, table.parent / "images")]
-    held = held_cases(patches)
+    held = held_out_cases(patches)
     crops: dict[str, list[Example]] = {}
     for patch in (p for p in patches if p.slide in held):
         crops.setdefault(patch.scanner or "held-out cases", []).append(patch)
@@ -94,18 +96,22 @@ def _read(given: argparse.Namespace) -> tuple[list[Example], list[Example], Meas
         crops["other laboratories"] = read_patches(given.crops, given.crops.parent / "crops")
     tissue = read_tissue(given.tissue, given.tissue.parent / "tissue") if given.tissue else []
     if given.quick:
-        fields = list({(e.group, complete(e)): e for e in fields}.values())
+        fields = list({(e.group, fully_annotated(e)): e for e in fields}.values())
         patches = patches[::60]
         crops, tissue = {group: some[:8] for group, some in crops.items()}, tissue[:2]
     return fields, patches, Measured(crops, tissue)
 
 
 def _run(
-    fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path, measured: Measured,
+    fields: Sequence[Example],
+    patches: Sequence[Example],
+    config: TrainConfig,
+    work: Path,
+    measured: Measured,
     given: argparse.Namespace,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[Figures]:
     """One row for each slide held out."""
-    planned, _ = plan(fields, patches, config, work)
+    planned, _ = plan_jobs(fields, patches, config, work)
     if not given.snapshots:
         train_all([job for members in planned for job in members], given.jobs, report)
     found = [(members[0].held_out, [_files(job, given.snapshots) for job in members]) for members in planned]
@@ -120,10 +126,10 @@ def _run(
 def _chosen(folds: Sequence[Fold], config: TrainConfig) -> Iterator[tuple[Fold, Choice]]:
     """Each fold with what the others choose for it."""
     for out, fold in enumerate(folds):
-        yield fold, choose([other for i, other in enumerate(folds) if i != out], config)
+        yield fold, choose_settings([other for i, other in enumerate(folds) if i != out], config)
 
 
-def _files(job: Job, pattern: str) -> dict[int, Path]:
+def _files(job: TrainingJob, pattern: str) -> dict[int, Path]:
     """step -> snapshot of a job; pattern: where they are, unless this trained them. A slide without is left out."""
     if not pattern:
         return snapshots(job)
@@ -131,37 +137,38 @@ def _files(job: Job, pattern: str) -> dict[int, Path]:
     return {int(path.stem): path} if path.exists() else {}
 
 
-def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) -> dict[str, Any]:
-    held, members = fold
+def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) -> Figures:
+    (held, members), own = fold, choice.validation.threshold
     files = [steps[choice.step] for steps in members]
 
-    def look(examples: Sequence[Example]) -> list[ScoredField]:
-        return scored_fields(together(files, examples, config), examples, choice.blobs, choice.calibration)
+    def detect(examples: Sequence[Example]) -> list[ScoredField]:
+        return scored_fields(ensemble_outputs(files, examples, config), examples, choice.blobs, choice.calibration)
 
-    marked = look([e for e in held if complete(e)])
-    painted, tissue = look([e for e in held if not complete(e)]), look(measured.tissue)
-    crops = {group: look(some) for group, some in measured.crops.items()}
+    marked = detect([e for e in held if fully_annotated(e)])
+    painted, tissue = detect([e for e in held if not fully_annotated(e)]), detect(measured.tissue)
+    crops = {group: detect(some) for group, some in measured.crops.items()}
     at = false_alarm_threshold([*painted, *tissue], ALARMS_PER_MM2)
     return {
         "slide": held[0].slide,
         "step": choice.step,
-        "threshold": choice.threshold,
-        "scanners": {group.split(", ")[-1]: _scores(marked, group, choice.threshold, at)
-                     for group in sorted({f.slide for f in marked})},
+        "threshold": own,
+        "scanners": {
+            group.split(", ")[-1]: _scores(marked, group, own, at) for group in sorted({f.slide for f in marked})
+        },
         "false_alarms_per_mm2": {
-            "painted": _alarms(painted, choice.threshold),
-            "other laboratories": _alarms(tissue, choice.threshold),
-            "by laboratory": _by_laboratory(tissue, choice.threshold),
+            "painted": _alarms(painted, own),
+            "other laboratories": _alarms(tissue, own),
+            "by laboratory": _by_laboratory(tissue, own),
         },
         "threshold_at_alarms": at,
         "recall_of_crops": {group: _found(some, at) for group, some in crops.items()},
-        "recall_of_crops_at_own_threshold": {group: _found(some, choice.threshold) for group, some in crops.items()},
-    }  # fmt: skip
+        "recall_of_crops_at_own_threshold": {group: _found(some, own) for group, some in crops.items()},
+    }
 
 
-def _scores(scored: Sequence[ScoredField], group: str, threshold: float, at: float) -> dict[str, Any]:
+def _scores(scored: Sequence[ScoredField], group: str, threshold: float, at: float) -> Figures:
     fields = [f for f in scored if f.slide == group]
-    curve = threshold_curve(fields, RADIUS_UM)
+    curve = threshold_curve(fields, HIT_RADIUS_UM)
     own = curve.at(threshold)
     return {
         "fields": len(fields),
@@ -189,18 +196,18 @@ def _by_laboratory(scored: Sequence[ScoredField], threshold: float) -> dict[str,
 
 
 def _found(scored: Sequence[ScoredField], threshold: float) -> float:
-    curve = threshold_curve(scored, RADIUS_UM)
+    curve = threshold_curve(scored, HIT_RADIUS_UM)
     return curve.at(threshold).recall
 
 
 def _alone(
     scanner: str, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path, jobs: int
-) -> dict[str, Any]:
+) -> Figures:
     """Trained on one scanner and patches of its maker, tested on the other scanners' fields of the slide held out."""
     own = [e for e in fields if e.scanner == scanner]
-    others = [e for e in fields if e.scanner != scanner and complete(e)]
+    others = [e for e in fields if e.scanner != scanner and fully_annotated(e)]
     maker = [p for p in patches if p.scanner.partition(" ")[0] == scanner.partition(" ")[0]]
-    planned, _ = plan(own, maker, config, work)
+    planned, _ = plan_jobs(own, maker, config, work)
     train_all([job for members in planned for job in members], jobs, report)
     folds = [(members[0].held_out, [snapshots(job) for job in members]) for members in planned]
     rows = {}
@@ -208,21 +215,25 @@ def _alone(
         slide = held[0].slide
         unseen = [e for e in others if e.slide == slide]
         files = [steps[choice.step] for steps in members]
-        scored = scored_fields(together(files, unseen, config), unseen, choice.blobs, choice.calibration)
-        rows[slide] = {g: _scores(scored, g, choice.threshold, 1.0) for g in sorted({f.slide for f in scored})}
+        scored = scored_fields(ensemble_outputs(files, unseen, config), unseen, choice.blobs, choice.calibration)
+        rows[slide] = {
+            g: _scores(scored, g, choice.validation.threshold, 1.0) for g in sorted({f.slide for f in scored})
+        }
     every = [one for row in rows.values() for one in row.values()]
     f1, ap = (float(np.mean([one[key] for one in every])) for key in ("f1", "ap"))
     return {"scanner": scanner, "patches": len(maker), "slides": rows, "f1": f1, "ap": ap}
 
 
-def _summary(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+def _summary(runs: Sequence[Sequence[Figures]]) -> Figures:
     """Means over the slides, and their lowest and highest value over seeds."""
     scanners = runs[0][0]["scanners"]
     groups = runs[0][0]["recall_of_crops"]
     return {
         "by_scanner": {
-            name: {key: _spread(runs, lambda row, n=name, k=key: row["scanners"].get(n, {}).get(k))  # type: ignore[misc]
-                   for key in ("f1", "ap", "f1_at_best_threshold", "precision", "recall", "f1_at_alarms")}
+            name: {
+                key: _spread(runs, lambda row, n=name, k=key: row["scanners"].get(n, {}).get(k))  # type: ignore[misc]
+                for key in ("f1", "ap", "f1_at_best_threshold", "precision", "recall", "f1_at_alarms")
+            }
             for name in scanners
         },
         "recall_of_crops": {g: _spread(runs, lambda row, g=g: row["recall_of_crops"][g]) for g in groups},  # type: ignore[misc]
@@ -230,10 +241,10 @@ def _summary(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
             g: _spread(runs, lambda row, g=g: row["false_alarms_per_mm2"][g])  # type: ignore[misc]
             for g in ("painted", "other laboratories")
         },
-    }  # fmt: skip
+    }
 
 
-def _spread(runs: Sequence[Sequence[dict[str, Any]]], value: Callable[[dict[str, Any]], Any]) -> dict[str, float]:
+def _spread(runs: Sequence[Sequence[Figures]], value: Callable[[Figures], Any]) -> dict[str, float]:
     means = [float(np.mean([v for row in rows if (v := value(row)) is not None])) for rows in runs]
     return {"mean": float(np.mean(means)), "low": min(means), "high": max(means)}
 

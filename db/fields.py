@@ -15,7 +15,7 @@ from db.errors import FieldGone, ImageDamaged, as_sentences
 from db.images import decode, encode, image_path, is_whole
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
 from mitosis_core.errors import ConcentricError, MissingScale
-from mitosis_core.image.appearance import Look
+from mitosis_core.image.appearance import Appearance
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Field, Region
 
@@ -154,14 +154,14 @@ def set_scale(store: Store, field_id: int, um_per_px: float) -> None:
     _set(store, field_id, um_per_px=check_um_per_px(um_per_px), scale_source="given")
 
 
-def looks(store: Store) -> dict[int, Look]:
+def looks(store: Store) -> dict[int, Appearance]:
     """field id -> how it looks; fields nobody has described yet are missing."""
     with store.reading() as session:
         rows = session.execute(select(FieldRow.id, FieldRow.look))
         return {key: tuple(look) for key, look in rows if look is not None}
 
 
-def save_looks(store: Store, found: Mapping[int, Look]) -> None:
+def save_looks(store: Store, found: Mapping[int, Appearance]) -> None:
     """Keep how these fields look, by id; those that were deleted meanwhile are passed over."""
     with store.writing() as session:
         for key, look in found.items():

@@ -15,9 +15,9 @@ from db.reviews import history
 from db.schema import EventRow
 from mitosis_core.scoring.agreement import Verdicts, consensus
 from mitosis_core.types import Float32, Region
+from mitosis_core.vocabulary import SAME_CELL_UM, VERDICTS
 
 CONSENSUS = ""  # instead of a reader's name
-SAME_UM = 5.0  # marks of two readers within it are the same cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +86,10 @@ def _labels(field: StoredField, by_reader: Mapping[str, Review]) -> ReviewedFiel
     regions = {name: review.area and review.area.clipped(field.extent) for name, review in by_reader.items()}
     largest = max(regions.values(), key=lambda region: region.area_mm2(field.um_per_px) if region else float("inf"))
     voting = {name: verdicts_of(by_reader[name]) for name, region in regions.items() if region == largest}
-    cells = consensus(voting, SAME_UM / field.um_per_px, list(voting))
+    cells = consensus(voting, SAME_CELL_UM / field.um_per_px, list(voting))
     by_verdict = {
         verdict: np.array([one.xy_px for one in cells if one.verdict == verdict], np.float32).reshape(-1, 2)
-        for verdict in ("mitosis", "lookalike", "unsure")
+        for verdict in VERDICTS
     }
     newest = max(by_reader[name].rev for name in voting)
     return ReviewedField(field, by_verdict["mitosis"], by_verdict["lookalike"], by_verdict["unsure"], largest, newest)

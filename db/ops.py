@@ -14,9 +14,9 @@ from typing import Any
 
 from mitosis_core.errors import ConcentricError
 from mitosis_core.types import Region
+from mitosis_core.vocabulary import VERDICTS, ReviewState, Verdict
 
-VERDICTS = ("mitosis", "lookalike", "unsure")
-STATES = ("in_review", "complete", "excluded")
+STATES: tuple[ReviewState, ...] = ("in_review", "complete", "excluded")  # that a reader may choose
 MARK_KINDS = ("add", "delete", "restore", "move", "class")
 MAX_SECONDS = 3600.0
 
@@ -46,8 +46,8 @@ class Op:
     target: str
     x: float | None = None
     y: float | None = None
-    verdict: str | None = None
-    state: str | None = None
+    verdict: Verdict | None = None
+    state: ReviewState | None = None
     area: Region | None = None
     seconds: float | None = None
 

@@ -15,8 +15,7 @@ from db.errors import FieldGone
 from db.schema import FieldRow, PredictionRow, ProposalRow
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, Prediction
-
-DISAGREE_UM = 7.5  # detections of two versions further apart than this are not the same cell
+from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def candidates(store: Store, version: str) -> dict[int, Found]:
 def disagreements(store: Store, version: str) -> dict[int, Disagreement]:
     """field id -> how far a version and the latest other one to look at the field differ there.
 
-    Counted one to one within DISAGREE_UM. Fields that only one of the two has looked at are missing.
+    Counted one to one within LENIENT_RADIUS_UM. Fields that only one of the two has looked at are missing.
     """
     current = select(PredictionRow.id).join(FieldRow, _current())
     latest = select(func.max(PredictionRow.id)).join(FieldRow, _current()).where(PredictionRow.version != version)
@@ -193,7 +192,7 @@ def _detections(rows: Sequence[tuple[float, ...]]) -> Detections:
 
 
 def _unmatched(one: Found, other: Found) -> int:
-    pairs = match(one.detections.xy_px, other.detections.xy_px, DISAGREE_UM / one.um_per_px).pairs
+    pairs = match(one.detections.xy_px, other.detections.xy_px, LENIENT_RADIUS_UM / one.um_per_px).pairs
     return len(one.detections) + len(other.detections) - 2 * len(pairs)
 
 

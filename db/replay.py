@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mitosis_core.types import Region
+from mitosis_core.vocabulary import ReviewState, ShownState, Verdict
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Event:
     target: str
     x: float | None = None
     y: float | None = None
-    verdict: str | None = None
+    verdict: Verdict | None = None
     version: str | None = None
     score: float | None = None
-    state: str | None = None
+    state: ReviewState | None = None
     area: Region | None = None
     seconds: float | None = None
     superseded: bool = False
@@ -49,7 +50,7 @@ class Mark:
     id: str
     x: float
     y: float
-    verdict: str
+    verdict: Verdict
     deleted: bool = False
     version: str | None = None
     score: float | None = None
@@ -62,7 +63,7 @@ class Review:
     state: unseen, in_review, complete or excluded. marks: with the deleted ones, by id. rev: id of the last event.
     """
 
-    state: str = "unseen"
+    state: ReviewState = "unseen"
     area: Region | None = None
     marks: tuple[Mark, ...] = ()
     seconds: float = 0.0
@@ -74,16 +75,16 @@ class Review:
         return tuple(mark for mark in self.marks if not mark.deleted)
 
     @property
-    def shown_state(self) -> str:
+    def shown_state(self) -> ShownState:
         """The state as a reader sees it: see `shown_state`."""
         return shown_state(self.state, self.count("mitosis"))
 
-    def count(self, verdict: str) -> int:
+    def count(self, verdict: Verdict) -> int:
         """How many marks have this verdict, deleted ones left out."""
         return sum(mark.verdict == verdict for mark in self.standing)
 
 
-def shown_state(state: str, mitoses: int) -> str:
+def shown_state(state: ReviewState, mitoses: int) -> ShownState:
     """The state for the reader's eye: complete without a mitosis is complete_empty."""
     return "complete_empty" if state == "complete" and mitoses == 0 else state
 
@@ -100,7 +101,7 @@ class Last:
 class Course:
     """A review while events are taken one after the other, oldest first."""
 
-    state: str = "unseen"
+    state: ReviewState = "unseen"
     area: Region | None = None
     marks: dict[str, Mark] = field(default_factory=dict)
     seconds: float = 0.0

@@ -22,6 +22,7 @@ from db.replay import Course, Event, Last, Mark, Review, replay, shown_state
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow
 from mitosis_core.errors import ConcentricError
 from mitosis_core.types import Region
+from mitosis_core.vocabulary import ReviewState, ShownState
 
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "history",
@@ -54,7 +55,7 @@ class Applied:
 class Overview:
     """A review in numbers. state: unseen, in_review, complete, complete_empty (no mitosis) or excluded."""
 
-    state: str = "unseen"
+    state: ShownState = "unseen"
     mitoses: int = 0
     lookalikes: int = 0
     unsure: int = 0
@@ -289,7 +290,7 @@ def _reviews(session: Session, field_id: int, reader: str | None = None) -> dict
     }
 
 
-def _overview(state: str, seconds: float, counts: Mapping[str, int]) -> Overview:
+def _overview(state: ReviewState, seconds: float, counts: Mapping[str, int]) -> Overview:
     mitoses = counts.get("mitosis", 0)
     return Overview(shown_state(state, mitoses), mitoses, counts.get("lookalike", 0), counts.get("unsure", 0), seconds)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from sqlalchemy import case, func, select, update
 
 from db.engine import Store
 from db.errors import RunGone
 from db.schema import RunRow
+from mitosis_core.vocabulary import Part, RunState
 
 LOST_AFTER = timedelta(seconds=15)  # without a sign of life
-OPEN = ("queued", "running")
-STATES = (*OPEN, "done", "cancelled", "failed", "lost")
+OPEN: tuple[RunState, ...] = ("queued", "running")
+STATES: tuple[RunState, ...] = get_args(RunState)
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class Run:
     """
 
     id: int
-    state: str
+    state: RunState
     by: str
     base_version: str
     source: str
     last_event: int
     settings: Mapping[str, Any]
-    split: Mapping[str, list[int]]
+    split: Mapping[Part, list[int]]
     code: str
     progress: Mapping[str, Any]
     message: str
@@ -51,9 +53,14 @@ class Run:
         return self.state in OPEN
 
 
+def run_folder(store: Store, run_id: int) -> Path:
+    """Where a run keeps its checkpoint and its log."""
+    return store.folder / "runs" / str(run_id)
+
+
 def queue_run(
     store: Store, *, by: str, base_version: str, source: str, last_event: int, settings: Mapping[str, Any],
-    split: Mapping[str, list[int]], code: str,
+    split: Mapping[Part, list[int]], code: str,
 ) -> Run:  # fmt: skip
     """A new run, not started yet."""
     now = datetime.now(UTC)
@@ -84,12 +91,13 @@ def list_runs(store: Store) -> list[Run]:
         return [_run(row) for row in session.scalars(select(RunRow).order_by(RunRow.id.desc()))]
 
 
-def count_runs(store: Store) -> dict[str, int]:
+def count_runs(store: Store) -> dict[RunState, int]:
     """How many runs are in each state, those with none among them."""
     mark_lost(store)
     wanted = select(RunRow.state, func.count()).group_by(RunRow.state)
     with store.reading() as session:
-        return dict.fromkeys(STATES, 0) | {state: number for state, number in session.execute(wanted)}
+        found = {state: number for state, number in session.execute(wanted)}
+        return {state: found.get(state, 0) for state in STATES}
 
 
 def mark_lost(store: Store) -> None:
@@ -132,7 +140,7 @@ def ask_to_cancel(store: Store, run_id: int) -> None:
     _set(store, run_id, cancel_asked=True)
 
 
-def end(store: Store, run_id: int, state: str, *, message: str = "", version: str | None = None) -> None:
+def end(store: Store, run_id: int, state: RunState, *, message: str = "", version: str | None = None) -> None:
     """state: done, cancelled or failed."""
     _set(store, run_id, state=state, message=message, version=version, finished_at=datetime.now(UTC))
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select, update
 
@@ -19,6 +17,7 @@ from db.errors import VersionGone, as_sentences
 from db.schema import DecisionRow, VersionRow
 from mitosis_core.errors import UnusableModel
 from mitosis_core.model import Model, list_versions, load_model
+from mitosis_core.scoring.comparison import Comparison
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -31,7 +30,7 @@ class StoredVersion:
     parent: str | None
     run_id: int | None
     sha256: str
-    comparison: Mapping[str, Any]
+    comparison: Comparison | None
     by: str
     created_at: datetime
     deleted_at: datetime | None
@@ -58,14 +57,22 @@ def weights_path(store: Store, name: str) -> Path:
 
 def add_version(
     store: Store, name: str, sha256: str, *, by: str, parent: str | None = None, run_id: int | None = None,
-    comparison: Mapping[str, Any] | None = None,
+    comparison: Comparison | None = None,
 ) -> StoredVersion:  # fmt: skip
     """Enter a version whose files are in their place already. Raises UnusableModel when they are not what is said."""
     path = weights_path(store, name)
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise UnusableModel(f"The weights of {name} are missing or damaged; it was not entered.")
-    row = VersionRow(name=name, parent=parent, run_id=run_id, sha256=sha256, comparison=dict(comparison or {}), by=by,
-                     created_at=datetime.now(UTC), deleted_at=None)  # fmt: skip
+    row = VersionRow(
+        name=name,
+        parent=parent,
+        run_id=run_id,
+        sha256=sha256,
+        comparison=comparison.to_dict() if comparison else {},
+        by=by,
+        created_at=datetime.now(UTC),
+        deleted_at=None,
+    )
     with store.writing() as session:
         if session.get(VersionRow, name) is not None:
             raise UnusableModel(f"There is a version {name} already.")
@@ -172,7 +179,7 @@ def put_files(store: Store, name: str, weights: bytes, card: str) -> Path:
 
 def enter(
     store: Store, name: str, weights: bytes, card: str, *, by: str, parent: str | None = None,
-    run_id: int | None = None, comparison: Mapping[str, Any] | None = None,
+    run_id: int | None = None, comparison: Comparison | None = None,
 ) -> StoredVersion:  # fmt: skip
     """Files and row of a new version; when it is refused, nothing is left of it."""
     path = put_files(store, name, weights, card)
@@ -203,4 +210,5 @@ def _reign(past: list[Decision], shipped: str) -> list[str]:
 
 
 def _version(row: VersionRow) -> StoredVersion:
-    return StoredVersion(**{name: getattr(row, name) for name in StoredVersion.__dataclass_fields__})
+    values = {name: getattr(row, name) for name in StoredVersion.__dataclass_fields__}
+    return StoredVersion(**{**values, "comparison": Comparison.from_dict(row.comparison) if row.comparison else None})

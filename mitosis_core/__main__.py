@@ -27,6 +27,7 @@ from mitosis_core.interchange.contest_csv import (
     write_detections,
 )
 from mitosis_core.types import Detections, Field, Prediction
+from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="compare detections with annotations, as the contests do")
     evaluate.add_argument("--detections", type=Path, required=True, metavar="CSV")
     evaluate.add_argument("--annotations", type=Path, required=True, metavar="CSV")
-    evaluate.add_argument("--radius-um", type=_positive, default=7.5, help="how far off a detection may be (7.5)")
+    evaluate.add_argument(
+        "--radius-um",
+        type=_positive,
+        default=LENIENT_RADIUS_UM,
+        help=f"how far off a detection may be ({LENIENT_RADIUS_UM:g})",
+    )
     evaluate.add_argument("--threshold", type=_share, default=0.0, help="lowest score that counts (0)")
     evaluate.add_argument("--model", metavar="NAME", help="which one, where the detections hold several models")
     evaluate.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, to know their areas")

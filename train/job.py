@@ -31,10 +31,11 @@ from db.splits import case_of, parts
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import safe_cell
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
-from train.retrain.challenge import prove
+from mitosis_core.vocabulary import Part, RunState
+from train.retrain.challenge import evaluate_challenger
 from train.retrain.config import RetrainConfig
 from train.retrain.corrected import CorrectedField
-from train.retrain.plan import Part, Plan
+from train.retrain.plan import PartCounts, Plan
 from train.retrain.retrain import Progress, retrain
 from train.retrain.session import Cancelled
 
@@ -52,7 +53,7 @@ def training_set(store: Store, run: Run) -> tuple[list[CorrectedField], list[Cor
     known = {one.field.id: one for one in reviewed_fields(store, run.source, run.last_event)}
     parts = [[known[i] for i in run.split[part] if i in known] for part in ("train", "held_out")]
     check_leaks(*parts)
-    learn, held_out = ([corrected(store, one) for one in part] for part in parts)
+    learn, held_out = ([to_corrected_field(store, one) for one in part] for part in parts)
     return learn, held_out
 
 
@@ -64,12 +65,16 @@ def check_leaks(learn: Sequence[ReviewedField], held_out: Sequence[ReviewedField
             raise UnusableData(f"The same {what} is among the fields that train and those held out: {sorted(both)[0]}.")
 
 
-def corrected(store: Store, one: ReviewedField) -> CorrectedField:
+def to_corrected_field(store: Store, one: ReviewedField) -> CorrectedField:
     """A reviewed field with its pixels, as a training takes it."""
     return CorrectedField(
-        load_field(store, one.field), case_of(one.field), one.mitoses_xy_px, one.lookalikes_xy_px,
-        unsure_xy_px=one.unsure_xy_px, region=one.region,
-    )  # fmt: skip
+        load_field(store, one.field),
+        case_of(one.field),
+        one.mitoses_xy_px,
+        one.lookalikes_xy_px,
+        unsure_xy_px=one.unsure_xy_px,
+        region=one.region,
+    )
 
 
 def write_labels(data: Path, run_id: int, out: Path) -> None:
@@ -86,7 +91,7 @@ def write_labels(data: Path, run_id: int, out: Path) -> None:
                 table.writerow([safe_cell(one.field.name), x, y, label, one.um_per_px, safe_cell(one.slide)])
 
 
-def run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, config: RetrainConfig) -> Run:
+def do_run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, config: RetrainConfig) -> Run:
     """Do a run in this process, a new one or one that waits or was interrupted; returns how it ended."""
     store = open_store(data)
     if run_id is None:
@@ -94,23 +99,23 @@ def run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str,
         run_id = queue(store, by=by, base_version=base_version, source=source, config=config).id
     elif not runs.get_run(store, run_id).is_open:
         runs.requeue(store, run_id)
-    work(store, run_id)
+    do_run(store, run_id)
     return runs.get_run(store, run_id)
 
 
-def work(store: Store, run_id: int) -> str:
+def do_run(store: Store, run_id: int) -> RunState:
     """Do a run from its turn to its end; returns the state it ended in. Whatever goes wrong is written into the run."""
-    with _alive(store, run_id) as life, _turn(store, life):
+    with _heartbeat(store, run_id) as heartbeat, _device_lock(store, heartbeat):
         run = runs.get_run(store, run_id)
         if not run.is_open and run.state != "lost":  # another process did it while this one waited
             return run.state
-        if life.cancelled or run.cancel_asked:
+        if heartbeat.cancelled or run.cancel_asked:
             runs.end(store, run_id, "cancelled")
             return "cancelled"
         runs.start(store, run_id)
         try:
             with as_sentences():
-                name = _train(store, run, life)
+                name = _train(store, run, heartbeat)
         except Cancelled:
             runs.end(store, run_id, "cancelled")
         except (ConcentricError, ValueError) as error:
@@ -124,7 +129,7 @@ def work(store: Store, run_id: int) -> str:
     return runs.get_run(store, run_id).state
 
 
-def _train(store: Store, run: Run, life: _Life) -> str:
+def _train(store: Store, run: Run, heartbeat: _Heartbeat) -> str:
     """The name of the version that the run made. Files lie in the run's folder until the version enters the store."""
     taken = versions.list_stored(store, deleted=True)
     made = [one.name for one in taken if one.run_id == run.id]
@@ -132,28 +137,38 @@ def _train(store: Store, run: Run, life: _Life) -> str:
         return made[0]
     base = versions.load_version(store, run.base_version)
     learn, held_out = training_set(store, run)
-    folder = run_folder(store, run.id)
+    folder = runs.run_folder(store, run.id)
     name = _free_name(base.version, run.id, [*(one.name for one in taken), *list_versions()])
     out = folder / f"{name}.safetensors"
     try:
         model = retrain(
-            base, learn, RetrainConfig(**run.settings), out, progress=_reporter(run, life),
-            checkpoint=folder / "checkpoint.pt", cancelled=lambda: life.cancelled,
-        )  # fmt: skip
-        life.news = {**(life.news or run.progress), "stage": "comparing"}
-        active, comparison = _active(store, base), dict[str, Any]()
+            base,
+            learn,
+            RetrainConfig(**run.settings),
+            out,
+            progress=_progress_reporter(run, heartbeat),
+            checkpoint=folder / "checkpoint.pt",
+            cancelled=lambda: heartbeat.cancelled,
+        )
+        heartbeat.progress = {**(heartbeat.progress or run.progress), "stage": "comparing"}
+        active, comparison = _active_version(store, base), None
         if held_out:
-            comparison = {"against": active.version, **prove(active, model, held_out, lambda: life.cancelled)}
+            comparison = evaluate_challenger(active, model, held_out, lambda: heartbeat.cancelled)
         versions.enter(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
                        run_id=run.id, comparison=comparison)  # fmt: skip
     finally:
-        for file in (out, out.with_suffix(".json")):
-            file.unlink(missing_ok=True)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+        _remove(folder, f"{name}.*")
+    _remove(folder, "checkpoint.pt*")
     return name
 
 
-def _active(store: Store, base: Model) -> Model:
+def _remove(folder: Path, pattern: str) -> None:
+    """Files, and what processes that were killed left half written of them."""
+    for file in folder.glob(pattern):
+        file.unlink(missing_ok=True)
+
+
+def _active_version(store: Store, base: Model) -> Model:
     """What the new version has to be better than; its base, where the active version cannot be used."""
     try:
         return versions.load_version(store, versions.champion(store, DEFAULT_VERSION))
@@ -168,43 +183,36 @@ def _free_name(base: str, run_id: int, taken: Sequence[str]) -> str:
     return next(name for name in chain([stem], (f"{stem}-{n}" for n in count(2))) if name not in taken)
 
 
-def _reporter(run: Run, life: _Life) -> Callable[[Progress], None]:
-    """What the training says becomes news, with the curve since the beginning."""
+def _progress_reporter(run: Run, heartbeat: _Heartbeat) -> Callable[[Progress], None]:
+    """Passes on the progress of the training, with the curve since the beginning."""
     curve: list[dict[str, Any]] = list(run.progress.get("curve", []))
 
     def progress(state: Progress) -> None:
         if state.f1 is not None or state.step % 10 == 0:
             curve.append({"step": state.step, "loss": state.loss, "f1": state.f1})
-        life.news = {**asdict(state), "curve": curve[-2000:], "stage": "training"}
+        heartbeat.progress = {**asdict(state), "curve": curve[-2000:], "stage": "training"}
 
     return progress
 
 
-def run_folder(store: Store, run_id: int) -> Path:
-    """Where a run keeps its checkpoint and its log."""
-    folder = store.folder / "runs" / str(run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-class _Life:
-    """What the heartbeat carries: news out, the wish to cancel in."""
+class _Heartbeat:
+    """What goes with each beat: progress out, a wish to cancel in."""
 
     def __init__(self) -> None:
-        self.news: dict[str, Any] | None = None
+        self.progress: dict[str, Any] | None = None
         self.cancelled = False
 
 
 @contextmanager
-def _alive(store: Store, run_id: int) -> Iterator[_Life]:
-    """A sign of life every two seconds, whatever the run is busy with."""
-    life, over = _Life(), threading.Event()
+def _heartbeat(store: Store, run_id: int) -> Iterator[_Heartbeat]:
+    """A heartbeat every two seconds, whatever the run is busy with."""
+    heartbeat, over = _Heartbeat(), threading.Event()
 
     def beat() -> None:
         try:
-            life.cancelled = runs.beat(store, run_id, life.news)
+            heartbeat.cancelled = runs.beat(store, run_id, heartbeat.progress)
         except Exception:  # a store that is locked, or a disk that is full, may do better in two seconds
-            log.warning("run %d could not give a sign of life", run_id, exc_info=True)
+            log.warning("the heartbeat of run %d could not be stored", run_id, exc_info=True)
 
     def live() -> None:
         while not over.is_set():
@@ -214,20 +222,20 @@ def _alive(store: Store, run_id: int) -> Iterator[_Life]:
     thread = threading.Thread(target=live, daemon=True)
     thread.start()
     try:
-        yield life
+        yield heartbeat
     finally:
         over.set()
         thread.join()
-        beat()  # the last words
+        beat()  # the last progress
 
 
 @contextmanager
-def _turn(store: Store, life: _Life) -> Iterator[None]:
+def _device_lock(store: Store, heartbeat: _Heartbeat) -> Iterator[None]:
     """Wait until no other run has the device. The lock goes with its process, however that ends."""
     path = store.folder / "runs" / "device.lock"
     path.parent.mkdir(exist_ok=True)
     with path.open("w") as file:
-        while not life.cancelled:
+        while not heartbeat.cancelled:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -236,21 +244,26 @@ def _turn(store: Store, life: _Life) -> Iterator[None]:
         yield
 
 
-def plan(store: Store, source: str = CONSENSUS) -> Plan:
+def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
     """What a run by these labels would learn from and be compared on now. New cases are given their part."""
     known = reviewed_fields(store, source)
     held_out = parts(store, [one.field for one in known])
-    by_part = {False: [one for one in known if not held_out[one.field.id]],
-               True: [one for one in known if held_out[one.field.id]]}  # fmt: skip
-    split = {"train": [one.field.id for one in by_part[False]], "held_out": [one.field.id for one in by_part[True]]}
-    return Plan(split, Part.of(by_part[False]), Part.of(by_part[True]))
+    by_part = {
+        False: [one for one in known if not held_out[one.field.id]],
+        True: [one for one in known if held_out[one.field.id]],
+    }
+    split: dict[Part, list[int]] = {
+        "train": [one.field.id for one in by_part[False]],
+        "held_out": [one.field.id for one in by_part[True]],
+    }
+    return Plan(split, PartCounts.of(by_part[False]), PartCounts.of(by_part[True]))
 
 
 def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:
     """A new run over everything reviewed so far. Raises UnusableData when that is too little, UnusableModel when the
     version is damaged, StoreFull when there is too little room for what a run writes."""
     check_room(store.folder)
-    planned = plan(store, source)
+    planned = plan_run(store, source)
     if planned.objection:
         raise UnusableData(planned.objection)
     versions.load_version(store, base_version).check()

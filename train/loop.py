@@ -14,22 +14,23 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.inference.blobs import BlobSettings, find_blobs
-from mitosis_core.inference.runtime import MULTIPLE_PX, pad, torch_engine, without_margin
+from mitosis_core.inference.runtime import MULTIPLE_PX, crop_padding, pad, torch_engine
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.precision import autocast
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, ProbabilityMap
+from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.data.patches import Crop, Crops, Tissue, prepare
 from train.methods import RECIPES
-from train.optimise import descend, one_cycle, training_device
+from train.optimise import optimiser_step, training_device, update_ema, warmup_cosine
 
 _WARMUP = 100
 _MOST_WORKERS = 8
 _MINED_SCORE = 0.2  # a false detection on a training field is worth learning from above this
-_MATCH_UM = 7.5
 
 
 @dataclass(frozen=True)
@@ -47,45 +48,45 @@ def fit_net(
     config: TrainConfig,
     *,
     checkpoint: Path | None = None,
-    at_validation: Callable[[DetectorNet, int], float | None] = lambda average, step: None,
+    at_validation: Callable[[DetectorNet, int], float | None] = lambda ema, step: None,
     report: Callable[[Step], None] = lambda step: None,
     device: torch.device | None = None,
     tissues: list[Tissue] | None = None,
-    still: bool = False,
+    freeze_statistics: bool = False,
 ) -> DetectorNet:
-    """Train `net` on the examples and return the running average of its weights.
+    """Train `net` on the examples and return the exponential moving average (EMA) of its weights.
 
     device: the GPU where there is one, unless given. checkpoint: file that is written at every validation and resumed
-    from when it exists. at_validation: called with the average and the step, every `validate_every` steps and at the
+    from when it exists. at_validation: called with the EMA and the step, every `validate_every` steps and at the
     end; may return a score to report. tissues: the examples, where they were prepared already. still: frozen parts keep
     their statistics of the tissue too. Raises ValueError when the loss is not a number.
     """
     device = device or training_device()
     torch.manual_seed(config.seed)
     net = net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    for part in net.parts()[: config.frozen_stages]:
+    for part in net.freezable_stages()[: config.frozen_stages]:
         part.requires_grad_(False)
-        part.train(not still)
-    average = copy.deepcopy(net).eval()
+        part.train(not freeze_statistics)
+    ema = copy.deepcopy(net).eval()
     optimiser = _optimiser(net, config)
     tissues = prepare(examples, config.um_per_px, config.stain) if tissues is None else tissues
-    start = _load(checkpoint, net, average, optimiser, tissues) if checkpoint and checkpoint.exists() else 0
-    batches = _batches(tissues, config, net.stride, start, device)
+    start = _load(checkpoint, net, ema, optimiser, tissues) if checkpoint and checkpoint.exists() else 0
+    batches = _make_batches(tissues, config, net.stride, start, device)
     for step in range(start + 1, config.steps + 1):
-        loss = _step(net, next(batches), optimiser, config, step, device)
+        loss = _train_step(net, next(batches), optimiser, config, step, device)
         if not math.isfinite(loss):
             raise ValueError(f"The loss stopped being a number at step {step}; lower the learning rate.")
-        _follow(average, net, min(config.ema, (1 + step) / (10 + step)))
+        update_ema(ema, net, min(config.ema, (1 + step) / (10 + step)))
         last, score = step == config.steps, None
         if config.mine_every and step % config.mine_every == 0 and not last:
-            mine(average, tissues, config, device)
-            batches = _batches(tissues, config, net.stride, step, device)
+            mine_hard_negatives(ema, tissues, config, device)
+            batches = _make_batches(tissues, config, net.stride, step, device)
         if step % config.validate_every == 0 or last:
-            score = at_validation(average, step)
+            score = at_validation(ema, step)
             if checkpoint:
-                _save(checkpoint, step, net, average, optimiser, tissues)
+                _save(checkpoint, step, net, ema, optimiser, tissues)
         report(Step(step, loss, score))
-    return average
+    return ema
 
 
 def _optimiser(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -96,7 +97,7 @@ def _optimiser(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
-def _batches(
+def _make_batches(
     tissues: list[Tissue], config: TrainConfig, stride: int, step: int, device: torch.device
 ) -> Iterator[list[Crop]]:
     """The batches from `step` on, whoever cuts them: a GPU would wait for one process, on a CPU it is no gain."""
@@ -105,69 +106,68 @@ def _batches(
     return iter(DataLoader(crops, config.batch, collate_fn=list, num_workers=workers))
 
 
-def _step(
-    net: DetectorNet, batch: list[Crop], optimiser: torch.optim.Optimizer, config: TrainConfig, step: int,
+def _train_step(
+    net: DetectorNet,
+    batch: list[Crop],
+    optimiser: torch.optim.Optimizer,
+    config: TrainConfig,
+    step: int,
     device: torch.device,
-) -> float:  # fmt: skip
-    """One optimiser step at the learning rate of one cosine cycle; returns the loss."""
-    phase = one_cycle(step, config.steps, min(_WARMUP, config.steps / 5))
+) -> float:
+    """One optimiser step at the scheduled learning rate; returns the loss."""
+    share = warmup_cosine(step, config.steps, min(_WARMUP, config.steps / 5))
     for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * max(phase, 0.01)
+        group["lr"] = group["peak"] * max(share, 0.01)
     images = torch.stack([crop.image for crop in batch]).to(device).float()
     labels = torch.stack([crop.labels for crop in batch]).to(device)
     boxes = [crop.boxes.to(device) for crop in batch]
     with autocast(device):
-        loss = RECIPES[config.method].loss(net, images.contiguous(memory_format=torch.channels_last), labels, boxes,
-                                           config)  # fmt: skip
-    return descend(loss, net, optimiser)
+        loss = RECIPES[config.method].loss(
+            net, images.contiguous(memory_format=torch.channels_last), labels, boxes, config
+        )
+    return optimiser_step(loss, net, optimiser)
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
-    for kept, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(new, 1 - decay)
-        else:
-            kept.copy_(new)
-
-
-def mine(net: DetectorNet, tissues: Sequence[Tissue], config: TrainConfig, device: torch.device) -> None:
+def mine_hard_negatives(net: DetectorNet, tissues: Sequence[Tissue], config: TrainConfig, device: torch.device) -> None:
     """Find the network's false detections on the fields it learns from; they become hard negatives."""
     engine = torch_engine(copy.deepcopy(net), device)
     settings = BlobSettings(finder="peaks", binarize="fixed", threshold=_MINED_SCORE, min_area_um2=0.0, score="peak")
     stride = float(net.stride)
     for tissue in (t for t in tissues if t.whole_field):
-        seen = engine(pad(tissue.pixels))
-        if seen.boxes is None:
-            values = without_margin(seen.values, net.stride, tissue.pixels.shape[:2])
+        output = engine(pad(tissue.pixels))
+        if output.boxes is None:
+            values = crop_padding(output.values, net.stride, tissue.pixels.shape[:2])
             found = find_blobs(ProbabilityMap(values, (stride, stride), config.um_per_px), settings)
         else:
-            middle = (seen.boxes[:, :2] + seen.boxes[:, 2:4]) / 2 - 0.5 - MULTIPLE_PX
-            found = Detections(middle.astype(np.float32), seen.boxes[:, 4], np.zeros(len(middle), np.float32)).above(
+            middle = (output.boxes[:, :2] + output.boxes[:, 2:4]) / 2 - 0.5 - MULTIPLE_PX
+            found = Detections(middle.astype(np.float32), output.boxes[:, 4], np.zeros(len(middle), np.float32)).above(
                 _MINED_SCORE
             )
-        extra = match(found.xy_px, tissue.mitoses_xy_px, _MATCH_UM / config.um_per_px, found.score).extra
+        extra = match(found.xy_px, tissue.mitoses_xy_px, LENIENT_RADIUS_UM / config.um_per_px, found.score).extra
         tissue.hard_xy_px = np.clip(found.xy_px[extra], 0, np.array(tissue.pixels.shape[1::-1]) - 1).astype(np.float32)
 
 
-def _save(path: Path, step: int, net: nn.Module, average: nn.Module,
-          optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]) -> None:  # fmt: skip
-    """Written beside and renamed, so that a crash leaves the previous checkpoint whole."""
-    parts = {"step": step, "net": net.state_dict(), "average": average.state_dict(),
-             "optimiser": optimiser.state_dict(),
-             "mined": [torch.from_numpy(t.hard_xy_px) for t in tissues]}  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    torch.save(parts, beside)
-    os.replace(beside, path)
+def _save(
+    path: Path, step: int, net: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]
+) -> None:
+    parts = {
+        "step": step,
+        "net": net.state_dict(),
+        "average": ema.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "mined": [torch.from_numpy(t.hard_xy_px) for t in tissues],
+    }
+    with atomic_write(path) as file:
+        torch.save(parts, file)
 
 
-def _load(path: Path, net: nn.Module, average: nn.Module,
-          optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]) -> int:  # fmt: skip
+def _load(
+    path: Path, net: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue]
+) -> int:
     """Take up a checkpoint; returns the step it was written after."""
     parts = torch.load(path, map_location="cpu", weights_only=True)
     net.load_state_dict(parts["net"])
-    average.load_state_dict(parts["average"])
+    ema.load_state_dict(parts["average"])
     optimiser.load_state_dict(parts["optimiser"])
     for tissue, hard in zip(tissues, parts["mined"], strict=True):
         tissue.hard_xy_px = hard.numpy()

@@ -15,15 +15,25 @@ def training_device() -> torch.device:
     return torch.device(resolve_device("auto"))
 
 
-def one_cycle(step: int, steps: int, warmup: float) -> float:
-    """The share of the peak learning rate at a step, 1 to `steps`: a linear warm-up under one cosine cycle."""
+def warmup_cosine(step: int, steps: int, warmup: float) -> float:
+    """The share of the peak learning rate at a step, 1 to `steps`: linear warm-up, then half a cosine down to 0."""
     return min(1.0, step / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def descend(loss: torch.Tensor, net: nn.Module, optimiser: torch.optim.Optimizer) -> float:
-    """One optimiser step down the loss, its gradient clipped at 1; returns the loss."""
+def optimiser_step(loss: torch.Tensor, net: nn.Module, optimiser: torch.optim.Optimizer) -> float:
+    """One step of the optimiser on the loss, its gradient clipped at 1; returns the loss."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
     return float(loss.detach())
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, net: nn.Module, decay: float) -> None:
+    """Move the exponential moving average of a network's weights towards it; what is no float is copied."""
+    for kept, new in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)

@@ -75,7 +75,7 @@ class EfficientNetLite0(EncoderNet):
         self.blocks = nn.ModuleList(blocks)
         self._ends = {ends[s] for s in self.strides}
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """From the image on: what `frozen_stages` counts."""
         ends = [0, *(end + 1 for end in sorted(self._ends))]
         stages = [nn.Sequential(*self.blocks[start:end]) for start, end in itertools.pairwise(ends)]

@@ -11,6 +11,6 @@ class EncoderNet(nn.Module):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """From the image on: what may be kept frozen, a part at a time."""
         raise NotImplementedError

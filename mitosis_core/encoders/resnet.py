@@ -34,7 +34,7 @@ class ResNet(EncoderNet):
         self.conv1, self.bn1 = whole.conv1, whole.bn1
         self.layer1, self.layer2, self.layer3 = whole.layer1, whole.layer2, whole.layer3
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """From the image on: what `frozen_stages` counts."""
         return [nn.Sequential(self.conv1, self.bn1), self.layer1, self.layer2, self.layer3]
 

@@ -55,7 +55,7 @@ class ThinResNet50(EncoderNet):
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)  # each a Sequential of Bottlenecks
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """From the image on: what `frozen_stages` counts."""
         return [self.stem, *self.stages]
 

@@ -11,27 +11,28 @@ import numpy.typing as npt
 
 from mitosis_core.types import Field
 
-Look = tuple[float, ...]  # mean density of haematoxylin and eosin, their spreads, share of tissue; () on bare glass
+# Mean density of haematoxylin and eosin, their spreads, share of tissue; () on bare glass.
+Appearance = tuple[float, ...]
 
 
-def look_of(field: Field) -> Look:
-    """Densities over the tissue and a share of 0..1; () where there is no tissue to look at."""
-    # Imported here: the stains bring torch along, which a page that only lists fields does not need.
-    from mitosis_core.image.stain import stain_profile, tissue_fraction
+def measure_appearance(field: Field) -> Appearance:
+    """Densities over the tissue and a share of 0..1; () where there is no tissue."""
+    from mitosis_core.image.stain import measure_stain  # brings OpenCV along, which the database does not need
 
-    profile = stain_profile(field.pixels)
-    return (*profile.mean[:2], *profile.spread[:2], tissue_fraction(field.pixels)) if profile else ()
+    measured = measure_stain(field.pixels)
+    profile = measured.profile
+    return (*profile.mean[:2], *profile.spread[:2], measured.tissue_fraction) if profile else ()
 
 
-def novelty(looks: npt.ArrayLike, reviewed: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def novelty(appearances: npt.ArrayLike, reviewed: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """How far each field lies from the nearest reviewed one.
 
-    looks: [N, F]; reviewed: Bool[N]. Returns Float[N]: 0 for the reviewed ones, inf when there is none. Each number is
+    appearances: [N, F]; reviewed: Bool[N]. Returns Float[N]: 0 for the reviewed ones, inf without any. Each number is
     measured in its standard deviation over all N fields; the distance is the root mean square over those that vary.
     """
     from scipy.spatial import cKDTree
 
-    values, done = np.asarray(looks, np.float64), np.asarray(reviewed, bool)
+    values, done = np.asarray(appearances, np.float64), np.asarray(reviewed, bool)
     if not done.any():
         return np.full(len(values), np.inf)
     spread = values.std(axis=0)

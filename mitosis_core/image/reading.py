@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mitosis_core.errors import ConcentricError, UnreadableField
-from mitosis_core.image.reading_apart import decode_apart
+from mitosis_core.image.reading_apart import decode_in_subprocess
 from mitosis_core.scale import PLAUSIBLE_UM_PER_PX, check_um_per_px
 from mitosis_core.types import Field, UInt8
 
@@ -256,7 +256,7 @@ def _decode_tiff(data: bytes) -> _Picture:
     with _open_tiff(data) as tiff:
         if _is_plain(_checked_series(tiff, data), data):
             return _tiff_picture(tiff, data)
-    pixels, facts = decode_apart(data)
+    pixels, facts = decode_in_subprocess(data)
     return _Picture(pixels, facts["orientation"], tuple(_Scale(*one) for one in facts["scales"]), tuple(facts["notes"]))
 
 

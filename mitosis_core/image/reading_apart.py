@@ -20,16 +20,16 @@ import numpy as np
 from mitosis_core.errors import UnreadableField
 from mitosis_core.types import UInt8
 
-MOST_BYTES = 1_300_000_000
-LONGEST_S = 60
+MAX_BYTES = 1_300_000_000
+TIMEOUT_S = 60
 _TOO_LARGE = (
     "Reading this image takes more memory than an image of its size should; please save it as 8-bit PNG or JPEG."
 )
-_TOO_LONG = f"Reading this image takes longer than {LONGEST_S} seconds; please save it as 8-bit PNG or JPEG."
+_TOO_LONG = f"Reading this image takes longer than {TIMEOUT_S} seconds; please save it as 8-bit PNG or JPEG."
 _DAMAGED = "The image file is damaged or incomplete; please export it again."
 
 
-def decode_apart(data: bytes, *, longest_s: float = LONGEST_S) -> tuple[UInt8, dict[str, Any]]:
+def decode_in_subprocess(data: bytes, *, longest_s: float = TIMEOUT_S) -> tuple[UInt8, dict[str, Any]]:
     """Pixels UInt8[H, W, 3] of a TIFF, and what else `reading` knows of it. Raises UnreadableField."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -54,7 +54,7 @@ def _limit_memory() -> None:
     except ImportError:  # Windows
         return
     for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS):
-        most = MOST_BYTES if kind == resource.RLIMIT_DATA else 4 * MOST_BYTES  # libraries reserve what they never use
+        most = MAX_BYTES if kind == resource.RLIMIT_DATA else 4 * MAX_BYTES  # libraries reserve what they never use
         resource.setrlimit(kind, (most, most))
 
 

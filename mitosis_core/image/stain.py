@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from mitosis_core.errors import UnusableModel
 from mitosis_core.types import Float32, UInt8
@@ -26,22 +25,6 @@ _R = np.cross(_ROWS[0], _ROWS[1])
 STAINS: np.ndarray = np.vstack([_ROWS, _R / np.linalg.norm(_R)])
 
 TISSUE_DENSITY = 0.15  # mean optical density of the palest cytoplasm; empty glass is under 0.05
-
-
-def to_stains(rgb: torch.Tensor) -> torch.Tensor:
-    """[..., 3, H, W] RGB in 0..255 -> stain densities (haematoxylin, eosin, residual), same shape, float32."""
-    density = -torch.log((rgb.float().clamp_min(1.0)) / 255.0)
-    return torch.einsum("...chw,cs->...shw", density, _matrix(rgb, np.linalg.inv(STAINS)))
-
-
-def from_stains(stains: torch.Tensor) -> torch.Tensor:
-    """Inverse of `to_stains`: stain densities -> RGB in 0..255, float32, clipped."""
-    density = torch.einsum("...shw,sc->...chw", stains, _matrix(stains, STAINS))
-    return (255.0 * torch.exp(-density)).clamp(0.0, 255.0)
-
-
-def _matrix(like: torch.Tensor, values: np.ndarray) -> torch.Tensor:
-    return torch.as_tensor(values, dtype=torch.float32, device=like.device)
 
 
 @dataclass(frozen=True)
@@ -76,16 +59,30 @@ def stain_profile(*images: UInt8) -> StainProfile | None:
     return StainProfile((*map(float, mean.ravel()),), (*map(float, spread.ravel()),))  # type: ignore[arg-type]
 
 
-def field_profile(pixels: UInt8, um_per_px: float) -> StainProfile | None:
+@dataclass(frozen=True)
+class MeasuredStain:
+    """One measurement of an image. profile: over its tissue, None where there is none; tissue_fraction: 0..1."""
+
+    profile: StainProfile | None
+    tissue_fraction: float
+
+
+def measure_stain(pixels: UInt8) -> MeasuredStain:
+    """The stain of one image UInt8[H, W, 3]."""
+    return MeasuredStain(stain_profile(pixels), tissue_fraction(pixels))
+
+
+def field_profile(pixels: UInt8, um_per_px: float, measured: MeasuredStain | None = None) -> StainProfile | None:
     """The profile of a single image, as fields are brought to the reference when detecting.
 
     A small image is a few cells, of which one may be a mitosis: below 0.02 mm² of tissue its profile is mixed with the
-    REFERENCE, the more the less there is.
+    REFERENCE, the more the less there is. measured: the stain of these pixels, where it was measured already.
     """
-    own = stain_profile(pixels)
+    measured = measured or measure_stain(pixels)
+    own = measured.profile
     if own is None:
         return None
-    tissue_mm2 = tissue_fraction(pixels) * pixels.shape[0] * pixels.shape[1] * um_per_px**2 / 1e6
+    tissue_mm2 = measured.tissue_fraction * pixels.shape[0] * pixels.shape[1] * um_per_px**2 / 1e6
     return mixed(own, min(1.0, tissue_mm2 / _ENOUGH_MM2))
 
 

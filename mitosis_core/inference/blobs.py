@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from mitosis_core.errors import UnusableModel
 from mitosis_core.types import Detections, Float32, ProbabilityMap, UInt8
+from mitosis_core.vocabulary import SAME_CELL_UM
 
 _Int32 = npt.NDArray[np.int32]
 _Bool = npt.NDArray[np.bool_]
@@ -31,7 +32,7 @@ class BlobSettings:
     binarize: "otsu" (one threshold for the field), "otsu-patchwise" (one per square of patch_um, the paper's
     ablation), both clipped to threshold_low..threshold_high, or "fixed" at threshold.
     score: "mean" or "peak" of the smoothed map over the blob. min_score: candidates below it are dropped.
-    border_um: nearer to an edge of the field nothing is said (see prediction.inside).
+    border_um: nearer to an edge of the field nothing is said (see prediction.exclude_border).
     Raises ValueError for a setting out of its range.
     """
 
@@ -42,7 +43,7 @@ class BlobSettings:
     threshold_low: float = 0.2
     threshold_high: float = 0.6
     patch_um: float = 125.0
-    peak_distance_um: float = 5.0
+    peak_distance_um: float = SAME_CELL_UM
     min_area_um2: float = 8.0
     max_area_um2: float | None = None
     min_score: float = 0.05

@@ -1,8 +1,8 @@
 """Scores that mean the same in every field.
 
 On the tissue of an unknown laboratory a network may answer higher or lower everywhere: on its mitoses and on its
-ordinary nuclei alike. What nearly all of a field is not mitosis tells by how much. The level of a field is the
-logit below which a fixed share of its map lies (far more than its mitoses could cover); it is moved to one
+ordinary nuclei alike. What nearly all of a field is not mitosis tells by how much. The background logit of a field is
+the one below which a fixed share of its map lies (far more than its mitoses could cover); it is moved to one
 reference, and with it every score.
 """
 
@@ -15,13 +15,13 @@ import numpy as np
 
 from mitosis_core.types import Float32, ProbabilityMap
 
-_SMALLEST = 1e-6  # probabilities closer to 0 or 1 than this are all the same
+_EPSILON = 1e-6  # probabilities closer to 0 or 1 than this are all the same
 _WEIGHT_MM2 = 0.02  # a field of this size counts as much as the reference; a whole HPF has 0.2 to 0.3
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """share: of the map, in (0, 1), that lies below the level. reference: logit every field's level is moved to."""
+    """share: of the map, in (0, 1), below its background logit. reference: where every background logit is moved."""
 
     share: float
     reference: float
@@ -31,52 +31,53 @@ class Calibration:
             raise ValueError(f"share must lie between 0 and 1, not {self.share}")
 
 
-def level(found: ProbabilityMap, share: float) -> float:
+def background_logit(found: ProbabilityMap, share: float) -> float:
     """The logit that `share` of the cells do not exceed."""
     return float(np.quantile(logit(found.values), share))
 
 
 def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> ProbabilityMap:
-    """The map with its level at the reference; unchanged without a calibration.
+    """The map with its background logit at the reference; unchanged without a calibration.
 
     A small field says little about its tissue (one mitosis may fill it), so it is moved less.
     """
-    return moved_map(found, shift(found, calibration))
+    return shift_map(found, calibration_shift(found, calibration))
 
 
-def shift(found: ProbabilityMap, calibration: Calibration | None) -> float:
+def calibration_shift(found: ProbabilityMap, calibration: Calibration | None) -> float:
     """By how much the logits of this field move; 0 without a calibration."""
     if calibration is None:
         return 0.0
     area_mm2 = found.values.size * found.cell_area_um2 / 1e6
-    return float((calibration.reference - level(found, calibration.share)) * area_mm2 / (area_mm2 + _WEIGHT_MM2))
+    full = calibration.reference - background_logit(found, calibration.share)
+    return float(full * area_mm2 / (area_mm2 + _WEIGHT_MM2))
 
 
-def moved(values: Float32, by: float) -> Float32:
+def shift_logits(values: Float32, by: float) -> Float32:
     """Probabilities, of any shape, with `by` added to their logits."""
-    return probability(logit(values) + np.float32(by))
+    return sigmoid(logit(values) + np.float32(by))
 
 
-def moved_map(found: ProbabilityMap, by: float) -> ProbabilityMap:
+def shift_map(found: ProbabilityMap, by: float) -> ProbabilityMap:
     """The map with `by` added to its logits; the map itself where that is nothing."""
-    return found if by == 0 else dataclasses.replace(found, values=moved(found.values, by))
+    return found if by == 0 else dataclasses.replace(found, values=shift_logits(found.values, by))
 
 
-def centre(values: Float32, raw_threshold: float) -> Float32:
+def centre_on_threshold(values: Float32, raw_threshold: float) -> Float32:
     """Probabilities or scores, of any shape, moved so that what was `raw_threshold` is 0.5.
 
     Networks trained with weighted classes are sure of nearly everything; so 0.5 means "as likely as not, as the
     validation fields had it", for every version.
     """
-    return probability(logit(values) - logit(np.full(1, raw_threshold, np.float32)))
+    return sigmoid(logit(values) - logit(np.full(1, raw_threshold, np.float32)))
 
 
 def logit(values: Float32) -> Float32:
     """log(p / (1 - p)), finite also where a probability has run into 0 or 1."""
-    kept = np.clip(values, _SMALLEST, 1 - _SMALLEST)
+    kept = np.clip(values, _EPSILON, 1 - _EPSILON)
     return np.asarray(np.log(kept / (1 - kept)), np.float32)
 
 
-def probability(logits: Float32) -> Float32:
+def sigmoid(logits: Float32) -> Float32:
     """Inverse of `logit`."""
     return np.asarray(1 / (1 + np.exp(-logits)), np.float32)

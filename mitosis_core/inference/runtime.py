@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mitosis_core.inference.verifier import Verifier
-    from mitosis_core.methods.method import Found
+    from mitosis_core.methods.method import BoxOutput
 
 MULTIPLE_PX = 32  # what the strides of every network here divide
 
 
-class Seen(NamedTuple):
-    """What an engine sees. values: Float32[H/s, W/s] in [0, 1]; boxes: Float32[N, 5] as x0, y0, x1, y1, score, in
-    pixels of what it was given, or None from a network that answers with a map alone."""
+class EngineOutput(NamedTuple):
+    """What an engine gives. values: Float32[H/s, W/s] in [0, 1]; boxes: Float32[N, 5] as x0, y0, x1, y1, score, in
+    pixels of what it was given, or None from a network whose only output is a map."""
 
     values: Float32
     boxes: Float32 | None = None
 
 
-Engine = Callable[[UInt8], Seen]  # UInt8[H, W, 3], H and W multiples of MULTIPLE_PX
+Engine = Callable[[UInt8], EngineOutput]  # UInt8[H, W, 3], H and W multiples of MULTIPLE_PX
 
 _CONVERSION = 1  # raise it when the conversion below changes, so that old files are not used
 
@@ -59,7 +59,7 @@ def pad(pixels: UInt8) -> UInt8:
     )
 
 
-def without_margin(values: Float32, stride: int, shape: tuple[int, int]) -> Float32:
+def crop_padding(values: Float32, stride: int, shape: tuple[int, int]) -> Float32:
     """The map of a padded field -> that of the field itself, of `shape` (height, width) in pixels."""
     margin, rows, columns = MULTIPLE_PX // stride, -(-shape[0] // stride), -(-shape[1] // stride)
     return np.ascontiguousarray(values[margin : margin + rows, margin : margin + columns])
@@ -87,7 +87,7 @@ def resolve_device(device: str) -> str:
     return "cpu"
 
 
-def engine(model: Model, device: str = "auto") -> Engine:
+def get_engine(model: Model, device: str = "auto") -> Engine:
     """The fastest engine for a version here; made once (a few seconds for the first use of a version)."""
     with _making:
         return _engine(model, resolve_device(device))
@@ -121,17 +121,17 @@ def _converted_file(card: ModelCard) -> Path:
     it would be found for the weights of others."""
     if not is_sha256(card.weights_sha256):
         raise UnusableModel(f"The model card of {card.version} does not name its weights by their sha256.")
-    return cache_dir() / "openvino" / f"{card.weights_sha256}-{_network_of(card)}.xml"
+    return cache_dir() / "openvino" / f"{card.weights_sha256}-{_network_digest(card)}.xml"
 
 
-def _network_of(card: ModelCard) -> str:
+def _network_digest(card: ModelCard) -> str:
     """Short digest of the network a card describes: a card that does not fit its weights finds no converted file."""
-    told = (_CONVERSION, card.method, card.variant, card.encoder, card.members, card.stride, card.verifier is None)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
+    identity = (_CONVERSION, card.method, card.variant, card.encoder, card.members, card.stride, card.verifier is None)
+    return hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
 
 
 @lru_cache(maxsize=4)
-def second_stage(model: Model, device: str = "auto") -> Verifier:
+def load_verifier(model: Model, device: str = "auto") -> Verifier:
     """The verifier of a version of two stages, where it runs."""
     import torch
 
@@ -150,23 +150,23 @@ def torch_engine(net: nn.Module, device: torch.device, *, half: bool = True) -> 
     net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
 
-    def run(pixels: UInt8) -> Seen:
+    def run(pixels: UInt8) -> EngineOutput:
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None]
         x = x.float().contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(device, dtype, half=half):
             if isinstance(net, BoxNet):
-                return _seen(net.find(x))
+                return _engine_output(net.detect(x))
             logits = net(x).float()
-        return Seen(torch.sigmoid(logits[0, 1] - logits[0, 0]).cpu().numpy())
+        return EngineOutput(torch.sigmoid(logits[0, 1] - logits[0, 0]).cpu().numpy())
 
     return run
 
 
-def _seen(found: Found) -> Seen:
+def _engine_output(found: BoxOutput) -> EngineOutput:
     import torch
 
     boxes = torch.cat([found.boxes, found.score[:, None]], 1)
-    return Seen(found.heat.float().cpu().numpy(), boxes.float().cpu().numpy())
+    return EngineOutput(found.heat.float().cpu().numpy(), boxes.float().cpu().numpy())
 
 
 def _has_openvino() -> bool:
@@ -179,20 +179,20 @@ def _openvino_engine(converted: Path, model: Model) -> Engine:
     core = ov.Core()
     settings = {"INFERENCE_PRECISION_HINT": _cpu_precision(core), "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(core.read_model(converted), "CPU", settings)
-    # One output is a map. More are what a network says of its anchors, of which it makes boxes itself.
+    # One output is a map. More are the raw outputs of its anchors, which it decodes to boxes itself.
     decode = _decoder(model) if len(compiled.outputs) > 1 else None
 
-    def run(pixels: UInt8) -> Seen:
+    def run(pixels: UInt8) -> EngineOutput:
         # A request of its own per call: two browser sessions may detect at the same time.
         request = compiled.create_infer_request()
         request.infer([np.ascontiguousarray(pixels)[None]], share_inputs=True)
         raw = [np.array(request.get_output_tensor(i).data, np.float32) for i in range(len(compiled.outputs))]
-        return Seen(raw[0][0]) if decode is None else decode(raw, pixels.shape[0], pixels.shape[1])
+        return EngineOutput(raw[0][0]) if decode is None else decode(raw, pixels.shape[0], pixels.shape[1])
 
     return run
 
 
-def _decoder(model: Model) -> Callable[[Sequence[Float32], int, int], Seen]:
+def _decoder(model: Model) -> Callable[[Sequence[Float32], int, int], EngineOutput]:
     import torch
 
     from mitosis_core.methods.method import DenseBoxNet
@@ -200,9 +200,9 @@ def _decoder(model: Model) -> Callable[[Sequence[Float32], int, int], Seen]:
     net = model.net()
     assert isinstance(net, DenseBoxNet), "others are converted to a map, or not at all"
 
-    def decode(raw: Sequence[Float32], height: int, width: int) -> Seen:
+    def decode(raw: Sequence[Float32], height: int, width: int) -> EngineOutput:
         with torch.inference_mode():
-            return _seen(net.decode([torch.from_numpy(one) for one in raw], height, width))
+            return _engine_output(net.decode([torch.from_numpy(one) for one in raw], height, width))
 
     return decode
 
@@ -213,13 +213,13 @@ def _cpu_precision(core: object) -> str:
 
 
 def _convert(net: nn.Module, path: Path) -> None:
-    """Write the network as OpenVINO's own file, any height and width: bytes in, probabilities or raw answers out."""
+    """Write the network as OpenVINO's own file, any height and width: bytes in, probabilities or raw outputs out."""
     import openvino as ov
     import torch
 
     from mitosis_core.methods.method import DenseBoxNet
 
-    class Answer(torch.nn.Module):
+    class Exported(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.net = net
@@ -227,14 +227,14 @@ def _convert(net: nn.Module, path: Path) -> None:
         def forward(self, pixels: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
             x = pixels.permute(0, 3, 1, 2).float()
             if isinstance(self.net, DenseBoxNet):
-                return self.net.raw(x)
+                return self.net.raw_outputs(x)
             logits = self.net(x)
             return torch.sigmoid(logits[:, 1] - logits[:, 0])
 
     example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # OpenVINO still uses torch.jit.trace, which says at length that it will go
-        converted = ov.convert_model(Answer().eval(), example_input=example, input=[([1, -1, -1, 3], ov.Type.u8)])
+        converted = ov.convert_model(Exported().eval(), example_input=example, input=[([1, -1, -1, 3], ov.Type.u8)])
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"part-{os.getpid()}-{path.name}")
     ov.save_model(converted, part)

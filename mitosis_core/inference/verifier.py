@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from mitosis_core.encoders.encoder_net import EncoderNet
-from mitosis_core.image.stain import stain_profile, standardise
+from mitosis_core.image.stain import MeasuredStain, measure_stain, standardise
 from mitosis_core.precision import autocast
 from mitosis_core.scale import resample, to_resampled_px
 from mitosis_core.types import Detections, Field, Float32, UInt8
 
 UM_PER_PX = 0.25  # the scale the verifier sees
 PATCH_PX = 96  # the paper's patch: 24 µm of tissue at that scale
-LOWER = 0.1  # the verifier is asked about detections from this score on; the paper's detector is surer of itself: 0.88
+LOWEST_SCORE = 0.1  # of a detection that is verified; the paper's detector is surer of itself: 0.88
 _BATCH = 64
 
 
@@ -38,9 +38,9 @@ class Verifier(nn.Module):
         self.drop = nn.Dropout(0.3)
         self.classify = nn.Linear(2 * sum(encoder.channels), 1)
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """From the image on: what may be kept frozen while training, a part at a time."""
-        return self.encoder.parts()
+        return self.encoder.freezable_stages()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Float32[B, 3, H, W] in 0..255 -> logits Float32[B]."""
@@ -52,7 +52,7 @@ class Verifier(nn.Module):
         return cast(torch.Tensor, self.classify(self.drop(self.norm(torch.cat(pooled, 1).float())))[:, 0])
 
 
-def crops(pixels: UInt8, xy_px: Float32, size_px: int = PATCH_PX) -> UInt8:
+def cut_patches(pixels: UInt8, xy_px: Float32, size_px: int = PATCH_PX) -> UInt8:
     """UInt8[N, size_px, size_px, 3] round Float32[N, 2] points of UInt8[H, W, 3]; mirrored beyond the border.
 
     Raises ValueError when the image is too small to be mirrored.
@@ -69,20 +69,29 @@ def crops(pixels: UInt8, xy_px: Float32, size_px: int = PATCH_PX) -> UInt8:
     return np.stack(patches) if patches else np.zeros((0, size_px, size_px, 3), np.uint8)
 
 
-def second_look(net: Verifier, field: Field, found: Detections, lower: float = LOWER) -> Float32:
-    """Float32[N]: what the verifier says of each detection of a field with µm/px, as `verify` does.
+def verify_field(
+    net: Verifier,
+    field: Field,
+    found: Detections,
+    lower: float = LOWEST_SCORE,
+    measured: MeasuredStain | None = None,
+) -> Float32:
+    """Float32[N]: the `verifier_scores` of the detections in a field with µm/px.
 
-    It always sees the reference stain, whatever the detector of the version sees.
+    It always sees the reference stain, whatever the detector of the version sees. measured: the stain of the field,
+    where it was measured already.
     """
     assert field.um_per_px is not None, "checked before anything is detected"
     pixels, pixel_px = resample(field.pixels, field.um_per_px, UM_PER_PX)
     if min(pixels.shape[:2]) <= PATCH_PX // 2:  # smaller than a patch: nothing to look at
         return found.score
-    pixels = standardise(pixels, stain_profile(field.pixels))
-    return verify(net, pixels, to_resampled_px(found.xy_px, pixel_px), found.score, lower)
+    pixels = standardise(pixels, (measured or measure_stain(field.pixels)).profile)
+    return verifier_scores(net, pixels, to_resampled_px(found.xy_px, pixel_px), found.score, lower)
 
 
-def verify(net: Verifier, pixels: UInt8, xy_px: Float32, scores: Float32, lower: float = LOWER) -> Float32:
+def verifier_scores(
+    net: Verifier, pixels: UInt8, xy_px: Float32, scores: Float32, lower: float = LOWEST_SCORE
+) -> Float32:
     """Float32[N] in [0, 1]: how sure the verifier is of each detection; 0 where the score is below `lower`.
 
     pixels: UInt8[H, W, 3] at UM_PER_PX, in the reference stain; xy_px: Float32[N, 2] on them; scores: Float32[N].
@@ -94,14 +103,14 @@ def verify(net: Verifier, pixels: UInt8, xy_px: Float32, scores: Float32, lower:
     net = net.eval()
     for start in range(0, len(asked), _BATCH):
         some = asked[start : start + _BATCH]
-        x = torch.from_numpy(crops(pixels, xy_px[some])).to(device).permute(0, 3, 1, 2)
+        x = torch.from_numpy(cut_patches(pixels, xy_px[some])).to(device).permute(0, 3, 1, 2)
         x = x.float().contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(device, dtype):
             answers[some] = net(x).float().sigmoid().cpu().numpy()
     return answers
 
 
-def weighed(detection: Float32, verification: Float32, weight: float) -> Float32:
+def fuse_scores(detection: Float32, verification: Float32, weight: float) -> Float32:
     """Float32[N]: weight * detection + (1 - weight) * verification, equation 1.
 
     A detection the verifier was not asked about has verification 0 and keeps weight * detection.

@@ -24,7 +24,7 @@ from torchvision.ops import MultiScaleRoIAlign, box_iou, clip_boxes_to_image, nm
 from mitosis_core.encoders import build_encoder
 from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.errors import UnusableModel
-from mitosis_core.methods.method import BoxNet, Found, Method
+from mitosis_core.methods.method import BoxNet, BoxOutput, Method
 
 UM_PER_PX = 0.25  # the scale the anchors below are meant for
 ANCHORS_UM = (8.0, 16.0, 32.0)  # the paper's 64, 128 and 256 px at 0.125 µm/px
@@ -52,16 +52,16 @@ class DeepDet(BoxNet):
         self.fine = nn.Conv2d(encoder.channels[1], width, 1)
         self.coarse = nn.Conv2d(encoder.channels[2], width, 1)
         self.smooth = nn.Conv2d(width, width, 3, padding=1)
-        self.rpn = Proposals(width)
+        self.rpn = ProposalNetwork(width)
         self.roi_heads = None if rpn_only else _box_head(width, hidden)
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """The parts of its encoder, from the image on."""
-        return self.encoder.parts()
+        return self.encoder.freezable_stages()
 
-    def find(self, x: torch.Tensor) -> Found:
+    def detect(self, x: torch.Tensor) -> BoxOutput:
         """Float32[1, 3, H, W] in 0..255 -> its boxes and their heat map."""
-        features, images = self._see(x)
+        features, images = self._feature_map(x)
         with torch.autocast(x.device.type, enabled=False):
             (boxes,), (score,), objectness = self.rpn.propose(images, features)
             if self.roi_heads is not None:
@@ -73,7 +73,7 @@ class DeepDet(BoxNet):
             sure = score > _LOWEST
             size = (x.shape[-2] // self.stride, x.shape[-1] // self.stride)
             heat = F.interpolate(objectness[:, None], size=size, mode="bilinear")[0, 0]
-        return Found(boxes[sure], score[sure], heat)
+        return BoxOutput(boxes[sure], score[sure], heat)
 
     def training_loss(
         self, images: torch.Tensor, boxes: Sequence[torch.Tensor], ignored: torch.Tensor | None = None
@@ -83,7 +83,7 @@ class DeepDet(BoxNet):
         images: [B, 3, H, W] RGB in 0..255. boxes: B tensors [N, 4] as x0, y0, x1, y1 in pixels. ignored:
         Bool[B, H / 4, W / 4], tissue of which nobody knows what it is; nothing there counts as background.
         """
-        features, listed = self._see(images)
+        features, listed = self._feature_map(images)
         if ignored is None:
             ignored = torch.zeros_like(images[:, 0, :: self.stride, :: self.stride], dtype=torch.bool)
         targets: list[Target] = [
@@ -92,12 +92,12 @@ class DeepDet(BoxNet):
         ]
         with torch.autocast(images.device.type, enabled=False):
             proposals, losses = self.rpn(listed, {"0": features}, targets)
-            known = [one[~unknown(one, target)] for one, target in zip(proposals, targets, strict=True)]
+            known = [one[~on_ignored(one, target)] for one, target in zip(proposals, targets, strict=True)]
             if self.roi_heads is not None and any(map(len, (*known, *boxes))):
                 losses |= self.roi_heads({"0": features}, known, listed.image_sizes, targets)[1]
         return torch.stack(list(losses.values())).sum()
 
-    def _see(self, x: torch.Tensor) -> tuple[torch.Tensor, ImageList]:
+    def _feature_map(self, x: torch.Tensor) -> tuple[torch.Tensor, ImageList]:
         """The map at stride 8, Float32[B, width, H / 8, W / 8], and the images as torchvision wants them."""
         _, fine, coarse = self.encoder(x)
         upsampled = F.interpolate(self.coarse(coarse), scale_factor=2.0, mode="nearest")
@@ -105,7 +105,7 @@ class DeepDet(BoxNet):
         return features.float(), ImageList(x, [(x.shape[-2], x.shape[-1])] * len(x))
 
 
-class Proposals(RegionProposalNetwork):  # type: ignore[misc]
+class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]
     """The region proposal network of section 3.1: 256 anchors a batch, positive from IoU 0.7, negative below 0.3.
 
     A batch of small crops is what one large patch is in the paper, so the 256 are drawn from the whole batch.
@@ -154,7 +154,7 @@ class Proposals(RegionProposalNetwork):  # type: ignore[misc]
         """As torchvision's, with background from an overlap of 0 on (section 3.3.2)."""
         labels, matched = super().assign_targets_to_anchors(anchors, targets)
         for label, boxes, target in zip(labels, anchors, targets, strict=True):
-            label[(label == 0) & unknown(boxes, target)] = -1  # nobody's, as between the thresholds
+            label[(label == 0) & on_ignored(boxes, target)] = -1  # nobody's, as between the thresholds
         return labels, matched
 
     def compute_loss(
@@ -176,7 +176,7 @@ class BatchSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
         return list(positive.split(sizes)), list(negative.split(sizes))
 
 
-def unknown(boxes: torch.Tensor, target: Target) -> torch.Tensor:
+def on_ignored(boxes: torch.Tensor, target: Target) -> torch.Tensor:
     """Bool[N]: boxes away from every known figure whose middle lies on tissue nobody knows."""
     ignored = target["ignored"]
     cells = ((boxes[:, :2] + boxes[:, 2:]) / 2 / DeepDet.stride).long()

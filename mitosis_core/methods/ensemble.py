@@ -1,4 +1,4 @@
-"""Several networks of one recipe, trained from different seeds, answering together."""
+"""Several networks of one recipe, trained from different seeds, as one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.ops import box_iou, nms
 
-from mitosis_core.methods.method import BoxNet, DenseBoxNet, DetectorNet, Found, SegmentationNet
+from mitosis_core.methods.method import BoxNet, BoxOutput, DenseBoxNet, DetectorNet, SegmentationNet
 
 _SAME = 0.3  # boxes that overlap by more (intersection over union) are of one figure
 
@@ -35,48 +35,48 @@ class BoxEnsemble(BoxNet):
         self.members = nn.ModuleList(members)
         self.stride = members[0].stride
 
-    def find(self, x: torch.Tensor) -> Found:
+    def detect(self, x: torch.Tensor) -> BoxOutput:
         """Float32[1, 3, H, W] in 0..255 -> the members' boxes, fused."""
-        return _fused([member.find(x) for member in self.members])  # type: ignore[operator]
+        return _fuse([member.detect(x) for member in self.members])  # type: ignore[operator]
 
 
 class DenseBoxEnsemble(BoxEnsemble, DenseBoxNet):
     """The same of networks in two steps."""
 
-    def raw(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The members' raw answers, one after the other."""
-        return tuple(itertools.chain.from_iterable(member.raw(x) for member in self.members))  # type: ignore[operator]
+    def raw_outputs(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The members' raw outputs, one after the other."""
+        return tuple(itertools.chain.from_iterable(member.raw_outputs(x) for member in self.members))  # type: ignore[operator]
 
-    def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> Found:
-        """The members' raw answers on an image of this size -> their boxes, fused."""
+    def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> BoxOutput:
+        """The members' raw outputs for an image of this size -> their boxes, fused."""
         each = len(raw) // len(self.members)
         parts = [raw[start : start + each] for start in range(0, len(raw), each)]
-        said = [m.decode(part, height, width) for m, part in zip(self.members, parts, strict=True)]  # type: ignore[operator]
-        return _fused(said)
+        outputs = [m.decode(part, height, width) for m, part in zip(self.members, parts, strict=True)]  # type: ignore[operator]
+        return _fuse(outputs)
 
-    def find(self, x: torch.Tensor) -> Found:
+    def detect(self, x: torch.Tensor) -> BoxOutput:
         """Float32[1, 3, H, W] in 0..255 -> the members' boxes, fused."""
-        return DenseBoxNet.find(self, x)
+        return DenseBoxNet.detect(self, x)
 
 
-def _fused(said: Sequence[Found]) -> Found:
-    heat = torch.stack([one.heat for one in said]).mean(0)
-    if len(said) == 1:
-        return Found(said[0].boxes, said[0].score, heat)
-    boxes, score = torch.cat([one.boxes for one in said]), torch.cat([one.score for one in said])
+def _fuse(outputs: Sequence[BoxOutput]) -> BoxOutput:
+    heat = torch.stack([one.heat for one in outputs]).mean(0)
+    if len(outputs) == 1:
+        return BoxOutput(outputs[0].boxes, outputs[0].score, heat)
+    boxes, score = torch.cat([one.boxes for one in outputs]), torch.cat([one.score for one in outputs])
     kept = boxes[nms(boxes, score, _SAME)]
-    return Found(kept, torch.stack([_best(kept, one) for one in said]).mean(0), heat)
+    return BoxOutput(kept, torch.stack([_member_scores(kept, one) for one in outputs]).mean(0), heat)
 
 
-def _best(boxes: torch.Tensor, said: Found) -> torch.Tensor:
+def _member_scores(boxes: torch.Tensor, output: BoxOutput) -> torch.Tensor:
     """[N]: the score one member gives to each of N boxes."""
-    if not len(said.boxes) or not len(boxes):
+    if not len(output.boxes) or not len(boxes):
         return boxes.new_zeros(len(boxes))
-    same: torch.Tensor = box_iou(boxes, said.boxes) > _SAME
-    return (same * said.score).amax(1)
+    same: torch.Tensor = box_iou(boxes, output.boxes) > _SAME
+    return (same * output.score).amax(1)
 
 
-def together(members: Sequence[DetectorNet]) -> Ensemble | BoxEnsemble:
+def make_ensemble(members: Sequence[DetectorNet]) -> Ensemble | BoxEnsemble:
     """One network out of members of one kind."""
     if all(isinstance(member, DenseBoxNet) for member in members):
         return DenseBoxEnsemble([member for member in members if isinstance(member, DenseBoxNet)])

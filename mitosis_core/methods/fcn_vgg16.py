@@ -40,7 +40,7 @@ class FCNVGG16(SegmentationNet):
             if head is not None:  # a new skip starts at zero: the finer network begins as the coarser one
                 head.load_state_dict({name: torch.zeros_like(value) for name, value in head.state_dict().items()})
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """The blocks of VGG-16, from the image on."""
         ends = (0, 5, 10, _POOL3, _POOL4, len(self.encoder))
         return [self.encoder[start:end] for start, end in itertools.pairwise(ends)]

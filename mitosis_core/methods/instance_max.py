@@ -55,9 +55,9 @@ class InstanceNet(SegmentationNet):
         hidden = [nn.Conv2d(channels, _ATTENTION, 1), nn.Tanh(), nn.Conv2d(_ATTENTION, 1, 1, bias=False)]
         self.attend = nn.Sequential(*hidden) if pooling == "attention" else None
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """The parts of its encoder, from the image on."""
-        return self.encoder.parts()[: self.stages + 1]
+        return self.encoder.freezable_stages()[: self.stages + 1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Float32[B, 3, H, W] in 0..255 -> logits Float32[B, 2, H / stride, W / stride]."""

@@ -15,7 +15,7 @@ class DetectorNet(nn.Module):
 
     stride: int
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """From the image on: what may be kept frozen while training, a part at a time."""
         raise NotImplementedError
 
@@ -28,9 +28,10 @@ class SegmentationNet(DetectorNet):
     """forward: [B, 3, H, W] RGB in 0..255 -> [B, 2, H / stride, W / stride] logits (background, mitosis)."""
 
 
-class Found(NamedTuple):
-    """What a BoxNet sees in one image. boxes: [N, 4] as x0, y0, x1, y1 in pixels of the image; score: [N] in [0, 1].
+class BoxOutput(NamedTuple):
+    """What a BoxNet puts out for one image.
 
+    boxes: [N, 4] as x0, y0, x1, y1 in pixels of the image; score: [N] in [0, 1].
     heat: [H / stride, W / stride] in [0, 1], how sure it is of mitosis in each cell.
     """
 
@@ -42,25 +43,25 @@ class Found(NamedTuple):
 class BoxNet(DetectorNet):
     """A network that answers with boxes round single figures."""
 
-    def find(self, x: torch.Tensor) -> Found:
+    def detect(self, x: torch.Tensor) -> BoxOutput:
         """[1, 3, H, W] RGB in 0..255, H and W multiples of 32 -> boxes down to a low score, no two of one figure."""
         raise NotImplementedError
 
 
 class DenseBoxNet(BoxNet):
-    """A BoxNet in two steps: convolutions alone, which a runtime can take over, and what is made of their answers."""
+    """A BoxNet in two steps: convolutions alone, which a runtime can take over, and the decoding of their outputs."""
 
-    def raw(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """What the convolutions say of [1, 3, H, W]: a fixed number of tensors."""
+    def raw_outputs(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs of the convolutions for [1, 3, H, W]: a fixed number of tensors."""
         raise NotImplementedError
 
-    def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> Found:
-        """The figures in what `raw` said of an image of this size."""
+    def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> BoxOutput:
+        """The detections in the `raw_outputs` of an image of this size."""
         raise NotImplementedError
 
-    def find(self, x: torch.Tensor) -> Found:
+    def detect(self, x: torch.Tensor) -> BoxOutput:
         """Float32[1, 3, H, W] in 0..255 -> its boxes and their heat map."""
-        return self.decode(self.raw(x), x.shape[-2], x.shape[-1])
+        return self.decode(self.raw_outputs(x), x.shape[-2], x.shape[-1])
 
 
 class Build(Protocol):

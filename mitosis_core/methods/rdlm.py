@@ -12,8 +12,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -23,8 +21,7 @@ from torchvision.ops import clip_boxes_to_image, nms
 from mitosis_core.encoders import build_encoder
 from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.errors import UnusableModel
-from mitosis_core.methods.method import DenseBoxNet, Found, Method
-from mitosis_core.types import Float32, UInt8
+from mitosis_core.methods.method import BoxOutput, DenseBoxNet, Method
 
 UM_PER_PX = 0.333  # the scale the anchors below are meant for
 ANCHORS_UM = (6.7, 9.3, 14.7)  # side of the square anchor of each level; figures are 7.5 to 15 µm across
@@ -39,8 +36,8 @@ _SAME = 0.3  # boxes that overlap by more (IoU) are of one figure
 _MOST = 4000  # candidates per megapixel that are compared with each other
 
 
-class Level(NamedTuple):
-    """What the head says on one level. logits: [B, A, h, w]; deltas: [B, A, 4, h, w] as `BoxCoder` has them."""
+class LevelOutput(NamedTuple):
+    """What the head puts out on one level. logits: [B, A, h, w]; deltas: [B, A, 4, h, w] as `BoxCoder` has them."""
 
     logits: torch.Tensor
     deltas: torch.Tensor
@@ -77,7 +74,7 @@ class RDLMNet(DenseBoxNet):
     """Scores and boxes on every level of a feature pyramid, on any encoder of strides 4, 8 and 16.
 
     width: channels of the pyramid and its head; k, m: of its bank. The paper has 256 of each; 128 take twice as long on
-    a CPU as these 64. depth: convolutions of the head before its answers. variant: see `VARIANTS`.
+    a CPU as these 64. depth: convolutions of the head before its outputs. variant: see `VARIANTS`.
     """
 
     stride = 4
@@ -94,9 +91,9 @@ class RDLMNet(DenseBoxNet):
         self.score = nn.Conv2d(width, len(_RATIOS), 1)
         self.delta = nn.Conv2d(width, len(_RATIOS) * 4, 1)
         self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
-        self._begin()
+        self._init_weights()
 
-    def _begin(self) -> None:
+    def _init_weights(self) -> None:
         """The first weights behind the encoder: nothing normalises there, and few anchors may be taken for mitoses."""
         for name, layer in self.named_modules():
             if isinstance(layer, nn.Conv2d) and not name.startswith("encoder."):
@@ -105,9 +102,9 @@ class RDLMNet(DenseBoxNet):
             nn.init.normal_(layer.weight, std=0.01)
         nn.init.constant_(cast(torch.Tensor, self.score.bias), math.log(_FIRST / (1 - _FIRST)))
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """The parts of its encoder, from the image on."""
-        return self.encoder.parts()
+        return self.encoder.freezable_stages()
 
     def pyramid(self, x: torch.Tensor) -> list[torch.Tensor]:
         """[B, width, h, w] per level, finest first: top-down, smoothed, calibrated by equation 3."""
@@ -121,24 +118,24 @@ class RDLMNet(DenseBoxNet):
             return levels
         return [level + gain for level, gain in zip(levels, self.bank(maps), strict=True)]
 
-    def dense(self, x: torch.Tensor) -> list[Level]:
-        """[B, 3, H, W] RGB in 0..255 -> what the head, one for all levels, says of every anchor; finest level first."""
-        answers = []
+    def head_outputs(self, x: torch.Tensor) -> list[LevelOutput]:
+        """[B, 3, H, W] RGB in 0..255 -> what the head, shared by all levels, gives for every anchor; finest first."""
+        levels = []
         for features in self.pyramid(x):
             y = F.relu(features)
             for layer in self.tower:
                 y = F.relu(layer(y))
             logits, deltas = self.score(y).float(), self.delta(y).float()
-            answers.append(Level(logits, deltas.unflatten(1, (len(_RATIOS), 4))))
-        return answers
+            levels.append(LevelOutput(logits, deltas.unflatten(1, (len(_RATIOS), 4))))
+        return levels
 
-    def raw(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def raw_outputs(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Logits [1, N] and deltas [1, N, 4] of all anchors, and the heat map [1, H / 4, W / 4]."""
-        levels = self.dense(x)
+        levels = self.head_outputs(x)
         with torch.autocast(x.device.type, enabled=False):
-            return *flat(levels), _heat(levels)
+            return *flatten_levels(levels), _heat(levels)
 
-    def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> Found:
+    def decode(self, raw: Sequence[torch.Tensor], height: int, width: int) -> BoxOutput:
         """See `BoxNet`; what is compared with its neighbours grows with the area, so that a tile answers as a field."""
         logits, deltas, heat = raw
         score = logits[0].sigmoid()
@@ -147,7 +144,7 @@ class RDLMNet(DenseBoxNet):
         boxes = self.coder.decode_single(deltas[0, chosen], anchors(height, width, logits.device)[chosen])
         boxes = clip_boxes_to_image(boxes, (height, width))
         apart = nms(boxes, score, _SAME)
-        return Found(boxes[apart], score[apart], heat[0])
+        return BoxOutput(boxes[apart], score[apart], heat[0])
 
 
 def anchors(height: int, width: int, device: torch.device | None = None) -> torch.Tensor:
@@ -163,25 +160,14 @@ def anchors(height: int, width: int, device: torch.device | None = None) -> torc
     return torch.cat(boxes)
 
 
-def flat(levels: Sequence[Level]) -> tuple[torch.Tensor, torch.Tensor]:
+def flatten_levels(levels: Sequence[LevelOutput]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [B, N] and deltas [B, N, 4] of all levels, in the order of `anchors`."""
     logits = torch.cat([level.logits.permute(0, 2, 3, 1).flatten(1) for level in levels], 1)
     deltas = torch.cat([level.deltas.permute(0, 3, 4, 1, 2).flatten(1, 3) for level in levels], 1)
     return logits, deltas
 
 
-def overlay(pixels: UInt8, heat: Float32, alpha: float = 0.5) -> UInt8:
-    """Equation 9: HM = A alpha + (1 - alpha) Image, UInt8[H, W, 3].
-
-    pixels: UInt8[H, W, 3] RGB. heat: Float32[h, w] in [0, 1] over the whole of it, the A of the equation in colours.
-    """
-    height, width = pixels.shape[:2]
-    activation = cv2.resize(np.clip(heat, 0, 1), (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap(np.rint(activation * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
-    return np.asarray(cv2.addWeighted(np.ascontiguousarray(colours), alpha, pixels, 1 - alpha, 0), np.uint8)
-
-
-def _heat(levels: Sequence[Level]) -> torch.Tensor:
+def _heat(levels: Sequence[LevelOutput]) -> torch.Tensor:
     """[B, H / 4, W / 4]: the surest anchor of every cell, coarser levels read between their cells (A of equation 9)."""
     size = levels[0].logits.shape[-2:]
     best = [level.logits.amax(1, keepdim=True).sigmoid() for level in levels]

@@ -37,9 +37,9 @@ class LiteFCN(SegmentationNet):
         # Starts out answering "1 % mitosis everywhere", so that training does not begin with a shock.
         self.classify.load_state_dict({"weight": torch.zeros(2, width, 1, 1), "bias": torch.tensor([2.3, -2.3])})
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         """The parts of its encoder, from the image on."""
-        return self.encoder.parts()
+        return self.encoder.freezable_stages()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Float32[B, 3, H, W] in 0..255, or the encoder's maps -> logits Float32[B, 2, H / stride, W / stride]."""

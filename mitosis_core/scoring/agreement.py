@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mitosis_core.interchange.contest_csv import LOOKALIKE, MITOSIS, UNSURE
 from mitosis_core.scoring.matching import Scores
 from mitosis_core.types import Float32
+from mitosis_core.vocabulary import LOOKALIKE, MITOSIS, UNSURE, VERDICTS, Verdict
 
-VERDICTS = (MITOSIS, LOOKALIKE, UNSURE)
-
-_Mark = tuple[float, float, str, str]  # y, x, verdict, reader: sorts from top to bottom, whoever made it
+_Mark = tuple[float, float, Verdict, str]  # y, x, verdict, reader: sorts from top to bottom, whoever made it
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +23,7 @@ class Verdicts:
     """
 
     xy_px: Float32
-    verdict: tuple[str, ...]
+    verdict: tuple[Verdict, ...]
 
     def __post_init__(self) -> None:
         xy = np.asarray(self.xy_px, np.float32).reshape(-1, 2)
@@ -44,10 +42,10 @@ class CandidateObject:
     """A cell that at least one reader marked. xy_px: Float32[2], mean of its marks; verdicts: reader -> verdict."""
 
     xy_px: Float32
-    verdicts: Mapping[str, str]
+    verdicts: Mapping[str, Verdict]
 
 
-def objects(by_reader: Mapping[str, Verdicts], radius_px: float) -> list[CandidateObject]:
+def group_marks(by_reader: Mapping[str, Verdicts], radius_px: float) -> list[CandidateObject]:
     """The cells behind the marks of several readers, from top to bottom by the topmost mark of each.
 
     Greedy on distance: the closest two marks of different readers become one object first. An object holds at most one
@@ -64,7 +62,7 @@ def objects(by_reader: Mapping[str, Verdicts], radius_px: float) -> list[Candida
         for reader, one in by_reader.items()
         for (x, y), verdict in zip(one.xy_px.tolist(), one.verdict, strict=True)
     )
-    return [_object([marks[i] for i in group]) for group in _groups(marks, _near(marks, radius_px))]
+    return [_mean_mark([marks[i] for i in group]) for group in _groups(marks, _near(marks, radius_px))]
 
 
 def _near(marks: list[_Mark], radius_px: float) -> dict[tuple[int, int], float]:
@@ -91,7 +89,7 @@ def _groups(marks: list[_Mark], near: Mapping[tuple[int, int], float]) -> list[l
     return [members for i, members in enumerate(group) if members[0] == i]
 
 
-def _object(marks: list[_Mark]) -> CandidateObject:
+def _mean_mark(marks: list[_Mark]) -> CandidateObject:
     xy = np.asarray([(x, y) for y, x, _, _ in marks], np.float64).mean(axis=0)
     return CandidateObject(xy.astype(np.float32), {reader: verdict for _, _, verdict, reader in marks})
 
@@ -145,11 +143,11 @@ class Agreement:
         )
 
 
-def agreement(a: Verdicts, b: Verdicts, radius_px: float) -> Agreement:
+def reader_agreement(a: Verdicts, b: Verdicts, radius_px: float) -> Agreement:
     """Compare two readers of one field both have completed. Swapping them swaps only_a and only_b, nothing else."""
     calls = [
         (one.verdicts.get("a") == MITOSIS, one.verdicts.get("b") == MITOSIS)
-        for one in objects({"a": a, "b": b}, radius_px)
+        for one in group_marks({"a": a, "b": b}, radius_px)
     ]
     return Agreement(*(calls.count(call) for call in ((True, True), (True, False), (False, True), (False, False))))
 
@@ -169,11 +167,11 @@ class ConsensusObject:
     """
 
     xy_px: Float32
-    verdict: str
+    verdict: Verdict
     votes_for: int
     votes_against: int
     disputed: bool
-    verdicts: Mapping[str, str]
+    verdicts: Mapping[str, Verdict]
 
 
 def consensus(
@@ -185,7 +183,7 @@ def consensus(
     whoever marked it. More than half of these decide: mitosis, or look-alike; otherwise it is unsure. A cell that one
     reader called a look-alike and another left unmarked is not disputed: both say it is no mitosis.
     """
-    return [_decide(one, set(readers_complete)) for one in objects(by_reader, radius_px)]
+    return [_decide(one, set(readers_complete)) for one in group_marks(by_reader, radius_px)]
 
 
 def _decide(one: CandidateObject, complete: set[str]) -> ConsensusObject:

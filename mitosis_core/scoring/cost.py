@@ -26,7 +26,7 @@ class NotMeasured(ConcentricError):
     """The process that was to measure did not come to its end."""
 
 
-def parameters(model: Model) -> int:
+def count_parameters(model: Model) -> int:
     """Numbers that were learnt, of all members and stages; from the head of the file, no network is built."""
     with model.weights.open("rb") as file:
         head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
@@ -34,7 +34,7 @@ def parameters(model: Model) -> int:
     return sum(prod(value["shape"]) for name, value in learnt.items() if not name.endswith(_COUNTED_NOT_LEARNT))
 
 
-def megabytes(model: Model) -> float:
+def weights_mb(model: Model) -> float:
     """The size of the weights on disk, in 10^6 bytes."""
     return model.weights.stat().st_size / 1e6
 

@@ -113,7 +113,7 @@ def count_field(field: Field, xy_px: Float32, region: Region | None = None) -> F
     """Count the mitoses at Float32[N, 2] in a field.
 
     xy_px: `detections.above(threshold).xy_px`, or where readers said mitosis. region: what a reader reviewed, or what
-    a version searched (`prediction.searched`); None: the whole field. What lies outside of it is not counted.
+    a version searched (`prediction.searched_region`); None: the whole field. What lies outside of it is not counted.
     """
     whole = field.extent if region is None else region.clipped(field.extent)
     tissue = None if field.um_per_px is None else find_tissue(field, whole)

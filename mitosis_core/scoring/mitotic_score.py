@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.counting import Count, NoResult, hpf_area_mm2, hpf_equivalents
 
 RESEARCH_ONLY = "For research only: no score from this program may decide a diagnosis, a grade or a treatment."
@@ -89,7 +90,7 @@ class MitoticScore:
         """What would change the score, in a sentence."""
         changes = [(self.more, "more", self.score + 1), (self.fewer, "fewer", self.score - 1)]
         said = [
-            f"{number} {word} {'mitosis' if number == 1 else 'mitoses'} would make it {score}"
+            f"{count_noun(number, f'{word} mitosis')} would make it {score}"
             for number, word, score in changes
             if number is not None
         ]

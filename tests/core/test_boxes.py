@@ -7,21 +7,21 @@ import torch
 
 import mitosis_core.prediction as prediction
 from mitosis_core.inference.blobs import BlobSettings
-from mitosis_core.inference.runtime import Seen, torch_engine
+from mitosis_core.inference.runtime import EngineOutput, torch_engine
 from mitosis_core.methods.ensemble import BoxEnsemble
-from mitosis_core.methods.method import BoxNet, Found
-from mitosis_core.prediction import Sighting, candidates, look
+from mitosis_core.methods.method import BoxNet, BoxOutput
+from mitosis_core.prediction import NetworkOutput, find_candidates, infer
 from mitosis_core.types import Detections, Field, ProbabilityMap, UInt8
 
 
-def dots(pixels: UInt8) -> Seen:
+def dots(pixels: UInt8) -> EngineOutput:
     """A stand-in for a detector: a box of 8 px round every dark dot, surer the darker it is."""
     dark = (pixels.mean(2) < 100).astype(np.uint8)
     _, _, stats, middles = cv2.connectedComponentsWithStats(dark)
     values = np.zeros((pixels.shape[0] // 4, pixels.shape[1] // 4), np.float32)
     rows = [[x + 0.5 - 4, y + 0.5 - 4, x + 0.5 + 4, y + 0.5 + 4, min(1, s[4] / 400)]
             for (x, y), s in zip(middles[1:], stats[1:], strict=True)]  # fmt: skip
-    return Seen(values, np.array(rows, np.float32).reshape(-1, 5))
+    return EngineOutput(values, np.array(rows, np.float32).reshape(-1, 5))
 
 
 def field_with(places: list[tuple[int, int]], size: int = 1000) -> Field:
@@ -36,11 +36,11 @@ PLACES = [(100, 100), (511, 300), (512, 700), (990, 40), (300, 980)]
 
 def test_boxes_come_back_to_where_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     field = field_with(PLACES)
-    whole = look(field, dots, 0.333, 4).boxes
+    whole = infer(field, dots, 0.333, 4).boxes
     assert whole is not None and len(whole) == len(PLACES)  # what the mirrored margin shows again is not counted
     monkeypatch.setattr(prediction, "WHOLE_FIELD_PX", 0)
     monkeypatch.setattr(prediction, "TILE_PX", 608)
-    tiled = look(field, dots, 0.333, 4).boxes
+    tiled = infer(field, dots, 0.333, 4).boxes
     assert tiled is not None
     for found in (whole, tiled):
         assert sorted(map(tuple, np.rint(found.xy_px).astype(int).tolist())) == sorted(PLACES)
@@ -50,7 +50,7 @@ def test_boxes_come_back_to_where_they_were(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_the_scale_of_the_field_does_not_matter(factor: float) -> None:
     pixels = cv2.resize(field_with(PLACES).pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    found = look(Field(pixels, 0.333 / factor, "dots"), dots, 0.333, 4).boxes
+    found = infer(Field(pixels, 0.333 / factor, "dots"), dots, 0.333, 4).boxes
     assert found is not None
     expected = np.array(sorted(PLACES), float) * factor
     assert np.abs(np.array(sorted(found.xy_px.tolist())) - expected).max() < 2 * max(1, factor)
@@ -60,8 +60,8 @@ def test_of_two_boxes_of_one_figure_the_surer_stays() -> None:
     field = field_with([])
     boxes = Detections(np.array([[10, 10], [14, 10], [60, 60]], np.float32), np.array([0.5, 0.9, 0.01], np.float32),
                        np.full(3, 50, np.float32))  # fmt: skip
-    seen = Sighting(ProbabilityMap(np.zeros((250, 250), np.float32), (4, 4), 0.333), boxes)
-    found, _ = candidates(seen, field, BlobSettings(), None)
+    seen = NetworkOutput(ProbabilityMap(np.zeros((250, 250), np.float32), (4, 4), 0.333), boxes)
+    found, _ = find_candidates(seen, field, BlobSettings(), None)
     assert found.xy_px.tolist() == [[14, 10]]
 
 
@@ -74,8 +74,8 @@ class Says(BoxNet):
         super().__init__()
         self.rows = torch.tensor(rows).reshape(-1, 5)
 
-    def find(self, x: torch.Tensor) -> Found:
-        return Found(self.rows[:, :4], self.rows[:, 4], torch.zeros(x.shape[-2] // 4, x.shape[-1] // 4))
+    def detect(self, x: torch.Tensor) -> BoxOutput:
+        return BoxOutput(self.rows[:, :4], self.rows[:, 4], torch.zeros(x.shape[-2] // 4, x.shape[-1] // 4))
 
 
 def test_members_answer_together() -> None:

@@ -9,19 +9,29 @@ import torch
 
 import mitosis_core.prediction as prediction
 from mitosis_core.errors import ConcentricError, MissingScale, UnusableModel
+from mitosis_core.image import stain as stain_module
 from mitosis_core.image.sample_field import draw_sample_field
-from mitosis_core.image.stain import from_stains, macenko, to_stains
-from mitosis_core.inference.runtime import MULTIPLE_PX, Seen, engine, pad, resolve_device, torch_engine, without_margin
+from mitosis_core.image.stain import macenko
+from mitosis_core.inference.runtime import (
+    MULTIPLE_PX,
+    EngineOutput,
+    crop_padding,
+    get_engine,
+    pad,
+    resolve_device,
+    torch_engine,
+)
 from mitosis_core.model import Model
-from mitosis_core.prediction import inside, predict, probability_map, searched
+from mitosis_core.prediction import exclude_border, predict, probability_map, searched_region
 from mitosis_core.scale import resample
 from mitosis_core.types import Detections, Field, UInt8
+from tests.core.stains import from_stains, to_stains
 
 
-def darkness(pixels: UInt8) -> Seen:
+def darkness(pixels: UInt8) -> EngineOutput:
     """A stand-in for an engine: how blue-dark each 4 x 4 cell is."""
     cells = cv2.resize(pixels, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    return Seen((1 - cells.mean(axis=2) / 255).astype(np.float32))
+    return EngineOutput((1 - cells.mean(axis=2) / 255).astype(np.float32))
 
 
 def test_tiled_equals_whole(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +42,7 @@ def test_tiled_equals_whole(random_version: Model, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(prediction, "TILE_PX", 768)
     calls = []
 
-    def counted(pixels: UInt8) -> Seen:
+    def counted(pixels: UInt8) -> EngineOutput:
         calls.append(pixels.shape)
         return run(pixels)
 
@@ -71,7 +81,7 @@ def test_a_field_is_brought_to_its_stain_before_it_is_cut(stain: str, monkeypatc
 
 
 def test_the_card_says_which_stain(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "engine", lambda model, device: darkness)
+    monkeypatch.setattr(prediction, "get_engine", lambda model, device: darkness)
     field = draw_sample_field(seed=1, size_px=400).field
     macenkos = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, stain="macenko"))
     unstained = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, stain="none"))
@@ -84,6 +94,15 @@ def test_the_card_says_which_stain(random_version: Model, monkeypatch: pytest.Mo
     unknown = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, stain="tea"))
     with pytest.raises(UnusableModel, match="“tea” is not known"):
         predict(field, unknown, device="cpu")
+
+
+def test_the_stain_of_a_field_is_measured_once(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "get_engine", lambda model, device: darkness)
+    measured: list[int] = []
+    real = stain_module.stain_profile
+    monkeypatch.setattr(stain_module, "stain_profile", lambda *images: (measured.append(1), real(*images))[1])
+    predict(draw_sample_field(seed=1, size_px=400).field, random_version, device="cpu")
+    assert len(measured) == 1
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
@@ -108,7 +127,7 @@ def test_the_margin_is_mirrored_and_taken_off_again() -> None:
     inner = np.s_[MULTIPLE_PX : MULTIPLE_PX + 70, MULTIPLE_PX : MULTIPLE_PX + 100]
     assert (padded[inner] == pixels).all()
     assert (padded[MULTIPLE_PX - 1, MULTIPLE_PX : MULTIPLE_PX + 100] == pixels[1]).all()
-    assert without_margin(darkness(padded).values, 4, (70, 100)).shape == (18, 25)
+    assert crop_padding(darkness(padded).values, 4, (70, 100)).shape == (18, 25)
 
 
 def test_without_a_scale_there_is_no_answer(random_version: Model) -> None:
@@ -131,12 +150,12 @@ def test_at_the_border_nothing_is_said_and_the_area_is_without_it() -> None:
     # The border is as wide on the right as on the left: it ends between the centres 387 and 388, as between 11 and 12.
     xy = np.array([[11, 100], [12, 100], [200, 227], [200, 228], [387, 12], [387.6, 12], [388, 12]], np.float32)
     found = Detections(xy, np.linspace(0.9, 0.4, 7), np.ones(7))
-    assert inside(found, field, 3.0).xy_px.tolist() == [[12, 100], [200, 227], [387, 12]]
-    assert len(inside(found, field)) == 7
-    assert searched(field, 3.0).area_mm2(0.25) == pytest.approx(94 * 54 / 1e6)
-    assert searched(field, 0.0) == field.extent
+    assert exclude_border(found, field, 3.0).xy_px.tolist() == [[12, 100], [200, 227], [387, 12]]
+    assert len(exclude_border(found, field)) == 7
+    assert searched_region(field, 3.0).area_mm2(0.25) == pytest.approx(94 * 54 / 1e6)
+    assert searched_region(field, 0.0) == field.extent
     tiny = Field(np.zeros((16, 16, 3), np.uint8), 0.25, "tiny")  # 4 µm: the border leaves the middle half
-    assert searched(tiny, 3.0).area_mm2(0.25) == pytest.approx(4e-6)
+    assert searched_region(tiny, 3.0).area_mm2(0.25) == pytest.approx(4e-6)
 
 
 def test_a_prediction_holds_its_candidates_and_reports_progress(random_version: Model) -> None:
@@ -156,7 +175,7 @@ def test_the_accelerated_engine_agrees_with_plain_pytorch(random_version: Model)
     pytest.importorskip("openvino")
     field = draw_sample_field(seed=2, size_px=400).field
     exact = torch_engine(random_version.net(), torch.device("cpu"), half=False)
-    maps = [probability_map(field, run, 0.333, 4).values for run in (exact, engine(random_version, "cpu"))]
+    maps = [probability_map(field, run, 0.333, 4).values for run in (exact, get_engine(random_version, "cpu"))]
     assert np.abs(maps[0] - maps[1]).mean() < 0.02
     assert np.corrcoef(maps[0].ravel(), maps[1].ravel())[0, 1] > 0.995
 
@@ -175,5 +194,5 @@ def test_the_gpu_agrees_with_the_cpu(random_version: Model) -> None:
         pytest.skip("no CUDA device on this machine")
     field = draw_sample_field(seed=2, size_px=400).field
     exact = torch_engine(random_version.net(), torch.device("cpu"), half=False)
-    maps = [probability_map(field, run, 0.333, 4).values for run in (exact, engine(random_version, "cuda"))]
+    maps = [probability_map(field, run, 0.333, 4).values for run in (exact, get_engine(random_version, "cuda"))]
     assert np.abs(maps[0] - maps[1]).max() < 0.05

@@ -17,7 +17,7 @@ class TinyEncoder(EncoderNet):
         a, b, c = channels
         self.stages = nn.ModuleList([nn.Conv2d(3, a, 5, 4, 2), nn.Conv2d(a, b, 3, 2, 1), nn.Conv2d(b, c, 3, 2, 1)])
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         return list(self.stages)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:

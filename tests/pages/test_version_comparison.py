@@ -94,10 +94,10 @@ def test_the_table_says_how_good_and_at_what_cost(found: Versus) -> None:
 
 def test_curves_reach_below_the_threshold(found: Versus) -> None:
     side = version_comparison.curves(found)["a"]
-    assert side["curve"]["recall"] == pytest.approx([1 / 6, 2 / 6, 2 / 6, 3 / 6, 3 / 6])
-    assert side["curve"]["precision"] == pytest.approx([1, 1, 2 / 3, 3 / 4, 3 / 5])
-    assert side["curve"]["fp_per_mm2"] == pytest.approx([0, 0, 50, 50, 100])
-    assert (side["recall"], side["fp_per_mm2"]) == pytest.approx((2 / 6, 50))
+    assert side.curve.recall == pytest.approx([1 / 6, 2 / 6, 2 / 6, 3 / 6, 3 / 6])
+    assert side.curve.precision == pytest.approx([1, 1, 2 / 3, 3 / 4, 3 / 5])
+    assert side.curve.fp_per_mm2 == pytest.approx([0, 0, 50, 50, 100])
+    assert (side.recall, side.fp_per_mm2) == pytest.approx((2 / 6, 50))
 
 
 def test_a_chart_has_a_line_and_a_point_for_every_version(found: Versus) -> None:

@@ -21,11 +21,11 @@ from mitosis_core.inference import runtime
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.inference.runtime import Engine, torch_engine
 from mitosis_core.methods import METHODS
-from mitosis_core.methods.ensemble import together
+from mitosis_core.methods.ensemble import make_ensemble
 from mitosis_core.methods.method import BoxNet, DetectorNet
 from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.model import Model, ModelCard, list_versions, save_model
-from mitosis_core.prediction import candidates, look
+from mitosis_core.prediction import find_candidates, infer
 from mitosis_core.scale import resample
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, Field
@@ -66,7 +66,7 @@ def missing(these: Detections, others: Detections, away_px: float, score: float)
     larger = np.abs(others.area_um2[nearest] - these.area_um2)
     gone = (away > away_px) | (np.abs(others.score[nearest] - these.score) > score)
     gone |= larger > 4.0 + 0.05 * these.area_um2  # a cell of a map more or less is no other figure
-    return these.only(gone)
+    return these.select(gone)
 
 
 def agree(these: Detections, others: Detections, away_px: float, score: float, lowest: float) -> None:
@@ -77,7 +77,7 @@ def agree(these: Detections, others: Detections, away_px: float, score: float, l
 
 
 def version(method: str, folder: Path) -> Model:
-    net = together([fresh(method)])
+    net = make_ensemble([fresh(method)])
     return save_model(net, card_of(method, ENCODER, net.stride), folder / f"{method}.safetensors")
 
 
@@ -97,12 +97,12 @@ def test_every_variant_answers_in_its_shape_and_range(method: str) -> None:
     field = draw_sample_field(seed=3, size_px=192, mitoses=1, lookalikes=1).field
     for variant in METHODS[method].variants:
         net = fresh(method, variant)
-        seen = look(field, torch_engine(net, CPU, half=False), 0.25, net.stride)
+        seen = infer(field, torch_engine(net, CPU, half=False), 0.25, net.stride)
         side = -(-192 // net.stride)
         assert seen.map.values.shape == (side, side)
         assert 0 <= seen.map.values.min() <= seen.map.values.max() <= 1
         assert (seen.boxes is not None) == isinstance(net, BoxNet)
-        found, _ = candidates(seen, field, PEAKS, None)
+        found, _ = find_candidates(seen, field, PEAKS, None)
         assert ((found.xy_px > -0.5) & (found.xy_px < 192)).all() and ((found.score >= 0) & (found.score <= 1)).all()
 
 
@@ -138,16 +138,16 @@ def test_tiled_and_whole_agree(method: str, monkeypatch: pytest.MonkeyPatch) -> 
     field, card = dataclasses.replace(drawn, pixels=drawn.pixels[:256].copy()), shipped(method).card
     run, asked = exact(shipped(method).net()), []
 
-    def counted(pixels: np.ndarray) -> runtime.Seen:
+    def counted(pixels: np.ndarray) -> runtime.EngineOutput:
         asked.append(pixels.shape)
         return run(pixels)
 
-    whole = look(field, counted, card.um_per_px, card.stride)
+    whole = infer(field, counted, card.um_per_px, card.stride)
     monkeypatch.setattr(prediction, "WHOLE_FIELD_PX", 0)
     monkeypatch.setattr(prediction, "TILE_PX", 768)
-    tiled = look(field, counted, card.um_per_px, card.stride)
+    tiled = infer(field, counted, card.um_per_px, card.stride)
     assert len(asked) > 3 and np.abs(tiled.map.values - whole.map.values).max() < 1e-3
-    found, again = (candidates(seen, field, card.blobs, card.calibration)[0] for seen in (whole, tiled))
+    found, again = (find_candidates(seen, field, card.blobs, card.calibration)[0] for seen in (whole, tiled))
     assert len(found.above(0.1)) > 1
     agree(found, again, away_px=0.1, score=1e-3, lowest=card.blobs.min_score)
 
@@ -155,7 +155,7 @@ def test_tiled_and_whole_agree(method: str, monkeypatch: pytest.MonkeyPatch) -> 
 @every_method
 def test_the_same_tissue_in_smaller_pixels_has_the_same_figures(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pixel as four of half its size."""
-    monkeypatch.setattr(prediction, "engine", lambda model, device: exact(model.net()))
+    monkeypatch.setattr(prediction, "get_engine", lambda model, device: exact(model.net()))
     pixels = draw_sample_field(seed=3, size_px=384, mitoses=3, lookalikes=3).field.pixels
     fine = Field(pixels.repeat(2, 0).repeat(2, 1), 0.125, "fine")
     one, two = (predict(each, shipped(method), device="cpu").candidates for each in (Field(pixels, 0.25, "one"), fine))
@@ -170,7 +170,7 @@ def golden_detections(name: str) -> Detections:
     if name not in METHODS:
         return predict(field, load_model(name), device="cpu").candidates
     net = fresh(name)
-    return candidates(look(field, exact(net), default_config(name).um_per_px, net.stride), field, PEAKS, None)[0]
+    return find_candidates(infer(field, exact(net), default_config(name).um_per_px, net.stride), field, PEAKS, None)[0]
 
 
 def golden_rows(name: str) -> list[list[float]]:
@@ -181,7 +181,7 @@ def golden_rows(name: str) -> list[list[float]]:
 
 @pytest.mark.parametrize("name", [*METHODS, *list_versions()])
 def test_what_is_found_is_what_was_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "engine", lambda model, device: exact(model.net()))
+    monkeypatch.setattr(prediction, "get_engine", lambda model, device: exact(model.net()))
     x, y, score, area = np.array(json.loads(GOLDEN.read_text())[name], np.float32).T
     golden = Detections(np.column_stack([x, y]), score, area)
     found = golden_detections(name)
@@ -197,10 +197,10 @@ def test_every_encoder_goes_with_every_method(method: str, encoder: str, tmp_pat
     torch.manual_seed(1)
     net = METHODS[method].build(encoder, False).eval()
     pixels = draw_sample_field(seed=3, size_px=192, mitoses=1, lookalikes=0).field.pixels[64:128, 64:128]
-    seen = look(Field(pixels, 0.25, "tiny"), exact(net), 0.25, net.stride)
+    seen = infer(Field(pixels, 0.25, "tiny"), exact(net), 0.25, net.stride)
     assert np.isfinite(seen.map.values).all() and seen.map.values.shape == (64 // net.stride, 64 // net.stride)
     assert (seen.boxes is not None) == isinstance(net, BoxNet)
-    model = save_model(together([net]), card_of(method, encoder, net.stride), tmp_path / "one.safetensors")
+    model = save_model(make_ensemble([net]), card_of(method, encoder, net.stride), tmp_path / "one.safetensors")
     for other in ENCODERS:
         one = dataclasses.replace(model, card=dataclasses.replace(model.card, encoder=other))
         if other == encoder:
@@ -235,7 +235,7 @@ def test_nothing_is_made_on_another_device_than_the_images(method: str) -> None:
                                          config)  # fmt: skip
         assert torch.isfinite(value).item()
         with torch.device("meta"), torch.inference_mode():
-            seen = net.eval().find(x[:1]).heat if isinstance(net, BoxNet) else net(x[:1])
+            seen = net.eval().detect(x[:1]).heat if isinstance(net, BoxNet) else net(x[:1])
         assert torch.isfinite(seen).all()
 
 
@@ -246,7 +246,7 @@ def test_it_learns_on_a_gpu_and_detects_on_a_cpu(method: str, drawn: list[Exampl
     net = fit_net(fresh(method), drawn, config)
     assert next(net.parameters()).is_cuda
     for device in (torch.device("cuda"), CPU):
-        seen = look(drawn[0].field, torch_engine(net, device), config.um_per_px, net.stride)
+        seen = infer(drawn[0].field, torch_engine(net, device), config.um_per_px, net.stride)
         assert np.isfinite(seen.map.values).all()
 
 
@@ -263,13 +263,13 @@ def test_it_learns_four_planted_fields_whatever_their_scale(method: str) -> None
     # From an encoder that has seen mitoses, or an image label alone would take long to teach.
     seasoned = load_model().net().members[0].encoder.state_dict()  # type: ignore[union-attr,index]
     net.encoder.load_state_dict(seasoned)  # type: ignore[union-attr]
-    net = fit_net(net, examples, config, still=True)
+    net = fit_net(net, examples, config, freeze_statistics=True)
     run = torch_engine(net, CPU, half=False)
     for factor in (1.0, 2.0):
         hits = 0
         for one in samples:
             pixels, _ = resample(one.field.pixels, 0.25, 0.25 * factor)
-            found, _ = candidates(look(Field(pixels, 0.25 * factor, "planted"), run, 0.5, net.stride),
+            found, _ = find_candidates(infer(Field(pixels, 0.25 * factor, "planted"), run, 0.5, net.stride),
                                   Field(pixels, 0.25 * factor, "planted"), PEAKS, None)  # fmt: skip
             true = ((one.mitoses_xy_px + 0.5) / factor - 0.5).astype(np.float32)
             hits += len(match(found.xy_px[:2], true, 7.5 / (0.25 * factor)).pairs)
@@ -279,7 +279,7 @@ def test_it_learns_four_planted_fields_whatever_their_scale(method: str) -> None
 
 
 if __name__ == "__main__":
-    prediction.engine = lambda model, device="auto": exact(model.net())
+    prediction.get_engine = lambda model, device="auto": exact(model.net())
     rows = {name: golden_rows(name) for name in [*METHODS, *list_versions()]}
     lines = [f"  {json.dumps(name)}: {json.dumps(found)}" for name, found in rows.items()]
     GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -24,7 +24,7 @@ from train.__main__ import main
 from train.config import TrainConfig
 from train.data.examples import Example, digest, read_examples, read_patches
 from train.data.labels import boxes_of_masks
-from train.fit import Job, fit, folds_by_slide, plan, snapshots, train_all
+from train.fit import TrainingJob, fit, folds_by_slide, plan_jobs, snapshots, train_all
 
 
 def test_folds_never_split_a_slide(drawn: list[Example]) -> None:
@@ -65,7 +65,7 @@ def test_fit_writes_a_version_that_detects(drawn: list[Example], quick: TrainCon
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.pt")}
     fit(drawn, [], config, out, work=tmp_path / "work")
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.pt")} == before
-    assert snapshots(Job("x", tuple(drawn), (), single, tmp_path / "work")).keys() == {24}
+    assert snapshots(TrainingJob("x", tuple(drawn), (), single, tmp_path / "work")).keys() == {24}
 
 
 def write_set(folder: Path, examples: list[Example]) -> Path:
@@ -172,9 +172,9 @@ def test_an_unusable_table_of_patches_is_a_sentence(tmp_path: Path, rows: str | 
 def test_labels_drawn_from_masks_need_one(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(quick, labels="ellipse")
     with pytest.raises(UnusableData, match="“ellipse” are drawn from masks"):
-        plan(drawn, [], config, tmp_path)
+        plan_jobs(drawn, [], config, tmp_path)
     masked = dataclasses.replace(drawn[0], mask=np.zeros((256, 256), np.uint8))
-    assert len(plan([masked, *drawn[1:]], [], config, tmp_path)[0]) == 2
+    assert len(plan_jobs([masked, *drawn[1:]], [], config, tmp_path)[0]) == 2
     with pytest.raises(ValueError, match=r"labels must be one of .*ellipse, not square"):
         dataclasses.replace(quick, labels="square")
 
@@ -184,8 +184,8 @@ def test_the_command_line_estimates_masks_and_says_so_in_the_card(
 ) -> None:
     given: dict[str, Any] = {}
 
-    def instead(fields: list[Example], *_: object, facts: dict[str, Any], **__: object) -> None:
-        given.update(masks=[e.mask for e in fields], **facts["data"])
+    def instead(fields: list[Example], *_: object, provenance: train.fit.Provenance, **__: object) -> None:
+        given.update(masks=[e.mask for e in fields], **provenance.data)
         raise UnusableData("far enough")
 
     monkeypatch.setattr(train.fit, "fit", instead)
@@ -231,7 +231,7 @@ def test_a_finer_network_starts_from_the_coarser_one_of_the_same_data(
 
     monkeypatch.setattr(train.fit, "fit_net", spy)
     config = dataclasses.replace(quick, encoder="8s", frozen_stages=0)
-    folds, final = plan(drawn, [], config, tmp_path)
+    folds, final = plan_jobs(drawn, [], config, tmp_path)
     todo = [job for members in (*folds, final) for job in members]
     train_all(todo, 1, lambda title, step: None)
     assert sorted(encoder for encoder, _, _ in trained) == ["16s"] * 3 + ["32s"] * 3 + ["8s"] * 3
@@ -253,7 +253,7 @@ def test_a_finer_network_starts_from_the_coarser_one_of_the_same_data(
 def test_parallel_jobs_do_not_train_the_same_coarser_network(
     drawn: list[Example], quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pools: list[list[Job]] = []
+    pools: list[list[TrainingJob]] = []
 
     class Pool:
         def __init__(self, *_: object) -> None:
@@ -267,14 +267,14 @@ def test_parallel_jobs_do_not_train_the_same_coarser_network(
                 job.folder.mkdir(parents=True)
                 (job.folder / f"{job.config.steps:07d}.pt").touch()
 
-        def submit(self, run: Callable[[Job], None], job: Job) -> Future[None]:
+        def submit(self, run: Callable[[TrainingJob], None], job: TrainingJob) -> Future[None]:
             pools[-1].append(job)
             future: Future[None] = Future()
             future.set_result(None)
             return future
 
     monkeypatch.setattr(train.fit, "ProcessPoolExecutor", Pool)
-    fine = Job("all", tuple(drawn), (), dataclasses.replace(quick, encoder="16s"), tmp_path)
+    fine = TrainingJob("all", tuple(drawn), (), dataclasses.replace(quick, encoder="16s"), tmp_path)
     finest = dataclasses.replace(fine, config=dataclasses.replace(quick, encoder="8s"))
     train_all([finest, fine], 2, lambda title, step: None)
     done: set[Path] = set()

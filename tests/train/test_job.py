@@ -68,7 +68,7 @@ def silence(store: Store, run_id: int) -> None:
 
 
 def take_up(store: Store, run_id: int) -> Run:
-    return job.run_here(store.folder, run_id, by="", source="", base="", config=QUICK)
+    return job.do_run_here(store.folder, run_id, by="", source="", base="", config=QUICK)
 
 
 def assert_one_version(store: Store, run: Run) -> None:
@@ -79,7 +79,7 @@ def assert_one_version(store: Store, run: Run) -> None:
     assert versions.load_version(store, stored.name).version == stored.name
     names = {file.name for file in (store.folder / "versions").iterdir()}
     assert names == {f"{stored.name}.safetensors", f"{stored.name}.json"}
-    assert not list(job.run_folder(store, run.id).glob("*.safetensors*"))
+    assert not list(runs.run_folder(store, run.id).glob("*.safetensors*"))
 
 
 def queue(store: Store, config: RetrainConfig = QUICK) -> int:
@@ -100,7 +100,8 @@ def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
     assert run.state == "done" and run.progress["step"] == run.progress["steps"]
     stored = versions.get_version(store, run.version or "")
     assert (stored.parent, stored.run_id) == (DEFAULT_VERSION, run.id)
-    assert stored.comparison["fields"] == 2 and stored.comparison["mitoses"] == 6
+    assert stored.comparison is not None
+    assert (stored.comparison.fields, stored.comparison.mitoses) == (2, 6)
     assert versions.champion(store, DEFAULT_VERSION) == DEFAULT_VERSION  # nobody has promoted it
     assert versions.load_version(store, stored.name).card.parent == DEFAULT_VERSION
     path = versions.weights_path(store, stored.name)
@@ -141,7 +142,7 @@ def test_a_case_in_both_parts_is_refused(store: Store) -> None:
     set_case(store, run.split["held_out"][0], "case 0")
     with pytest.raises(UnusableData, match="same case"):
         job.training_set(store, runs.get_run(store, run.id))
-    assert job.work(store, run.id) == "failed"
+    assert job.do_run(store, run.id) == "failed"
     assert "same case" in runs.get_run(store, run.id).message
 
 
@@ -156,7 +157,7 @@ def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Sto
     run_id = queue(store, LONG)
     process = spawn(*command(store, run_id))
     until(lambda: (runs.get_run(store, run_id).progress or {}).get("step", 0) > 4)
-    checkpoint = job.run_folder(store, run_id) / "checkpoint.pt"
+    checkpoint = runs.run_folder(store, run_id) / "checkpoint.pt"
     until(checkpoint.exists)
     process.kill()
     process.wait()
@@ -204,7 +205,7 @@ __main__.main({arguments})
 """
 
 
-@pytest.mark.parametrize("moment", ["job.prove", "versions.add_version", "runs.end"])
+@pytest.mark.parametrize("moment", ["job.evaluate_challenger", "versions.add_version", "runs.end"])
 def test_a_run_killed_after_its_weights_were_written_ends_with_one_version(store: Store, moment: str) -> None:
     """While it compares; with the files in place and no row; with the row there and the run still open."""
     run_id = queue(store)
@@ -251,9 +252,9 @@ def test_two_people_who_press_retrain_at_once_get_a_run_each_one_after_the_other
 def test_the_second_process_of_a_run_finds_it_done(store: Store) -> None:
     """Two people press "Go on" for the same run: the one that waited must not do it again."""
     run_id = queue(store)
-    assert job.work(store, run_id) == "done"
+    assert job.do_run(store, run_id) == "done"
     before = runs.get_run(store, run_id)
-    assert job.work(store, run_id) == "done" and runs.get_run(store, run_id).finished_at == before.finished_at
+    assert job.do_run(store, run_id) == "done" and runs.get_run(store, run_id).finished_at == before.finished_at
     assert_one_version(store, runs.get_run(store, run_id))
 
 
@@ -262,7 +263,7 @@ def test_a_version_taken_in_from_elsewhere_keeps_its_name_and_its_weights(store:
     name = f"{DEFAULT_VERSION}-r{run_id}"
     shipped = load_model()
     theirs = versions.enter(store, name, shipped.weights.read_bytes(), shipped.card.to_json(), by="another laboratory")
-    assert job.work(store, run_id) == "done"
+    assert job.do_run(store, run_id) == "done"
     assert runs.get_run(store, run_id).version == f"{name}-2"
     assert versions.load_version(store, name).card.weights_sha256 == theirs.sha256
 
@@ -278,17 +279,17 @@ def test_a_run_can_be_cancelled_at_every_stage_and_leaves_nothing(
         until(lambda: life[0].cancelled)
 
     life: list[Any] = []
-    turn = job._turn
+    turn = job._device_lock
     monkeypatch.setattr(job, "_BEAT_S", 0.05)
-    monkeypatch.setattr(job, "_turn", lambda store, one: (life.append(one), turn(store, one))[1])
+    monkeypatch.setattr(job, "_device_lock", lambda store, one: (life.append(one), turn(store, one))[1])
     if stage == "queue":
         runs.ask_to_cancel(store, run_id)
     else:
-        part, name = {"training": ("head_training", "look"), "comparing": ("challenge", "predict")}[stage]
+        part, name = {"training": ("head_training", "cache_features"), "comparing": ("challenge", "predict")}[stage]
         part = f"train.retrain.{part}"
         real = getattr(importlib.import_module(part), name)
         monkeypatch.setattr(f"{part}.{name}", lambda *given: (cancel(), real(*given))[1])
-    assert job.work(store, run_id) == "cancelled"
+    assert job.do_run(store, run_id) == "cancelled"
     assert versions.list_stored(store) == [] and not list(store.folder.glob("**/*.safetensors*"))
     assert not list((store.folder / "versions").glob("*"))
 
@@ -302,7 +303,7 @@ def test_a_disk_that_is_full_ends_the_run_in_a_sentence_and_it_can_go_on(
     run_id = queue(store)
     with monkeypatch.context() as patch:
         patch.setattr("db.versions.write_durably", full)
-        assert job.work(store, run_id) == "failed"
+        assert job.do_run(store, run_id) == "failed"
     assert "disk is full" in runs.get_run(store, run_id).message and versions.list_stored(store) == []
     with monkeypatch.context() as patch:
         patch.setattr("safetensors.torch.save_file", full)
@@ -319,7 +320,7 @@ def test_a_store_that_is_locked_at_the_end_does_not_hide_how_it_ended(
         raise StoreBusy(BUSY)
 
     monkeypatch.setattr(runs, "beat", locked)
-    assert job.work(store, run_id) == "done"
+    assert job.do_run(store, run_id) == "done"
 
 
 def test_what_the_training_refuses_is_what_the_run_says(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,5 +329,5 @@ def test_what_the_training_refuses_is_what_the_run_says(store: Store, monkeypatc
 
     monkeypatch.setattr(job, "retrain", no_number)
     run_id = queue(store)
-    assert job.work(store, run_id) == "failed"
+    assert job.do_run(store, run_id) == "failed"
     assert runs.get_run(store, run_id).message == "The loss stopped being a number at step 3."

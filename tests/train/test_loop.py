@@ -15,7 +15,7 @@ from train.data.examples import Example
 from train.data.labels import concentric_labels_from_boxes
 from train.data.patches import Crops, prepare
 from train.loop import Step
-from train.selection.evaluation import sightings
+from train.selection.evaluation import network_outputs
 
 # Only there two runs agree to the last bit.
 fit_net = functools.partial(loop.fit_net, device=torch.device("cpu"))
@@ -102,7 +102,7 @@ def test_a_figure_set_into_a_field_with_a_mask_is_in_the_mask(
 def test_a_gpu_gets_the_same_crops_from_many_processes(drawn: list[Example], quick: TrainConfig) -> None:
     config, tissues = dataclasses.replace(quick, steps=3), prepare(drawn, 0.5)
     here, there = (
-        [crop for batch in loop._batches(tissues, config, 4, 1, torch.device(device)) for crop in batch]
+        [crop for batch in loop._make_batches(tissues, config, 4, 1, torch.device(device)) for crop in batch]
         for device in ("cpu", "cuda")
     )
     assert len(here) == len(there) == 2 * config.batch
@@ -129,5 +129,5 @@ def test_it_learns_what_it_is_shown(drawn: list[Example], quick: TrainConfig) ->
     losses: list[float] = []
     net = fit_net(fresh(config), drawn[:1], config, report=lambda s: losses.append(s.loss))
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
-    probability = sightings(net, drawn[:1], config)[0].map
+    probability = network_outputs(net, drawn[:1], config)[0].map
     assert probability.values.shape == (32, 32) and 0 <= probability.values.min() <= probability.values.max() <= 1

@@ -9,19 +9,19 @@ import torch
 
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.inference.blobs import BlobSettings
-from mitosis_core.inference.runtime import MULTIPLE_PX, Seen
+from mitosis_core.inference.runtime import MULTIPLE_PX, EngineOutput
 from mitosis_core.methods import METHODS
-from mitosis_core.methods.ensemble import together
+from mitosis_core.methods.ensemble import make_ensemble
 from mitosis_core.model import ModelCard, load_model, save_model
-from mitosis_core.prediction import look
+from mitosis_core.prediction import infer
 from mitosis_core.types import UInt8
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.data.patches import Tissue, prepare
-from train.fit import fit, members, plan, snapshots
+from train.fit import fit, member_jobs, plan_jobs, snapshots
 from train.loop import fit_net
 from train.retrain.config import RetrainConfig
-from train.retrain.session import Task
+from train.retrain.session import RetrainSession
 from train.selection import evaluation
 
 STAINS = TrainConfig.__dataclass_fields__["stain"].metadata["choices"]
@@ -33,22 +33,22 @@ def test_what_was_learned_from_is_what_will_be_seen(
 ) -> None:
     seen = []
 
-    def run(pixels: UInt8) -> Seen:
+    def run(pixels: UInt8) -> EngineOutput:
         seen.append(pixels[MULTIPLE_PX : MULTIPLE_PX + 128, MULTIPLE_PX : MULTIPLE_PX + 128])
-        return Seen(np.zeros((pixels.shape[0] // 4, pixels.shape[1] // 4), np.float32))
+        return EngineOutput(np.zeros((pixels.shape[0] // 4, pixels.shape[1] // 4), np.float32))
 
-    look(drawn[0].field, run, 0.5, 4, stain)
+    infer(drawn[0].field, run, 0.5, 4, stain)
     expected = seen[0]
     assert (prepare(drawn[:1], 0.5, stain)[0].pixels == expected).all()
     monkeypatch.setattr(evaluation, "torch_engine", lambda net, device: run)
     config = TrainConfig(um_per_px=0.5, stain=stain)
-    evaluation.sightings(METHODS["segmitos"].build("thin_resnet50", False), drawn[:1], config)
+    evaluation.network_outputs(METHODS["segmitos"].build("thin_resnet50", False), drawn[:1], config)
     assert (seen[1] == expected).all()
-    net = together([METHODS["segmitos"].build("thin_resnet50", False)])
+    net = make_ensemble([METHODS["segmitos"].build("thin_resnet50", False)])
     card = ModelCard("base", "segmitos", "thin_resnet50", 0.5, 4, 1, 0.5, BlobSettings(), None, "", "2026-01-01",
                      stain=stain)  # fmt: skip
     base = save_model(net, card, tmp_path / "base.safetensors")
-    task = Task(base, drawn[:1], 1, RetrainConfig(), lambda: False)
+    task = RetrainSession(base, drawn[:1], 1, RetrainConfig(), lambda: False)
     assert (task.tissues[0].pixels == expected).all()
 
 
@@ -85,7 +85,7 @@ def test_an_unknown_choice_is_a_sentence() -> None:
 
 def test_only_what_the_training_sees_makes_another_network(drawn: list[Example], tmp_path: Path) -> None:
     def folder(**options: str) -> str:
-        (job,) = members("", drawn, [], set(), TrainConfig(members=1, **options), tmp_path)  # type: ignore[arg-type]
+        (job,) = member_jobs("", drawn, [], set(), TrainConfig(members=1, **options), tmp_path)  # type: ignore[arg-type]
         return job.folder.name
 
     assert folder(threshold="image") == folder()
@@ -103,9 +103,9 @@ def test_a_version_as_instance_max_has_it(drawn: list[Example], quick: TrainConf
     model = fit(fields, [], config, out, work=tmp_path / "work")
     card = load_model(out).card
     assert card == model.card and card.stain == "macenko" and card.training["threshold"] == "image"
-    folds, _ = plan(fields, [], config, tmp_path / "work")
+    folds, _ = plan_jobs(fields, [], config, tmp_path / "work")
     by_fold = [(jobs[0].held_out, [snapshots(job) for job in jobs]) for jobs in folds]
     at_image, steady = (
-        evaluation.choose(by_fold, dataclasses.replace(config, threshold=said)) for said in ("image", "")
+        evaluation.choose_settings(by_fold, dataclasses.replace(config, threshold=said)) for said in ("image", "")
     )
-    assert card.raw_threshold == round(at_image.threshold, 6) != round(steady.threshold, 6)
+    assert card.raw_threshold == round(at_image.validation.threshold, 6) != round(steady.validation.threshold, 6)

@@ -104,21 +104,6 @@ def estimated_masks(found_map: ProbabilityMap, xy_px: Float32, shape: tuple[int,
     return masks
 
 
-def boxes_of(masks: UInt8, count: int) -> Float32:
-    """Float32[count, 4], x0, y0, x1, y1 in pixels, round the figures 1 .. count of an instance mask UInt8[H, W].
-
-    A box runs along the outer edges of its pixels: a single pixel (x, y) has the box x, y, x + 1, y + 1.
-    Raises UnusableData for a figure without a pixel.
-    """
-    boxes = np.zeros((count, 4), np.float32)
-    for k in range(count):
-        left, top, width, height = cv2.boundingRect((masks == k + 1).view(np.uint8))
-        if not width or not height:
-            raise UnusableData(f"Mitosis {k + 1} has no area in its mask, so it has no box.")
-        boxes[k] = left, top, left + width, top + height
-    return boxes
-
-
 def _in_pixels(found_map: ProbabilityMap, shape: tuple[int, int]) -> Float32:
     """The map, Float32[H, W], read between the middles of its cells at every pixel of the image."""
     (across, down), (height, width) = found_map.cell_px, shape

@@ -11,7 +11,7 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from mitosis_core.methods.method import DetectorNet
-from mitosis_core.methods.rdlm import FOCAL, RDLMNet, anchors, flat
+from mitosis_core.methods.rdlm import FOCAL, RDLMNet, anchors, flatten_levels
 from train.config import TrainConfig
 from train.data.labels import BACKGROUND
 from train.data.patches import check_boxes
@@ -41,7 +41,7 @@ def loss(
     if not isinstance(net, RDLMNet):
         raise TypeError(f"{type(net).__name__} has no anchors to score")
     check_boxes(boxes)
-    logits, deltas = flat(net.dense(images))
+    logits, deltas = flatten_levels(net.head_outputs(images))
     with torch.autocast(images.device.type, enabled=False):
         places = anchors(images.shape[-2], images.shape[-1], images.device)
         aims = [_aim(places, label, known) for label, known in zip(labels, boxes, strict=True)]

@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def concentric_loss(logits: torch.Tensor, labels: torch.Tensor, mitosis_weight: float = 1.0) -> torch.Tensor:
+def concentric_loss(logits: torch.Tensor, labels: torch.Tensor, mitosis_weight: float) -> torch.Tensor:
     """Equation 1 of SegMitos: softmax cross-entropy over disc and background; the ring contributes nothing.
 
     logits: [B, 2, H, W]; labels: [B, H, W] in {0, 1, 255}. Returns the mean over contributing pixels

@@ -1,14 +1,13 @@
-"""The proof of a new version: it and the one before on fields held out, judged only where readers vouch."""
+"""The evaluation of a new version: it and the active one on fields held out, only where they were reviewed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
 
 from mitosis_core.model import Model
 from mitosis_core.prediction import predict
-from mitosis_core.scoring.comparison import compare, vouched
+from mitosis_core.scoring.comparison import Comparison, assessable, compare
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Prediction
 from train.retrain.corrected import CorrectedField
@@ -17,18 +16,19 @@ from train.retrain.session import Cancelled
 _ASK_S = 0.2
 
 
-def prove(
+def evaluate_challenger(
     champion: Model, challenger: Model, held_out: Sequence[CorrectedField], cancelled: Callable[[], bool]
-) -> Mapping[str, Any]:
+) -> Comparison:
     """`mitosis_core.scoring.comparison.compare` of both on fields held out of this training. Raises Cancelled."""
     sides = [[_scored(field, model, cancelled) for field in held_out] for model in (champion, challenger)]
-    return compare(sides[0], sides[1], (champion.threshold, challenger.threshold))
+    return compare(sides[0], sides[1], (champion.threshold, challenger.threshold), against=champion.version)
 
 
 def _scored(example: CorrectedField, model: Model, cancelled: Callable[[], bool]) -> ScoredField:
-    found = vouched(example, _unless_cancelled(lambda: predict(example.field, model), cancelled).candidates)
-    return ScoredField(example.field.digest, example.slide, found, example.mitoses_xy_px, example.um_per_px,
-                       example.counted_mm2)  # fmt: skip
+    found = assessable(example, _unless_cancelled(lambda: predict(example.field, model), cancelled).candidates)
+    return ScoredField(
+        example.field.digest, example.slide, found, example.mitoses_xy_px, example.um_per_px, example.counted_mm2
+    )
 
 
 def _unless_cancelled(work: Callable[[], Prediction], cancelled: Callable[[], bool]) -> Prediction:

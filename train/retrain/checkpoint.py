@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import ConcentricError
 
 log = logging.getLogger("concentric.train")
@@ -31,11 +31,11 @@ class Checkpoint:
         """The "step", "tracks" and "best" of network `index`, when it was in training."""
         return self._found if self._found.get("index") == index else None
 
-    def keep(self, index: int, step: int, tracks: list[Parts], best: Parts) -> None:
+    def save_progress(self, index: int, step: int, tracks: list[Parts], best: Parts) -> None:
         """Network `index` has come to this step."""
         self._write({"index": index, "step": step, "tracks": tracks, "best": best})
 
-    def add(self, result: Parts) -> None:
+    def add_result(self, result: Parts) -> None:
         """The next network is done."""
         self.done.append(result)
         self._write({})
@@ -51,14 +51,10 @@ class Checkpoint:
             return {}
 
     def _write(self, parts: Parts) -> None:
-        """Written beside and renamed, so that a crash leaves the previous checkpoint whole."""
         if self._path is None:
             return
-        beside = self._path.with_suffix(".part")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({"identity": self._identity, "done": self.done, **parts}, beside)
-            os.replace(beside, self._path)
+            with atomic_write(self._path) as file:
+                torch.save({"identity": self._identity, "done": self.done, **parts}, file)
         except (OSError, RuntimeError) as error:  # torch says RuntimeError for a full disk
-            beside.unlink(missing_ok=True)
             raise ConcentricError("The checkpoint could not be written; perhaps the disk is full.") from error

@@ -17,7 +17,9 @@ class RetrainConfig:
     most_crops: int = option(1500, "crops kept in memory at most; many fields share them", 1, 100_000)
     crop_px: int = option(96, "side of a crop at the network's scale, a multiple of 32", 64, 2048)
     lr: float = option(1e-3, "learning rate at its peak (AdamW, one cycle)", 1e-7, 1.0)
-    mitosis_weight: float = option(4.0, "weight of a disc pixel against a background pixel", 0.1, 100.0)
+    mitosis_weight: float = option(
+        TrainConfig.mitosis_weight, "weight of a disc pixel against a background pixel", 0.1, 100.0
+    )
     boundary: float = option(0.5, "even odds of the loss, between the logit 0 and the old threshold (1)", 0.0, 2.0)
     distil: float = option(1.0, "how much background shall keep the answer of the version it starts from", 0.0, 100.0)
     blend: float = option(0.75, "share of the learned weights in the result; the rest is the old version", 0.0, 1.0)
@@ -29,8 +31,9 @@ class RetrainConfig:
     folds: int = option(3, "parts the fields are held out in, in turn, to choose step and threshold", 2, 10)
     validate_every: int = option(50, "steps between validations", 1, 100_000)
     patience: int = option(2, "validations without a better average precision after which it stops", 1, 1000)
-    trust: float = option(150.0, "mitoses with which the best threshold here counts as much as that of the old version",
-                          0.0, 10_000.0)  # fmt: skip
+    trust: float = option(
+        150.0, "mitoses with which the best threshold here counts as much as that of the old version", 0.0, 10_000.0
+    )
     seed: int = option(0, "seed of everything random", 0, 2**31)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Fields with a reader's marks: what they say, and what nobody vouches for."""
+"""Fields with a reader's marks: what they label, and what is to be ignored."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import numpy.typing as npt
 from mitosis_core.errors import UnusableData
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.types import Float32, Region
+from mitosis_core.vocabulary import UNSURE_RADIUS_UM
 from train.data.examples import Example
 from train.data.labels import IGNORED, VARIANTS, concentric_labels
 from train.data.patches import Tissue, prepare
-
-_UNSURE_UM = 7.0  # radius round an unsure figure that says nothing: a cell and a little round it
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class CorrectedField(Example):
         return (self.region or self.field.extent).area_mm2(self.um_per_px)
 
 
-def check(examples: Sequence[Example]) -> None:
+def check_trainable(examples: Sequence[Example]) -> None:
     """Raises UnusableData, in a sentence, when the fields cannot teach anything."""
     if not examples:
         raise UnusableData("There is no corrected field to learn from.")
@@ -46,8 +45,8 @@ def check(examples: Sequence[Example]) -> None:
         )
 
 
-def halves(example: Example) -> list[CorrectedField]:
-    """One field as two, of each of which one half was reviewed, so that each can judge what the other taught."""
+def split_in_halves(example: Example) -> list[CorrectedField]:
+    """One field as two, of each of which one half was reviewed, so that one validates what the other trained."""
     whole = (example.region if isinstance(example, CorrectedField) else None) or example.field.extent
     if whole.width_px >= whole.height_px:
         across = (whole.left + whole.right) / 2
@@ -60,7 +59,7 @@ def halves(example: Example) -> list[CorrectedField]:
 
 
 def reviewed_tissues(examples: Sequence[Example], um_per_px: float, stain: str = "") -> list[Tissue]:
-    """The examples as `prepare` has them, with what nobody vouches for marked as ignored."""
+    """The examples as `prepare` has them, with all that was not reviewed, or is unsure, marked as ignored."""
     tissues = prepare(examples, um_per_px, stain)
     for example, tissue in zip(examples, tissues, strict=True):
         if isinstance(example, CorrectedField):
@@ -74,16 +73,18 @@ def _ignore(example: CorrectedField, tissue: Tissue, um_per_px: float) -> None:
     reviewed = (example.region or example.field.extent).mask((shape[0], shape[1]), pixel).astype(np.uint8)
     unsure = to_resampled_px(example.unsure_xy_px.reshape(-1, 2), pixel)
     disc = VARIANTS["random"].inner_um[1] / um_per_px
-    radii = [(disc, disc)] * len(tissue.mitoses_xy_px) + [(-1.0, _UNSURE_UM / um_per_px)] * len(unsure)  # -1: no disc
+    radii = [(disc, disc)] * len(tissue.mitoses_xy_px) + [(-1.0, UNSURE_RADIUS_UM / um_per_px)] * len(
+        unsure
+    )  # -1: no disc
     points = np.vstack([tissue.mitoses_xy_px, unsure]).astype(np.float32)
     tissue.ignored = (concentric_labels((shape[0], shape[1]), points, radii, reviewed=reviewed) == IGNORED).astype(
         np.uint8
     )
-    tissue.mitoses_xy_px = tissue.mitoses_xy_px[vouched_for(tissue.mitoses_xy_px, tissue)]
-    tissue.lookalikes_xy_px = tissue.lookalikes_xy_px[vouched_for(tissue.lookalikes_xy_px, tissue)]
+    tissue.mitoses_xy_px = tissue.mitoses_xy_px[not_ignored(tissue.mitoses_xy_px, tissue)]
+    tissue.lookalikes_xy_px = tissue.lookalikes_xy_px[not_ignored(tissue.lookalikes_xy_px, tissue)]
 
 
-def vouched_for(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:
+def not_ignored(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:
     """Bool[N]: the points (at the network's scale) that do not lie where the tissue is to be ignored."""
     if tissue.ignored is None:
         return np.ones(len(xy_px), bool)

@@ -1,7 +1,7 @@
-"""Networks whose head cannot be taught apart from their encoder learn corrected fields by their method's own recipe.
+"""Fine-tuning: networks whose head cannot be trained apart from their encoder, by their method's own recipe.
 
-As in train/retrain/head_training.py the encoder stays as it is, one network learns for each part of the fields held out
-in turn and is judged there, and what is kept lies between the old weights and the mean of the learned ones.
+As in train/retrain/head_training.py the encoder is frozen, one network is trained for each fold and validated on its
+held-out fields, and what is kept lies between the old weights and the mean of the trained ones.
 """
 
 from __future__ import annotations
@@ -20,59 +20,60 @@ from mitosis_core.inference.fusion import fuse
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.model import Model
-from mitosis_core.prediction import candidates, look, verified
+from mitosis_core.prediction import apply_verifier, find_candidates, infer
 from mitosis_core.types import Detections
+from mitosis_core.vocabulary import SAME_CELL_UM
 from train.config import TrainConfig
 from train.data.patches import Tissue
-from train.loop import Step, fit_net, mine
+from train.loop import Step, fit_net, mine_hard_negatives
 from train.methods import default_config
 from train.optimise import training_device
 from train.retrain.checkpoint import Checkpoint, Parts
 from train.retrain.config import RetrainConfig
-from train.retrain.head_training import Tell
-from train.retrain.heads import mean_head, move_towards, one_thread
-from train.retrain.session import Task
+from train.retrain.head_training import StepReport
+from train.retrain.heads import interpolate_weights, mean_weights, single_thread
+from train.retrain.session import RetrainSession
 
 _NOWHERE = np.zeros((0, 2), np.float32)
-_LOOK_SECONDS = 4.0  # to look at a field once with each network
+_DETECT_SECONDS = 4.0  # for one field and network
 
 
-def trainings(task: Task) -> int:
-    """How many times a network is taught: each for each part of the fields held out."""
-    return task.base.card.members * len(task.splits)
+def training_count(session: RetrainSession) -> int:
+    """How many networks are trained: every member once for each fold."""
+    return session.base.card.members * len(session.splits)
 
 
 def finetune(
-    task: Task, net: nn.Module, kept: Checkpoint, tell: Callable[[int], Tell]
+    session: RetrainSession, net: nn.Module, kept: Checkpoint, reporter: Callable[[int], StepReport]
 ) -> dict[int, tuple[Detections, Detections]]:
-    """Teach the networks of `net` in place. Returns what the new and the old version find in every judging field,
+    """Train the networks of `net` in place. Returns what the new and the old version find in every validation field,
     down to a low score: field -> (new, old). Raises Cancelled, ValueError (the loss is no number)."""
-    config, splits = _config(task.base, task.config), len(task.splits)
+    config, splits = _config(session.base, session.config), len(session.splits)
     found: dict[int, list[tuple[Detections, Detections]]] = {}
     for index, network in enumerate(cast(Sequence[DetectorNet], net.members)):
-        taught = []
-        for split, (learns, judges) in enumerate(task.splits):
+        trained = []
+        for split, (train, held_out) in enumerate(session.splits):
             number = index * splits + split
             if number == len(kept.done):
-                kept.add(_learn(task, network, learns, judges, config, tell(number)))
+                kept.add_result(_train_member(session, network, train, held_out, config, reporter(number)))
             one = copy.deepcopy(network)
             one.load_state_dict(kept.done[number]["weights"])
-            taught.append(one)
+            trained.append(one)
             for i, (new, old) in kept.done[number]["found"].items():
-                found.setdefault(i, []).append((_detections(new), _detections(old)))
-        network.load_state_dict(mean_head(taught).state_dict())
-    fused = {i: _together(sides, task.fields[i].um_per_px) for i, sides in found.items()}
-    return {i: (_second(task, i, new), _second(task, i, old)) for i, (new, old) in fused.items()}
+                found.setdefault(i, []).append((_from_tensor(new), _from_tensor(old)))
+        network.load_state_dict(mean_weights(trained).state_dict())
+    fused = {i: _fuse_members(sides, session.fields[i].um_per_px) for i, sides in found.items()}
+    return {i: (_verify(session, i, new), _verify(session, i, old)) for i, (new, old) in fused.items()}
 
 
-def _second(task: Task, i: int, found: Detections) -> Detections:
-    task.stop_if_cancelled()
-    return verified(found, task.fields[i].field, task.base, "cpu")
+def _verify(session: RetrainSession, i: int, found: Detections) -> Detections:
+    session.stop_if_cancelled()
+    return apply_verifier(found, session.fields[i].field, session.base, "cpu")
 
 
-def _together(sides: list[tuple[Detections, Detections]], um_per_px: float) -> tuple[Detections, Detections]:
+def _fuse_members(sides: list[tuple[Detections, Detections]], um_per_px: float) -> tuple[Detections, Detections]:
     new, old = ([side[which] for side in sides] for which in (0, 1))
-    return fuse(new, 5.0 / um_per_px), fuse(old, 5.0 / um_per_px)
+    return fuse(new, SAME_CELL_UM / um_per_px), fuse(old, SAME_CELL_UM / um_per_px)
 
 
 def _config(base: Model, config: RetrainConfig) -> TrainConfig:
@@ -85,38 +86,45 @@ def _config(base: Model, config: RetrainConfig) -> TrainConfig:
     )  # fmt: skip
 
 
-def _learn(
-    task: Task, network: DetectorNet, learns: list[int], judges: list[int], config: TrainConfig, tell: Tell
+def _train_member(
+    session: RetrainSession,
+    network: DetectorNet,
+    train: list[int],
+    held_out: list[int],
+    config: TrainConfig,
+    report_step: StepReport,
 ) -> Parts:
-    """One network on the fields it learns from: its weights, and what it and the old one find where it is judged."""
-    tissues = [task.tissues[i] for i in learns]
-    task.stop_if_cancelled()
-    mine(network, tissues, config, training_device())
+    """Train one network: its weights, and what it and the old one find on the held-out fields."""
+    tissues = [session.tissues[i] for i in train]
+    session.stop_if_cancelled()
+    mine_hard_negatives(network, tissues, config, training_device())
 
     def report(step: Step) -> None:
-        task.stop_if_cancelled()
-        tell(step.step, step.loss, None)
+        session.stop_if_cancelled()
+        report_step(step.step, step.loss, None)
 
-    average = fit_net(copy.deepcopy(network), [], config, tissues=tissues, still=True, report=report).cpu()
-    taught = copy.deepcopy(network)
-    move_towards(taught, average, task.config.blend)
-    found = {i: (_numbers(_find(task, taught, i)), _numbers(_find(task, network, i))) for i in judges}
-    return {"weights": taught.state_dict(), "found": found, "step": config.steps}
-
-
-def _find(task: Task, network: DetectorNet, i: int) -> Detections:
-    task.stop_if_cancelled()
-    card, field = task.base.card, task.fields[i].field
-    seen = look(field, torch_engine(copy.deepcopy(network), training_device()), card.um_per_px, card.stride, card.stain)
-    return candidates(seen, field, card.blobs, card.calibration)[0]
+    ema = fit_net(copy.deepcopy(network), [], config, tissues=tissues, freeze_statistics=True, report=report).cpu()
+    trained = copy.deepcopy(network)
+    interpolate_weights(trained, ema, session.config.blend)
+    found = {i: (_to_tensor(_detect(session, trained, i)), _to_tensor(_detect(session, network, i))) for i in held_out}
+    return {"weights": trained.state_dict(), "found": found, "step": config.steps}
 
 
-def _numbers(found: Detections) -> torch.Tensor:
+def _detect(session: RetrainSession, network: DetectorNet, i: int) -> Detections:
+    session.stop_if_cancelled()
+    card, field = session.base.card, session.fields[i].field
+    output = infer(
+        field, torch_engine(copy.deepcopy(network), training_device()), card.um_per_px, card.stride, card.stain
+    )
+    return find_candidates(output, field, card.blobs, card.calibration)[0]
+
+
+def _to_tensor(found: Detections) -> torch.Tensor:
     """As a checkpoint can keep them: Float32[N, 4], x, y, score, area."""
     return torch.from_numpy(np.column_stack([found.xy_px, found.score, found.area_um2]).astype(np.float32))
 
 
-def _detections(numbers: torch.Tensor) -> Detections:
+def _from_tensor(numbers: torch.Tensor) -> Detections:
     x, y, score, area = numbers.numpy().T
     return Detections(np.column_stack([x, y]), score, area)
 
@@ -128,9 +136,9 @@ def estimate_seconds(base: Model, net: nn.Module, fields: int, config: RetrainCo
     network = cast(Sequence[DetectorNet], net.members)[0]
     blank = Tissue(np.full((640, 640, 3), 190, np.uint8), _NOWHERE, _NOWHERE, None, True, _NOWHERE)
     ended = [time.perf_counter()]
-    with one_thread():
-        fit_net(network, [], options, tissues=[blank], still=True,
+    with single_thread():
+        fit_net(network, [], options, tissues=[blank], freeze_statistics=True,
                 report=lambda step: ended.append(time.perf_counter()))  # fmt: skip
     step = float(np.diff(ended).min())
     parts = min(config.folds, max(2, fields))
-    return base.card.members * (parts * config.steps * step + 3 * fields * _LOOK_SECONDS)
+    return base.card.members * (parts * config.steps * step + 3 * fields * _DETECT_SECONDS)

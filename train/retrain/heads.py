@@ -1,4 +1,4 @@
-"""A network in two parts: the encoder, which stays as it is and sees every crop once, and the head, which learns."""
+"""A network in two parts: the encoder, which is frozen and encodes every crop once, and the head, which is trained."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import cast
 import torch
 from torch import nn
 
-from mitosis_core.inference.runtime import without_margin
+from mitosis_core.inference.runtime import crop_padding
 from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.model import Model
 from mitosis_core.precision import autocast, has_half
 from mitosis_core.types import Float32
 from train.data.patches import Tissue
 
-AT_ONCE = 32  # crops that go through an encoder together
+ENCODER_BATCH = 32  # crops that go through an encoder together
 
 Features = list[torch.Tensor]  # one map per stride: BFloat16[N, C, h, w]
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def single_thread() -> Iterator[None]:
     """The same sums on every machine; and threads that wait for a core another program holds are many times slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -33,15 +33,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def has_heads(base: Model, net: nn.Module) -> bool:
-    """Whether the heads of a version can be taught by themselves, from what its encoders have seen once."""
+def has_trainable_heads(base: Model, net: nn.Module) -> bool:
+    """Whether the heads of a version can be trained alone, on features that its encoders computed once."""
     return base.card.verifier is None and all(
         isinstance(one, LiteFCN) for one in cast(Sequence[nn.Module], net.members)
     )
 
 
-def members(net: nn.Module) -> list[LiteFCN]:
-    """The networks of a version that `has_heads`."""
+def member_networks(net: nn.Module) -> list[LiteFCN]:
+    """The networks of a version that `has_trainable_heads`."""
     return [one for one in cast(Sequence[nn.Module], net.members) if isinstance(one, LiteFCN)]
 
 
@@ -52,16 +52,16 @@ def head_of(member: LiteFCN) -> LiteFCN:
     return copy.deepcopy(head).requires_grad_(True)
 
 
-def see(member: LiteFCN, images: torch.Tensor) -> Features:
-    """UInt8[N, 3, H, W] -> what the encoder makes of it."""
+def encode(member: LiteFCN, images: torch.Tensor) -> Features:
+    """UInt8[N, 3, H, W] -> the maps of the encoder."""
     with torch.no_grad(), autocast(images.device):
         maps = member.encoder(images.float().contiguous(memory_format=torch.channels_last))
     # Kept in half precision everywhere: it halves the memory, which is the limit here.
     return [m.to(torch.bfloat16).contiguous(memory_format=torch.channels_last) for m in maps]
 
 
-def answer(head: nn.Module, features: Features) -> torch.Tensor:
-    """Logits Float32[N, 2, h, w]."""
+def head_logits(head: nn.Module, features: Features) -> torch.Tensor:
+    """Logits of the head, Float32[N, 2, h, w]."""
     device = features[0].device
     maps = features if has_half(device) else [m.float() for m in features]
     with autocast(device):
@@ -69,28 +69,28 @@ def answer(head: nn.Module, features: Features) -> torch.Tensor:
 
 
 @torch.no_grad()
-def probabilities(head: nn.Module, features: Features, tissue: Tissue, stride: int) -> Float32:
+def field_probabilities(head: nn.Module, features: Features, tissue: Tissue, stride: int) -> Float32:
     """The probabilities on a whole field, Float32[h, w], from its features."""
-    logits = answer(head, features)[0]
+    logits = head_logits(head, features)[0]
     height, width = tissue.pixels.shape[:2]
-    return without_margin(torch.sigmoid(logits[1] - logits[0]).numpy(), stride, (height, width))
+    return crop_padding(torch.sigmoid(logits[1] - logits[0]).numpy(), stride, (height, width))
 
 
-def batches(features: Features) -> Iterator[Features]:
+def split_batches(features: Features) -> Iterator[Features]:
     """The same features, a few crops at a time."""
-    return (list(part) for part in zip(*(torch.split(maps, AT_ONCE) for maps in features), strict=True))
+    return (list(part) for part in zip(*(torch.split(maps, ENCODER_BATCH) for maps in features), strict=True))
 
 
 @torch.no_grad()
-def move_towards(weights: nn.Module, aim: nn.Module, share: float) -> None:
-    """Move the weights that share of the way."""
-    for kept, new in zip(weights.parameters(), aim.parameters(), strict=True):
+def interpolate_weights(weights: nn.Module, target: nn.Module, share: float) -> None:
+    """Move weights that share of the way to others, in place."""
+    for kept, new in zip(weights.parameters(), target.parameters(), strict=True):
         kept.lerp_(new, share)
 
 
 @torch.no_grad()
-def mean_head(heads: Sequence[nn.Module]) -> nn.Module:
-    """The head in the middle of several that began as one."""
+def mean_weights(heads: Sequence[nn.Module]) -> nn.Module:
+    """A network with the mean weights of several that began as one."""
     mean = copy.deepcopy(heads[0])
     for kept, *others in zip(mean.parameters(), *(head.parameters() for head in heads[1:]), strict=True):
         kept.copy_(torch.stack([kept, *others]).mean(0))

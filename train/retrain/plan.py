@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mitosis_core.plurals import count_noun
 from mitosis_core.types import Float32
+from mitosis_core.vocabulary import Part
 
-FEWEST_FIELDS, FEWEST_MITOSES = 2, 5  # below that a training learns the single cells by heart
+MIN_FIELDS, MIN_MITOSES = 2, 5  # below that a training learns the single cells by heart
 
 
 class Labelled(Protocol):
@@ -24,7 +26,7 @@ class Labelled(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class PartCounts:
     """Counts of one part of the data."""
 
     fields: int
@@ -33,7 +35,7 @@ class Part:
     empty: int  # fields without any mitosis
 
     @classmethod
-    def of(cls, fields: Sequence[Labelled]) -> Part:
+    def of(cls, fields: Sequence[Labelled]) -> PartCounts:
         """Count what these fields hold."""
         mitoses = [len(one.mitoses_xy_px) for one in fields]
         return cls(len(fields), sum(mitoses), sum(len(one.lookalikes_xy_px) for one in fields), mitoses.count(0))
@@ -43,22 +45,22 @@ class Part:
 class Plan:
     """The fields of a run by part ("train", "held_out"), and what they hold."""
 
-    split: Mapping[str, list[int]]
-    train: Part
-    held_out: Part
+    split: Mapping[Part, list[int]]
+    train: PartCounts
+    held_out: PartCounts
 
     @property
     def objection(self) -> str:
         """Why this is too little, in a sentence; empty when a run may start."""
-        if self.train.fields < FEWEST_FIELDS:
+        if self.train.fields < MIN_FIELDS:
             return (
-                f"Only {_count(self.train.fields, 'finished field')} would train; please finish at least "
-                f"{FEWEST_FIELDS} fields that are not held out."
+                f"Only {count_noun(self.train.fields, 'finished field')} would train; please finish at least "
+                f"{MIN_FIELDS} fields that are not held out."
             )
-        if self.train.mitoses < FEWEST_MITOSES:
+        if self.train.mitoses < MIN_MITOSES:
             return (
-                f"The finished fields that train hold only {_count(self.train.mitoses, 'mitosis', 'mitoses')}; "
-                f"at least {FEWEST_MITOSES} are needed."
+                f"The finished fields that train hold only {count_noun(self.train.mitoses, 'mitosis')}; "
+                f"at least {MIN_MITOSES} are needed."
             )
         if not self.held_out.fields:
             return (
@@ -68,7 +70,3 @@ class Plan:
         if not self.held_out.mitoses:
             return "The finished fields held out hold no mitosis, so nothing could be compared on them."
         return ""
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,10 +1,10 @@
-"""A version learns from corrected fields, in minutes on two cores, without forgetting.
+"""Retraining a version on corrected fields, in minutes on two cores, without forgetting.
 
-The encoders stay as they are, so every crop goes through them once. Only the heads learn; on background they are held
-to the old answer (distillation), and the result lies between the old weights and the learned ones (as in WiSE-FT).
-One head is taught for each part of the fields held out in turn: there it says when to stop and where the threshold
-lies. What is kept is the mean of their weights, which is better than each. Networks without such heads learn by
-train/retrain/finetune.py.
+The encoders are frozen, so every crop goes through them once. Only the heads are trained; on background they are held
+to the old output (distillation), and the result lies between the old weights and the trained ones (as in WiSE-FT).
+One head is trained for each fold; its held-out fields say when to stop and where the threshold lies. What is kept is
+the mean of their weights, which is better than each. Networks without such heads are fine-tuned instead
+(train/retrain/finetune.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
@@ -25,12 +24,12 @@ from mitosis_core.model import Model, ModelCard, save_model
 from train.data.examples import Example, digest
 from train.retrain.checkpoint import Checkpoint, Parts
 from train.retrain.config import RetrainConfig
-from train.retrain.corrected import check, halves
-from train.retrain.finetune import finetune, trainings
-from train.retrain.head_training import Tell, teach
-from train.retrain.heads import has_heads, members, one_thread
-from train.retrain.session import Task
-from train.retrain.threshold import choose_threshold, threshold_between
+from train.retrain.corrected import check_trainable, split_in_halves
+from train.retrain.finetune import finetune, training_count
+from train.retrain.head_training import StepReport, train_head
+from train.retrain.heads import has_trainable_heads, member_networks, single_thread
+from train.retrain.session import RetrainSession
+from train.retrain.threshold import ChosenThreshold, choose_threshold, threshold_between
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def retrain(
     checkpoint: Path | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Model:
-    """Teach `base` the corrected fields and write the new version to `out` (.safetensors).
+    """Train `base` on the corrected fields and write the new version to `out` (.safetensors).
 
     validation: fields that choose step and threshold; without them the examples are held out in turn (a single one in
     halves). checkpoint: file written at every validation and after every network, taken
@@ -67,47 +66,53 @@ def retrain(
     Raises Cancelled, UnusableData (nothing to learn from), UnusableModel, ConcentricError (the loss is no number, or
     the disk is full).
     """
-    check(examples)
-    learned = list(examples) if validation or len(examples) > 1 else halves(examples[0])
+    check_trainable(examples)
+    learned = list(examples) if validation or len(examples) > 1 else split_in_halves(examples[0])
     net = base.net()
-    task = Task(base, [*learned, *validation], len(learned), config, cancelled)
-    kept = Checkpoint(checkpoint, task.identity())
-    with one_thread():
-        if has_heads(base, net):
-            threshold, scores = _heads(task, net, kept, _teller(task, kept, progress, base.card.members))
+    session = RetrainSession(base, [*learned, *validation], len(learned), config, cancelled)
+    kept = Checkpoint(checkpoint, session.identity())
+    with single_thread():
+        if has_trainable_heads(base, net):
+            threshold = _train_heads(session, net, kept, _step_reporters(session, kept, progress, base.card.members))
         else:
-            threshold, scores = _whole(task, net, kept, _teller(task, kept, progress, trainings(task)))
-    return _save(net, _card(task, examples, out.stem, threshold, scores, kept.done), out, base.second_stage())
+            threshold = _finetune(session, net, kept, _step_reporters(session, kept, progress, training_count(session)))
+    return _save(net, _card(session, examples, out.stem, threshold, kept.done), out, base.second_stage())
 
 
-def _heads(task: Task, net: nn.Module, kept: Checkpoint, tell: Callable[[int], Tell]) -> tuple[float, dict[str, Any]]:
-    for index, member in enumerate(members(net)):
+def _train_heads(
+    session: RetrainSession, net: nn.Module, kept: Checkpoint, reporter: Callable[[int], StepReport]
+) -> ChosenThreshold:
+    for index, member in enumerate(member_networks(net)):
         if index == len(kept.done):
-            kept.add(teach(task, index, member, kept, tell(index)))
+            kept.add_result(train_head(session, index, member, kept, reporter(index)))
         member.load_state_dict(kept.done[index]["head"], strict=False)
-    return choose_threshold(task, kept.done)
+    return choose_threshold(session, kept.done)
 
 
-def _whole(task: Task, net: nn.Module, kept: Checkpoint, tell: Callable[[int], Tell]) -> tuple[float, dict[str, Any]]:
-    found = finetune(task, net, kept, tell)
-    new, old = ([task.judged(i, sides[which]) for i, sides in sorted(found.items())] for which in (0, 1))
-    return threshold_between(task, new, old)
+def _finetune(
+    session: RetrainSession, net: nn.Module, kept: Checkpoint, reporter: Callable[[int], StepReport]
+) -> ChosenThreshold:
+    found = finetune(session, net, kept, reporter)
+    new, old = ([session.scored_field(i, sides[which]) for i, sides in sorted(found.items())] for which in (0, 1))
+    return threshold_between(session, new, old)
 
 
-def _teller(task: Task, kept: Checkpoint, progress: Callable[[Progress], None], members: int) -> Callable[[int], Tell]:
-    """For each training of `members`, what it calls after a step; the time left follows from the steps done here."""
-    steps, started = task.config.steps, time.perf_counter()
+def _step_reporters(
+    session: RetrainSession, kept: Checkpoint, progress: Callable[[Progress], None], members: int
+) -> Callable[[int], StepReport]:
+    """For each of `members` networks, what its training calls after a step; time left follows from the steps so far."""
+    steps, started = session.config.steps, time.perf_counter()
     index = len(kept.done)
     first = index * steps + (kept.in_training(index) or {"step": 0})["step"]
 
-    def of(index: int) -> Tell:
-        def tell(step: int, loss: float, f1: float | None) -> None:
+    def of(index: int) -> StepReport:
+        def report_step(step: int, loss: float, f1: float | None) -> None:
             done = index * steps + step
             speed = (time.perf_counter() - started) / max(1, done - first)
-            epoch = step * task.config.batch // (task.learning * task.per_field)
+            epoch = step * session.config.batch // (session.train_count * session.crops_per_field)
             progress(Progress(done, members * steps, epoch, loss, f1, speed * (members * steps - done)))
 
-        return tell
+        return report_step
 
     return of
 
@@ -116,41 +121,40 @@ def _save(net: nn.Module, card: ModelCard, out: Path, verifier: nn.Module | None
     try:
         return save_model(net, card, out, verifier)
     except (OSError, SafetensorError) as error:
-        for part in out.parent.glob(f"{out.stem}.*.part"):
-            part.unlink(missing_ok=True)
         raise ConcentricError("The new version could not be written; perhaps the disk is full.") from error
 
 
 def _card(
-    task: Task,
+    session: RetrainSession,
     examples: Sequence[Example],
     version: str,
-    threshold: float,
-    scores: dict[str, Any],
+    threshold: ChosenThreshold,
     done: Sequence[Parts],
 ) -> ModelCard:
     """The card of the old version with what has changed."""
-    judges = task.fields[task.learning :]
+    validation = session.fields[session.train_count :]
     data = {
         "sha256": digest(list(examples)),
         "fields": len(examples),
         "slides": sorted({e.slide for e in examples}),
         "mitoses": sum(len(e.mitoses_xy_px) for e in examples),
-        "before": task.base.card.data,
+        "before": session.base.card.data,
     }
     return dataclasses.replace(
-        task.base.card,
+        session.base.card,
         version=version,
-        parent=task.base.version,
-        raw_threshold=round(threshold, 4),
+        parent=session.base.version,
+        raw_threshold=round(threshold.raw, 4),
         weights_sha256="",
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data=data,
-        split={"validation": sorted({e.slide for e in judges}), "unit": "slide"} if judges else {"held out": "in turn"},
+        split={"validation": sorted({e.slide for e in validation}), "unit": "slide"}
+        if validation
+        else {"held out": "in turn"},
         training={
             "recipe": "heads" if "head" in done[0] else "finetune",
-            **dataclasses.asdict(task.config),
+            **dataclasses.asdict(session.config),
             "steps kept": [result["step"] for result in done],
         },
-        scores={"validation": scores} if scores else {},
+        scores={"validation": dict(threshold.scores)} if threshold.scores else {},
     )

@@ -1,4 +1,4 @@
-"""What one retraining is about: its base, its fields at the network's scale, and who judges whom."""
+"""One retraining: its base version, its fields at the network's scale, and its folds."""
 
 from __future__ import annotations
 
@@ -11,38 +11,42 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.inference.blobs import find_blobs
 from mitosis_core.inference.calibration import calibrate
 from mitosis_core.model import Model
-from mitosis_core.prediction import inside
+from mitosis_core.prediction import exclude_border
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Detections, Float32, ProbabilityMap
 from train.data.examples import Example, digest
 from train.retrain.config import RetrainConfig
-from train.retrain.corrected import pixel_px, reviewed_tissues, vouched_for
+from train.retrain.corrected import not_ignored, pixel_px, reviewed_tissues
 
 
 class Cancelled(ConcentricError):
     """The user stopped the run."""
 
 
-class Task:
-    """The fields, of which the first `learning` are learned from; `splits` says which head learns and is judged where.
+class RetrainSession:
+    """The fields, of which the first `train_count` train; `splits`: the training and the held-out fields of each fold.
 
-    per_field: crops drawn from each field to learn from.
+    crops_per_field: crops drawn from each training field.
     """
 
     def __init__(
-        self, base: Model, fields: Sequence[Example], learning: int, config: RetrainConfig,
+        self,
+        base: Model,
+        fields: Sequence[Example],
+        train_count: int,
+        config: RetrainConfig,
         cancelled: Callable[[], bool],
-    ) -> None:  # fmt: skip
-        self.base, self.fields, self.learning, self.config = base, list(fields), learning, config
+    ) -> None:
+        self.base, self.fields, self.train_count, self.config = base, list(fields), train_count, config
         self._cancelled = cancelled
         self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
         self.splits = self._splits()
-        self.per_field = max(1, min(config.crops_per_field, config.most_crops // learning))
+        self.crops_per_field = max(1, min(config.crops_per_field, config.most_crops // train_count))
 
     def _splits(self) -> list[tuple[list[int], list[int]]]:
-        """(fields to learn from, fields to judge by) of every head; their mean is kept."""
-        everything, extra = list(range(self.learning)), list(range(self.learning, len(self.fields)))
+        """(training fields, held-out fields) of every fold."""
+        everything, extra = list(range(self.train_count)), list(range(self.train_count, len(self.fields)))
         if extra:
             return [(everything, extra)]
         slides = sorted({e.slide for e in self.fields})
@@ -59,30 +63,32 @@ class Task:
 
     def identity(self) -> str:
         """What a checkpoint must have been made from to be taken up."""
-        parts = [self.base.card.weights_sha256, digest(self.fields), self.learning, dataclasses.asdict(self.config)]
+        parts = [self.base.card.weights_sha256, digest(self.fields), self.train_count, dataclasses.asdict(self.config)]
         ignored = [None if t.ignored is None else hashlib.sha256(t.ignored.tobytes()).hexdigest() for t in self.tissues]
         return hashlib.sha256(json.dumps([*parts, ignored]).encode()).hexdigest()
 
-    def map_of(self, i: int, values: Float32) -> ProbabilityMap:
+    def probability_map(self, i: int, values: Float32) -> ProbabilityMap:
         """Probabilities Float32[h, w] as the map of field i."""
         (width, height), stride = pixel_px(self.fields[i], self.tissues[i]), self.base.card.stride
         return ProbabilityMap(values, (stride * width, stride * height), self.fields[i].um_per_px)
 
-    def scored(self, maps: Mapping[int, ProbabilityMap]) -> list[ScoredField]:
+    def scored_fields(self, maps: Mapping[int, ProbabilityMap]) -> list[ScoredField]:
         """Detections beside the truth, both only where somebody has looked and was sure."""
         rows = []
         for i, found_map in sorted(maps.items()):
             self.stop_if_cancelled()
             calibrated = calibrate(found_map, self.base.card.calibration)
-            rows.append(self.judged(i, inside(find_blobs(calibrated, self.base.card.blobs), self.fields[i].field)))
+            rows.append(
+                self.scored_field(i, exclude_border(find_blobs(calibrated, self.base.card.blobs), self.fields[i].field))
+            )
         return rows
 
-    def judged(self, i: int, found: Detections) -> ScoredField:
+    def scored_field(self, i: int, found: Detections) -> ScoredField:
         """Detections in field i beside the truth."""
         example, tissue = self.fields[i], self.tissues[i]
         pixel = pixel_px(example, tissue)
-        keep = vouched_for(to_resampled_px(found.xy_px, pixel), tissue)
-        kept = found.only(keep)
+        keep = not_ignored(to_resampled_px(found.xy_px, pixel), tissue)
+        kept = found.select(keep)
         true = example.mitoses_xy_px.reshape(-1, 2)
-        true = true[vouched_for(to_resampled_px(true, pixel), tissue)]
+        true = true[not_ignored(to_resampled_px(true, pixel), tissue)]
         return ScoredField(example.field.name, example.slide, kept, true, example.um_per_px)

@@ -2,61 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from mitosis_core.inference.calibration import logit, probability
+from mitosis_core.inference.calibration import logit, sigmoid
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.types import ProbabilityMap
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.retrain.checkpoint import Parts
-from train.retrain.session import Task
-from train.selection.evaluation import RADIUS_UM, steady_threshold
+from train.retrain.session import RetrainSession
+from train.selection.evaluation import robust_threshold
 
 
-def choose_threshold(task: Task, done: Sequence[Parts]) -> tuple[float, dict[str, Any]]:
-    """`threshold_between` for networks of which the maps were kept."""
-    scored = task.scored(_together(task, [result["maps"] for result in done]))
-    return threshold_between(task, scored, task.scored(_together(task, [result["old maps"] for result in done])))
+@dataclass(frozen=True)
+class ChosenThreshold:
+    """The raw threshold, and its scores on the validation fields, for the card; none where nothing was found."""
+
+    raw: float
+    scores: Mapping[str, float | str]
+
+
+def choose_threshold(session: RetrainSession, done: Sequence[Parts]) -> ChosenThreshold:
+    """`threshold_between` from the maps that head training kept."""
+    scored = session.scored_fields(_mean_maps(session, [result["maps"] for result in done]))
+    return threshold_between(
+        session, scored, session.scored_fields(_mean_maps(session, [result["old maps"] for result in done]))
+    )
 
 
 def threshold_between(
-    task: Task, scored: Sequence[ScoredField], before: Sequence[ScoredField]
-) -> tuple[float, dict[str, Any]]:
-    """The raw threshold of the new version, and its scores on the fields that judged it.
+    session: RetrainSession, scored: Sequence[ScoredField], before: Sequence[ScoredField]
+) -> ChosenThreshold:
+    """The raw threshold of the new version, and its scores on the validation fields.
 
     scored, before: what the new and the old version find there, down to a low score. The threshold begins where the new
     one finds as many figures as the old one did, so that a change of scale, which other slides share, does no harm; and
     goes, on the scale of logits, the nearer to the best one on these fields the more mitoses they hold.
     """
-    same, mitoses = _as_many(scored, before, task.base.card.raw_threshold), sum(len(f.true_xy_px) for f in scored)
-    curve = threshold_curve(scored, RADIUS_UM)
+    same, mitoses = (
+        _same_count_threshold(scored, before, session.base.card.raw_threshold),
+        sum(len(f.true_xy_px) for f in scored),
+    )
+    curve = threshold_curve(scored, HIT_RADIUS_UM)
     if not curve.tp.any():
-        return same, {}
-    trust = mitoses / (mitoses + task.config.trust)
-    low, high = logit(np.array([same, steady_threshold(scored)], np.float32))
-    at = float(probability(np.array([low + trust * (high - low)], np.float32))[0])
+        return ChosenThreshold(same, {})
+    trust = mitoses / (mitoses + session.config.trust)
+    low, high = logit(np.array([same, robust_threshold(scored)], np.float32))
+    at = float(sigmoid(np.array([low + trust * (high - low)], np.float32))[0])
     scores = curve.at(at)
     note = "step and threshold were chosen on these fields, so this flatters"
-    return at, {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall, "radius_um": RADIUS_UM,
-                "note": note}  # fmt: skip
+    ratios = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
+    return ChosenThreshold(at, {**ratios, "radius_um": HIT_RADIUS_UM, "note": note})
 
 
-def _as_many(scored: Sequence[ScoredField], before: Sequence[ScoredField], threshold: float) -> float:
+def _same_count_threshold(scored: Sequence[ScoredField], before: Sequence[ScoredField], threshold: float) -> float:
     """The threshold at which `scored` has as many detections as `before` has at `threshold`."""
     count = sum(len(f.detections.above(threshold)) for f in before)
     scores = np.sort(np.concatenate([f.detections.score for f in scored]))[::-1]
     if not 0 < count < len(scores):
         return threshold
-    return float(probability(logit(scores[count - 1 : count + 1]).mean(keepdims=True))[0])
+    return float(sigmoid(logit(scores[count - 1 : count + 1]).mean(keepdims=True))[0])
 
 
-def _together(task: Task, by_member: Sequence[dict[int, torch.Tensor]]) -> dict[int, ProbabilityMap]:
+def _mean_maps(session: RetrainSession, by_member: Sequence[dict[int, torch.Tensor]]) -> dict[int, ProbabilityMap]:
     """The maps of several networks as one: the mean of their logits, as mitosis_core.methods.ensemble has it."""
     maps = {}
     for i in by_member[0]:
         mean = np.mean([logits[i].float().numpy() for logits in by_member], axis=0)
-        maps[i] = task.map_of(i, probability(mean))
+        maps[i] = session.probability_map(i, sigmoid(mean))
     return maps

@@ -12,17 +12,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.encoders import build_encoder
-from mitosis_core.inference.verifier import LOWER, Verifier, second_look
+from mitosis_core.inference.verifier import LOWEST_SCORE, Verifier, verify_field
+from mitosis_core.model import VerifierSettings
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Float32
 from train.config import TrainConfig
 from train.data.examples import Example, digest
-from train.selection.evaluation import Choice, Fold, at_threshold, complete, detections
+from train.selection.evaluation import Choice, Fold, detections, fully_annotated, scores_at_threshold
 from train.selection.verifier import VerifierConfig, best_weight, fit_verifier, fused_fields
 
 
@@ -31,7 +32,7 @@ class SecondStage:
     """A verifier, how it is weighed (for the card), and the choice of the first stage with the new threshold."""
 
     net: Verifier
-    settings: dict[str, Any]
+    settings: VerifierSettings
     choice: Choice
 
 
@@ -41,20 +42,22 @@ def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, wor
     work: folder where verifiers are kept; a second call takes them up. Raises UnusableData when the detections are
     all right or all wrong.
     """
-    fields = [[example for example in held if complete(example)] for held, _ in folds]
+    fields = [[example for example in held if fully_annotated(example)] for held, _ in folds]
     found = detections(folds, choice, config)
     verified: list[Float32] = []
     for out in range(len(folds)):
         others = [i for i in range(len(folds)) if i != out]
         net = _verifier([e for i in others for e in fields[i]], [f for i in others for f in found[i]], config, work)
-        verified += [second_look(net, e.field, f.detections) for e, f in zip(fields[out], found[out], strict=True)]
+        verified += [verify_field(net, e.field, f.detections) for e, f in zip(fields[out], found[out], strict=True)]
     scored = [f for fold in found for f in fold]
     weight = best_weight(scored, verified)
     fused = fused_fields(scored, verified, weight)
     everything = [e for fold in fields for e in fold]
     net = _verifier(everything, scored, config, work)
-    settings = {"encoder": config.verifier, "weight": round(weight, 3), "lower": LOWER}
-    return SecondStage(net, settings, dataclasses.replace(choice, **at_threshold(fused, everything, config)))
+    settings = VerifierSettings(config.verifier, round(weight, 3), LOWEST_SCORE)
+    return SecondStage(
+        net, settings, dataclasses.replace(choice, validation=scores_at_threshold(fused, everything, config))
+    )
 
 
 def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config: TrainConfig, work: Path) -> Verifier:
@@ -65,9 +68,8 @@ def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config:
     kept = work / "verifiers" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.pt"
     if not kept.exists():
         net, _ = fit_verifier(examples, [f.detections for f in found], config.verifier, settings)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(net.state_dict(), kept.with_suffix(".part"))
-        kept.with_suffix(".part").replace(kept)
+        with atomic_write(kept) as file:
+            torch.save(net.state_dict(), file)
     net = Verifier(build_encoder(config.verifier, pretrained=False))
     net.load_state_dict(torch.load(kept, weights_only=True))
     return net.eval()

@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
 from mitosis_core.inference.blobs import BlobSettings
-from mitosis_core.inference.calibration import Calibration, level, logit, probability
+from mitosis_core.inference.calibration import Calibration, background_logit, logit, sigmoid
 from mitosis_core.inference.fusion import fuse
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.method import DetectorNet
-from mitosis_core.prediction import Sighting, candidates, look
+from mitosis_core.prediction import NetworkOutput, find_candidates, infer
 from mitosis_core.scoring.evaluation import Curve, ScoredField, best_threshold, threshold_curve
 from mitosis_core.types import Detections, ProbabilityMap
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.optimise import training_device
-from train.selection.image_level import area_under_roc, image_threshold, images
-
-RADIUS_UM = 5.0  # within which a detection hits (MITOS12 protocol)
+from train.selection.image_level import area_under_roc, image_scores, image_threshold
 
 _TRANSFER_LOGITS = 1.0  # how far the best threshold of one slide lies from that of another
 _GRID_LOGITS = 0.25
 
-SHARE = 0.98  # of mitosis_core.inference.calibration; mitoses cover well under 2 % of a field
+BACKGROUND_SHARE = 0.98  # of mitosis_core.inference.calibration; mitoses cover well under 2 % of a field
 
 # The post-processing: peaks of the map, which need no second threshold and keep touching figures apart. SegMitos' own
 # (Otsu's threshold, blobs, mean score; section 3.3) is BlobSettings(). It is not chosen on the held-out fields, because
@@ -45,47 +43,54 @@ FALSE_ALARMS_PER_MM2 = (1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
+class ThresholdScores:
+    """A threshold, and how good the detections of the validation fields are there."""
+
+    threshold: float
+    f1: float
+    precision: float
+    recall: float
+    f1_by_slide: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Choice:
     """What the validation fields say is best: the snapshot, the post-processing, the threshold, and how good it was."""
 
     step: int
     blobs: BlobSettings
     calibration: Calibration | None
-    threshold: float
-    f1: float
-    precision: float
-    recall: float
-    f1_by_slide: dict[str, float]
+    validation: ThresholdScores
     false_alarms: dict[str, float] = dataclasses.field(default_factory=dict)  # per mm² -> threshold
 
 
-def sightings(net: DetectorNet, fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
-    """The network's answer on each field."""
+def network_outputs(net: DetectorNet, fields: Sequence[Example], config: TrainConfig) -> list[NetworkOutput]:
+    """The network's output for each field."""
     run = torch_engine(net, training_device())
-    return [look(e.field, run, config.um_per_px, net.stride, config.stain) for e in fields]
+    return [infer(e.field, run, config.um_per_px, net.stride, config.stain) for e in fields]
 
 
 def scored_fields(
-    seen: Sequence[Sighting], fields: Sequence[Example], blobs: BlobSettings, calibration: Calibration | None
+    outputs: Sequence[NetworkOutput], fields: Sequence[Example], blobs: BlobSettings, calibration: Calibration | None
 ) -> list[ScoredField]:
     """Detections of each field beside its truth, both without what is to be ignored; slide and scanner as one group."""
     return [
-        ScoredField(e.field.name, e.group, counted(candidates(one, e.field, blobs, calibration)[0], e),
+        ScoredField(e.field.name, e.group, drop_ignored(find_candidates(one, e.field, blobs, calibration)[0], e),
                     e.mitoses_xy_px, e.um_per_px, e.counted_mm2)
-        for one, e in zip(seen, fields, strict=True)
+        for one, e in zip(outputs, fields, strict=True)
     ]  # fmt: skip
 
 
-def counted(found: Detections, example: Example) -> Detections:
+def drop_ignored(found: Detections, example: Example) -> Detections:
     """The detections that do not lie where the example is to be ignored."""
     if example.ignored is None:
         return found
     x, y = np.clip(np.rint(found.xy_px), 0, np.array(example.ignored.shape[::-1]) - 1).astype(int).T
-    return found.only(np.asarray(example.ignored[y, x] == 0))
+    return found.select(np.asarray(example.ignored[y, x] == 0))
 
 
-def complete(example: Example) -> bool:
-    """Whether all of a field counts. Where only a part does, as a rule that without mitoses, it tells false alarms."""
+def fully_annotated(example: Example) -> bool:
+    """Whether all of a field counts. Where only a part does (tissue without mitoses), it serves false alarms."""
     return example.ignored is None
 
 
@@ -104,64 +109,71 @@ def false_alarm_threshold(scored: Sequence[ScoredField], per_mm2: float) -> floa
 Fold = tuple[Sequence[Example], list[dict[int, Path]]]  # held-out fields; for each member its snapshots by step
 
 
-def choose(folds: Sequence[Fold], config: TrainConfig) -> Choice:
+def choose_settings(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     """Choose on held-out fields only.
 
     folds: for each, its held-out fields and the snapshots of the networks trained without them.
-    The step has the highest average precision pooled over all folds, the threshold is the steady one, so that one
+    The step has the highest average precision pooled over all folds, the threshold is the robust one, so that one
     setting serves every slide; or both come from image-level labels alone (config.threshold). Raises UnusableData when
     nothing is found, or when image-level labels are all alike.
     """
     fields = [example for held, _ in folds for example in held]
-    whole = [complete(example) for example in fields]
+    whole = [fully_annotated(example) for example in fields]
     judged = [example for example, one in zip(fields, whole, strict=True) if one]
     steps = sorted(set.intersection(*(set(files) for _, members in folds for files in members)))
-    seen = {
-        step: [one for held, members in folds for one in together([f[step] for f in members], held, config)]
+    outputs = {
+        step: [one for held, members in folds for one in ensemble_outputs([f[step] for f in members], held, config)]
         for step in steps
     }
-    scored = {step: scored_fields(seen[step], fields, POSTPROCESSING, _typical(seen[step])) for step in steps}
+    scored = {
+        step: scored_fields(outputs[step], fields, POSTPROCESSING, _median_calibration(outputs[step])) for step in steps
+    }
     marked = {step: [f for f, one in zip(scored[step], whole, strict=True) if one] for step in steps}
-    step = max(steps, key=lambda s: _ranking(marked[s], judged, config))
+    step = max(steps, key=lambda s: _selection_score(marked[s], judged, config))
     free = [f for f, one in zip(scored[step], whole, strict=True) if not one]
     alarms = {f"{n:g}": round(false_alarm_threshold(free, n), 6) for n in FALSE_ALARMS_PER_MM2 if free}
-    return Choice(step, POSTPROCESSING, _typical(seen[step]), **at_threshold(marked[step], judged, config),
-                  false_alarms=alarms)  # fmt: skip
+    scores = scores_at_threshold(marked[step], judged, config)
+    return Choice(step, POSTPROCESSING, _median_calibration(outputs[step]), scores, alarms)
 
 
-def at_threshold(scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig) -> dict[str, Any]:
-    """The threshold the config asks for, and how good the detections are there: as a `Choice` has them."""
-    at = image_threshold(scored, fields) if config.threshold == "image" else steady_threshold(scored)
-    scores = threshold_curve(scored, RADIUS_UM).at(at)
+def scores_at_threshold(
+    scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig
+) -> ThresholdScores:
+    """The threshold the config asks for, and how good the detections are there."""
+    at = image_threshold(scored, fields) if config.threshold == "image" else robust_threshold(scored)
+    scores = threshold_curve(scored, HIT_RADIUS_UM).at(at)
     by_slide = {slide: curve.at(at).f1 for slide, curve in _by_slide(scored).items()}
-    return {"threshold": at, "f1": scores.f1, "precision": scores.precision, "recall": scores.recall,
-            "f1_by_slide": by_slide}  # fmt: skip
+    return ThresholdScores(at, scores.f1, scores.precision, scores.recall, by_slide)
 
 
 def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> list[list[ScoredField]]:
     """What the chosen snapshots find on the held-out fields of each fold, beside the truth."""
-    folds = [([example for example in held if complete(example)], members) for held, members in folds]
+    folds = [([example for example in held if fully_annotated(example)], members) for held, members in folds]
     return [
-        scored_fields(together([f[choice.step] for f in members], held, config), held, choice.blobs, choice.calibration)
+        scored_fields(
+            ensemble_outputs([f[choice.step] for f in members], held, config), held, choice.blobs, choice.calibration
+        )
         for held, members in folds
     ]
 
 
-def _typical(seen: Sequence[Sighting]) -> Calibration:
+def _median_calibration(outputs: Sequence[NetworkOutput]) -> Calibration:
     """The calibration that leaves the middle one of these fields as it is."""
-    return Calibration(SHARE, round(float(np.median([level(one.map, SHARE) for one in seen])), 3))
+    return Calibration(
+        BACKGROUND_SHARE, round(float(np.median([background_logit(one.map, BACKGROUND_SHARE) for one in outputs])), 3)
+    )
 
 
-def steady_threshold(scored: Sequence[ScoredField]) -> float:
+def robust_threshold(scored: Sequence[ScoredField]) -> float:
     """The threshold with the best F1 in the mean over slides when the scores of the next slide lie a little off.
 
     Networks are about one logit more or less sure on a slide they have not seen, so F1 over the threshold is blurred
     by as much: a high narrow peak on one slide must not win. Raises UnusableData when no detection hits a mitosis.
     """
-    best_threshold(scored, RADIUS_UM)  # raises
+    best_threshold(scored, HIT_RADIUS_UM)  # raises
     grid = np.arange(-12.0, 12.0, _GRID_LOGITS, dtype=np.float32)
     blur = np.exp(-0.5 * (np.arange(-12, 13) * _GRID_LOGITS / _TRANSFER_LOGITS) ** 2)
-    thresholds = probability(grid)
+    thresholds = sigmoid(grid)
     curves = [[curve.at(float(t)).f1 for t in thresholds] for curve in _by_slide(scored).values()]
     blurred = [np.convolve(np.pad(f1, 12, mode="edge"), blur / blur.sum(), "valid") for f1 in curves]
     return float(thresholds[int(np.mean(blurred, axis=0).argmax())])
@@ -169,56 +181,55 @@ def steady_threshold(scored: Sequence[ScoredField]) -> float:
 
 def _by_slide(scored: Sequence[ScoredField]) -> dict[str, Curve]:
     slides = sorted({field.slide for field in scored})
-    return {slide: threshold_curve([f for f in scored if f.slide == slide], RADIUS_UM) for slide in slides}
+    return {slide: threshold_curve([f for f in scored if f.slide == slide], HIT_RADIUS_UM) for slide in slides}
 
 
-def _ranking(scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig) -> float:
+def _selection_score(scored: Sequence[ScoredField], fields: Sequence[Example], config: TrainConfig) -> float:
     """How well the scores tell mitoses, or images with a mitosis, from the rest."""
     if config.threshold == "image":
-        return area_under_roc(*images(scored, fields))
-    return threshold_curve(scored, RADIUS_UM).average_precision or 0.0
+        return area_under_roc(*image_scores(scored, fields))
+    return threshold_curve(scored, HIT_RADIUS_UM).average_precision or 0.0
 
 
-def together(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
-    """What several snapshots see as one, as mitosis_core.methods.ensemble has it: the mean of the logits of their maps,
-    their boxes fused."""
-    by_member = [held_out_sightings(file, fields, config) for file in files]
-    return [_fused(same_field) for same_field in zip(*by_member, strict=True)]
+def ensemble_outputs(files: Sequence[Path], fields: Sequence[Example], config: TrainConfig) -> list[NetworkOutput]:
+    """The output of several snapshots as one network, as mitosis_core.methods.ensemble has it: the mean of the logits
+    of their maps, their boxes fused."""
+    by_member = [cached_outputs(file, fields, config) for file in files]
+    return [_ensemble(same_field) for same_field in zip(*by_member, strict=True)]
 
 
-def _fused(seen: Sequence[Sighting]) -> Sighting:
-    mean = np.mean([logit(one.map.values) for one in seen], axis=0)
-    found_map = dataclasses.replace(seen[0].map, values=probability(mean))
-    boxes = [one.boxes for one in seen if one.boxes is not None]
+def _ensemble(outputs: Sequence[NetworkOutput]) -> NetworkOutput:
+    mean = np.mean([logit(one.map.values) for one in outputs], axis=0)
+    found_map = dataclasses.replace(outputs[0].map, values=sigmoid(mean))
+    boxes = [one.boxes for one in outputs if one.boxes is not None]
     distance_px = POSTPROCESSING.peak_distance_um / found_map.um_per_px
-    return Sighting(found_map, fuse(boxes, distance_px) if boxes else None)
+    return NetworkOutput(found_map, fuse(boxes, distance_px) if boxes else None)
 
 
-def held_out_sightings(snapshot: Path, fields: Sequence[Example], config: TrainConfig) -> list[Sighting]:
-    """The answers of one snapshot, each computed once and kept beside it."""
+def cached_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfig) -> list[NetworkOutput]:
+    """The outputs of one snapshot, each computed once and kept beside it."""
     net: DetectorNet | None = None
-    seen = []
+    outputs = []
     for example in fields:
         kept = snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}.npz")
         if not kept.exists():
             net = net or load_snapshot(snapshot, config)
-            _keep(sightings(net, [example], config)[0], kept)
+            _save_output(network_outputs(net, [example], config)[0], kept)
         with np.load(kept) as parts:
             cell_px = (float(parts["cell_px"][0]), float(parts["cell_px"][1]))
-            found_map = ProbabilityMap(probability(parts["logits"].astype(np.float32)), cell_px, example.um_per_px)
+            found_map = ProbabilityMap(sigmoid(parts["logits"].astype(np.float32)), cell_px, example.um_per_px)
             boxes = Detections(parts["xy_px"], parts["score"], parts["area_um2"]) if "score" in parts else None
-        seen.append(Sighting(found_map, boxes))
-    return seen
+        outputs.append(NetworkOutput(found_map, boxes))
+    return outputs
 
 
-def _keep(seen: Sighting, path: Path) -> None:
+def _save_output(output: NetworkOutput, path: Path) -> None:
     # Logits: networks are sure of nearly everything, and half precision cannot tell 0.999 from 0.9994.
-    parts = {"logits": logit(seen.map.values).astype(np.float16), "cell_px": np.array(seen.map.cell_px)}
-    if seen.boxes is not None:
-        parts |= {"xy_px": seen.boxes.xy_px, "score": seen.boxes.score, "area_um2": seen.boxes.area_um2}
-    part = path.with_suffix(f".part{os.getpid()}.npz")
-    np.savez_compressed(part, **parts)  # type: ignore[arg-type]
-    part.replace(path)
+    parts = {"logits": logit(output.map.values).astype(np.float16), "cell_px": np.array(output.map.cell_px)}
+    if output.boxes is not None:
+        parts |= {"xy_px": output.boxes.xy_px, "score": output.boxes.score, "area_um2": output.boxes.area_um2}
+    with atomic_write(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **parts)  # type: ignore[arg-type]
 
 
 def load_snapshot(snapshot: Path, config: TrainConfig) -> DetectorNet:

@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-HALF = 10.0  # corrected fields that teach as much as the next twice as many
-MORE = 10  # fields ahead
-FEWEST_COUNTS = 3  # two points lie on every curve
+FIELDS_PER_DOUBLING = 10.0  # corrected fields that bring as much as the next twice as many
+FIELDS_AHEAD = 10  # fields ahead
+MIN_COUNTS = 3  # two points lie on every curve
 TRAINING_NOISE = 0.02  # F1, one standard deviation between versions from the same fields
 _PRIOR_WEIGHT = 3.0  # versions that this prior is worth
 _SAMPLES = 4000
@@ -38,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """The curve and what it says of MORE fields beyond `fields`, the most that any version learnt from.
+    """The curve and what it says of FIELDS_AHEAD beyond `fields`, the most that any version learnt from.
 
     gain, low, high: change of F1 on the curve, middle and 95 % interval. x: Int[N], fields; middle, lower, upper:
     Float[N], F1 of the curve there.
@@ -65,7 +65,7 @@ def resampled_f1(counts: npt.ArrayLike, *, samples: int = _SAMPLES, seed: int = 
     return _f1(np.einsum("sg,vgc->svc", times, per_group))
 
 
-def points(counts: npt.ArrayLike, learnt: npt.ArrayLike, draws: Floats) -> list[Point]:
+def version_points(counts: npt.ArrayLike, learnt: npt.ArrayLike, draws: Floats) -> list[Point]:
     """One per version. counts as in `resampled_f1`, which made the draws; learnt: Int[V], corrected fields."""
     f1 = _f1(np.asarray(counts).sum(axis=1))
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
@@ -75,7 +75,7 @@ def points(counts: npt.ArrayLike, learnt: npt.ArrayLike, draws: Floats) -> list[
     ]
 
 
-def fit(learnt: npt.ArrayLike, f1: npt.ArrayLike) -> Floats:
+def fit_curve(learnt: npt.ArrayLike, f1: npt.ArrayLike) -> Floats:
     """Least squares for one or many sets of F1. learnt: [V], not all the same; f1: [..., V].
 
     Returns Float[..., 2]: start, and gain per doubling of n + 10.
@@ -84,17 +84,19 @@ def fit(learnt: npt.ArrayLike, f1: npt.ArrayLike) -> Floats:
 
 
 def forecast(learnt: npt.ArrayLike, draws: Floats, *, seed: int = 1) -> Forecast | None:
-    """What MORE fields would bring; None with fewer than FEWEST_COUNTS different numbers of fields.
+    """What FIELDS_AHEAD more would bring; None with fewer than MIN_COUNTS different numbers of fields.
 
     learnt: Int[V]; draws: Float[samples, V], F1 as `resampled_f1` gives it.
     """
     counts = np.asarray(learnt)
-    if len(np.unique(counts)) < FEWEST_COUNTS:
+    if len(np.unique(counts)) < MIN_COUNTS:
         return None
     most = int(counts.max())
-    x = np.linspace(0, most + MORE, 61).round().astype(np.int64)
+    x = np.linspace(0, most + FIELDS_AHEAD, 61).round().astype(np.int64)
     lines = _plausible(counts, draws, np.random.default_rng(seed))
-    now, then = np.clip(lines @ _design([most, most + MORE]).T, 0, 1).T  # no F1 is above 1, whatever a line says
+    now, then = np.clip(
+        lines @ _design([most, most + FIELDS_AHEAD]).T, 0, 1
+    ).T  # no F1 is above 1, whatever a line says
     gains = then - now
     low, gain, high = np.quantile(gains, [0.025, 0.5, 0.975])
     lower, middle, upper = np.clip(np.quantile(lines @ _design(x).T, [0.025, 0.5, 0.975], axis=0), 0, 1)
@@ -104,7 +106,7 @@ def forecast(learnt: npt.ArrayLike, draws: Floats, *, seed: int = 1) -> Forecast
 def _plausible(learnt: npt.NDArray[np.int64], draws: Floats, random: np.random.Generator) -> Floats:
     """Float[samples, 2]: for each draw one curve that its points allow, given how much trainings scatter."""
     design = _design(learnt)
-    lines = fit(learnt, draws)
+    lines = fit_curve(learnt, draws)
     scatter = ((draws - lines @ design.T) ** 2).sum(axis=1)
     freedom = len(learnt) - 2
     # The posterior of a linear regression with a scaled inverse chi² prior on the variance.
@@ -121,5 +123,5 @@ def _f1(counts: npt.NDArray[np.int64]) -> Floats:
 
 def _design(learnt: npt.ArrayLike) -> Floats:
     """Float[V, 2]: the two terms of the curve at these numbers of fields."""
-    x = np.log2(1 + np.asarray(learnt, np.float64) / HALF)
+    x = np.log2(1 + np.asarray(learnt, np.float64) / FIELDS_PER_DOUBLING)
     return np.stack([np.ones_like(x), x], axis=1)

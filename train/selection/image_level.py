@@ -26,13 +26,13 @@ def image_threshold(scored: Sequence[ScoredField], fields: Sequence[Example]) ->
 
     Raises UnusableData unless there are images with and without a mitosis, and detections that tell them apart.
     """
-    threshold = operating_point(*images(scored, fields))
+    threshold = operating_point(*image_scores(scored, fields))
     if threshold <= 0:  # every image is called, even those where nothing is found
         raise UnusableData("No detection tells fields with a mitosis from the rest, so there is no good threshold.")
     return threshold
 
 
-def images(scored: Sequence[ScoredField], fields: Sequence[Example]) -> tuple[Float32, Bool]:
+def image_scores(scored: Sequence[ScoredField], fields: Sequence[Example]) -> tuple[Float32, Bool]:
     """Score (Float32[N], that of the best detection, 0 without one) and truth (Bool[N]) of every image.
 
     The images are the fields cut into equal parts with sides as near to IMAGE_UM as leaves nothing over: a narrow rest

@@ -1,4 +1,4 @@
-"""Training DeepVer on the detector's own answers (DeepMitosis, sections 3.2 and 4.3.2)."""
+"""Training DeepVer on the detector's own detections (DeepMitosis, sections 3.2 and 4.3.2)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from scipy.spatial import cKDTree
 from mitosis_core.encoders import build_encoder
 from mitosis_core.errors import UnusableData
 from mitosis_core.image.stain import REFERENCE, StainProfile
-from mitosis_core.inference.verifier import LOWER, PATCH_PX, UM_PER_PX, Verifier, crops, weighed
+from mitosis_core.inference.verifier import LOWEST_SCORE, PATCH_PX, UM_PER_PX, Verifier, cut_patches, fuse_scores
 from mitosis_core.precision import autocast
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.types import Detections, Float32, UInt8
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.data.augment import Placement, other_scanner, other_stain
 from train.data.examples import Example
 from train.data.patches import Tissue, prepare
-from train.optimise import descend, one_cycle, training_device
+from train.optimise import optimiser_step, training_device, warmup_cosine
 
-_HIT_UM = 5.0  # a detection this near to a centroid is of that figure
 _SHIFT_PX = 8  # patches are moved by up to this much (2 µm): detections are not exact
 _WIDE_PX = PATCH_PX * 3 // 2  # room to turn a patch
 _WARMUP = 20
@@ -44,7 +44,7 @@ class VerifierConfig:
     lr_head: float = 1e-3
     weight_decay: float = 1e-2
     frozen: int = 2
-    lower: float = LOWER
+    lower: float = LOWEST_SCORE
     seed: int = 0
 
 
@@ -73,27 +73,29 @@ def fit_verifier(
     config = config or VerifierConfig()
     torch.manual_seed(config.seed)
     tissues = prepare(examples, UM_PER_PX)
-    patches = collect(examples, tissues, [d.above(config.lower) for d in detections])
+    patches = collect_patches(examples, tissues, [d.above(config.lower) for d in detections])
     device = training_device()
     net = Verifier(build_encoder(encoder, pretrained=pretrained)).to(device).train()
-    for part in net.parts()[: config.frozen]:
+    for part in net.freezable_stages()[: config.frozen]:
         part.requires_grad_(False)
     optimiser = _optimiser(net, config)
     profiles = [t.profile for t in tissues if t.profile] or [REFERENCE]
     losses = []
     for step in range(1, config.steps + 1):
-        phase = one_cycle(step, config.steps, _WARMUP)
+        share = warmup_cosine(step, config.steps, _WARMUP)
         for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * max(phase, 0.01)
+            group["lr"] = group["peak"] * max(share, 0.01)
         images, labels = (part.to(device) for part in _batch(patches, profiles, config, step))
         with autocast(device):
             logits = net(images)
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
-        losses.append(descend(loss, net, optimiser))
+        losses.append(optimiser_step(loss, net, optimiser))
     return net.cpu().eval(), losses
 
 
-def collect(examples: Sequence[Example], tissues: Sequence[Tissue], detections: Sequence[Detections]) -> Patches:
+def collect_patches(
+    examples: Sequence[Example], tissues: Sequence[Tissue], detections: Sequence[Detections]
+) -> Patches:
     """What a verifier learns from: mitoses as annotated and as detected; false detections and given look-alikes.
 
     Nothing on ignored tissue is taken for a false detection. Raises UnusableData when either kind is missing.
@@ -108,7 +110,7 @@ def collect(examples: Sequence[Example], tissues: Sequence[Tissue], detections: 
         wrong = np.vstack([found_xy[~hit], tissue.lookalikes_xy_px])
         wrong = wrong[~_on_ignored(wrong, tissue)]
         right = np.vstack([found_xy[hit], tissue.mitoses_xy_px])
-        pixels.append(crops(tissue.pixels, np.vstack([right, wrong]), side))
+        pixels.append(cut_patches(tissue.pixels, np.vstack([right, wrong]), side))
         mitosis.append(np.arange(len(right) + len(wrong)) < len(right))
     patches = Patches(np.concatenate(pixels), np.concatenate(mitosis))
     if not patches.mitosis.any() or patches.mitosis.all():
@@ -117,8 +119,8 @@ def collect(examples: Sequence[Example], tissues: Sequence[Tissue], detections: 
     return patches
 
 
-def best_weight(fields: Sequence[ScoredField], verified: Sequence[Float32], radius_um: float = _HIT_UM) -> float:
-    """The weight of `mitosis_core.inference.verifier.weighed` with the highest average precision on held-out fields.
+def best_weight(fields: Sequence[ScoredField], verified: Sequence[Float32], radius_um: float = HIT_RADIUS_UM) -> float:
+    """The weight of `inference.verifier.fuse_scores` with the highest average precision on held-out fields.
 
     fields: with the detector's scores; verified: for each the verifier's, Float32[N] in the order of its detections.
     Of equal weights the middle one. Raises UnusableData when the fields have no mitosis.
@@ -136,8 +138,10 @@ def fused_fields(fields: Sequence[ScoredField], verified: Sequence[Float32], wei
     fused = []
     for field, scores in zip(fields, verified, strict=True):
         own = field.detections
-        together = Detections(own.xy_px, weighed(own.score, scores, weight), own.area_um2)
-        fused.append(ScoredField(field.image, field.slide, together, field.true_xy_px, field.um_per_px, field.area_mm2))
+        fused_detections = Detections(own.xy_px, fuse_scores(own.score, scores, weight), own.area_um2)
+        fused.append(
+            ScoredField(field.image, field.slide, fused_detections, field.true_xy_px, field.um_per_px, field.area_mm2)
+        )
     return fused
 
 
@@ -145,7 +149,7 @@ def _near(xy_px: Float32, true_xy_px: Float32) -> npt.NDArray[np.bool_]:
     if not len(true_xy_px) or not len(xy_px):
         return np.zeros(len(xy_px), bool)
     away, _ = cKDTree(true_xy_px).query(xy_px)
-    return np.asarray(away <= _HIT_UM / UM_PER_PX)
+    return np.asarray(away <= HIT_RADIUS_UM / UM_PER_PX)
 
 
 def _on_ignored(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:

@@ -19,10 +19,11 @@ from db.predictions import detected, looked
 from db.splits import case_of
 from db.versions import StoredVersion
 from mitosis_core.model import DEFAULT_VERSION, list_versions
-from mitosis_core.scoring.comparison import RADIUS_UM, vouched
+from mitosis_core.scoring.comparison import assessable
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections
-from train.selection.forecast import FEWEST_COUNTS, MORE, Forecast, Point, forecast, points, resampled_f1
+from mitosis_core.vocabulary import HIT_RADIUS_UM
+from train.selection.forecast import FIELDS_AHEAD, MIN_COUNTS, Forecast, Point, forecast, resampled_f1, version_points
 
 _FEWEST_CASES = 5  # as the comparison of two versions does
 _HARDLY = 0.005  # F1 that nobody would notice
@@ -68,14 +69,14 @@ def say(found: Learning) -> str:
             return "It cannot be said yet: at least two finished fields must be held out to tell luck from learning."
         counts = len({point.fields for point in found.points.values()})
         return (
-            f"It cannot be said yet: a curve needs versions that learnt from {FEWEST_COUNTS} different numbers of "
+            f"It cannot be said yet: a curve needs versions that learnt from {MIN_COUNTS} different numbers of "
             f"fields, and there {'is' if counts == 1 else 'are'} {counts} (a shipped version counts as 0). "
             "Correct more fields and retrain."
         )
     ahead = found.forecast
     return (
-        f"{MORE} fields more than the {ahead.fields} learnt from so far **{_verdict(ahead)}**: a change of F1 between "
-        f"{_change(ahead.low)} and {_change(ahead.high)}, most likely {_change(ahead.gain)}. "
+        f"{FIELDS_AHEAD} fields more than the {ahead.fields} learnt from so far **{_verdict(ahead)}**: a change of F1 "
+        f"between {_change(ahead.low)} and {_change(ahead.high)}, most likely {_change(ahead.gain)}. "
         f"That rests on {len(found.points)} versions and {found.fields} held-out fields only."
     )
 
@@ -135,7 +136,7 @@ def _curve(
         for one in held:
             counts[row, groups.index(_group(one, over))] += _counts(one, found[one.field.id])
     draws = resampled_f1(counts)
-    shown = points(counts, list(learnt.values()), draws)
+    shown = version_points(counts, list(learnt.values()), draws)
     ahead = forecast(list(learnt.values()), draws) if len(groups) > 1 else None
     return dict(zip(learnt, shown, strict=True)), ahead
 
@@ -146,6 +147,6 @@ def _group(one: ReviewedField, over: str) -> str:
 
 def _counts(one: ReviewedField, found: Detections) -> tuple[int, int, int]:
     """True positives, false positives and misses, by the rule of the comparison of two versions."""
-    judged = vouched(one, found)
-    scores = match(judged.xy_px, one.mitoses_xy_px, RADIUS_UM / one.field.um_per_px).scores
+    judged = assessable(one, found)
+    scores = match(judged.xy_px, one.mitoses_xy_px, HIT_RADIUS_UM / one.field.um_per_px).scores
     return scores.tp, scores.fp, scores.fn

@@ -8,9 +8,10 @@ from itertools import combinations
 
 from db.engine import Store
 from db.fields import StoredField
-from db.labels import SAME_UM, verdicts_of
+from db.labels import verdicts_of
 from db.reviews import Review, reviews_of
-from mitosis_core.scoring.agreement import Agreement, ConsensusObject, agreement, consensus, pooled
+from mitosis_core.scoring.agreement import Agreement, ConsensusObject, consensus, pooled, reader_agreement
+from mitosis_core.vocabulary import SAME_CELL_UM
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ def compare(store: Store, fields: Iterable[StoredField]) -> list[Compared]:
 
 def compare_field(field: StoredField, reviews: Mapping[str, Review]) -> Compared:
     """How far the readers of one field agree, and what most of them say."""
-    radius_px = SAME_UM / field.um_per_px
+    radius_px = SAME_CELL_UM / field.um_per_px
     said = {name: verdicts_of(review) for name, review in reviews.items() if review.state != "excluded"}
     complete = [name for name in sorted(said) if reviews[name].state == "complete" and reviews[name].area is None]
-    by_pair = {(a, b): agreement(said[a], said[b], radius_px) for a, b in combinations(complete, 2)}
+    by_pair = {(a, b): reader_agreement(said[a], said[b], radius_px) for a, b in combinations(complete, 2)}
     return Compared(field, reviews, by_pair, consensus(said, radius_px, complete))
 
 

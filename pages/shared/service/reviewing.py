@@ -13,8 +13,9 @@ from db.predictions import Proposals, disagreements, doubts, looked, proposals, 
 from db.reviews import Event, Overview, Review, history, overviews, review_of, reviews_of
 from db.room import check_room
 from mitosis_core.errors import ConcentricError
-from mitosis_core.image.appearance import look_of, novelty
+from mitosis_core.image.appearance import measure_appearance, novelty
 from mitosis_core.model import Model
+from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis, PredictionCache, analyse
 
@@ -32,7 +33,7 @@ ORDERS = {
 FIGURES = {  # what each order but the first goes by
     "doubt": "Candidates near the threshold: one at it counts 1, less with distance, nothing from 0.5 away on.",
     "disagreement": "Detections of the version that proposes, or of the latest other version that looked at the field, "
-    "that the other of the two does not have within 7.5 µm.",
+    f"that the other of the two does not have within {LENIENT_RADIUS_UM:g} µm.",
     "novelty": "How unlike the nearest field that any reader has finished, in stain (mean and spread of haematoxylin "
     "and eosin) and share of tissue: about 1 is as far as two fields drawn at random differ. It says nothing of cells.",
 }
@@ -88,7 +89,7 @@ def keep(store: Store, analyses: Iterable[Analysis], *, case: str, keep_names: b
             continue
         stored, was_there = add_field(store, one.field, case=case, keep_name=keep_names)
         save_prediction(store, stored.id, one.prediction)
-        save_looks(store, {stored.id: look_of(one.field)})
+        save_looks(store, {stored.id: measure_appearance(one.field)})
         log.info("field %d is kept", stored.id)
         kept.append(stored)
         known += was_there
@@ -127,7 +128,7 @@ def describe(store: Store, progress: Share = lambda share, name: None) -> None:
     for number, one in enumerate(fields):
         progress(number / len(fields), one.name)
         try:
-            save_looks(store, {one.id: look_of(load_field(store, one))})
+            save_looks(store, {one.id: measure_appearance(load_field(store, one))})
         except StoreFailed:  # a damaged image: whoever opens the field is told
             save_looks(store, {one.id: ()})
 

@@ -41,7 +41,7 @@ def active(store: Store) -> str:
 
 def plan(store: Store, source: str) -> Plan:
     """What a run would learn from now, and what would judge it."""
-    from train.job import plan as make  # brings torch along
+    from train.job import plan_run as make  # brings torch along
 
     return make(store, source)
 
@@ -93,7 +93,7 @@ def go_on(store: Store, run_id: int) -> None:
 
 def launch(store: Store, run_id: int) -> None:
     """A process of its own: closing the browser or stopping the server does not touch it."""
-    folder = store.folder / "runs" / str(run_id)
+    folder = runs.run_folder(store, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     log.info("run %d is started", run_id)
     command = [sys.executable, "-m", "train", "run", "--data", str(store.folder.resolve()), "--run", str(run_id)]
@@ -104,7 +104,7 @@ def launch(store: Store, run_id: int) -> None:
 
 def log_of(store: Store, run_id: int) -> str:
     """The last lines that a run's process wrote."""
-    path = store.folder / "runs" / str(run_id) / "log.txt"
+    path = runs.run_folder(store, run_id) / "log.txt"
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]) if path.exists() else ""
 
 
@@ -143,14 +143,14 @@ def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any
     gone = stored is not None and stored.deleted_at is not None
     damaged = not gone and bool(damage(store, name))
     card = None if gone or damaged else card_of(store, name)
-    scores = (stored.comparison if stored else {}).get("challenger", {})
+    comparison = stored.comparison if stored else None
     return {
         "active": "",
         "version": name,
         "method": _kind(store, name) if card else "",
         "parent": stored.parent if stored else None,
         "run": stored.run_id if stored else None,
-        "F1 on held-out fields": scores.get("f1"),
+        "F1 on held-out fields": comparison.challenger.f1 if comparison else None,
         "fields": card.data.get("fields") if card else None,
         "mitoses": card.data.get("mitoses") if card else None,
         "labels sha256": str(card.data.get("sha256", ""))[:12] if card else "",

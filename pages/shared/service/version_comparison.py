@@ -16,15 +16,16 @@ from db import runs, versions
 from db.engine import Store
 from db.fields import StoredField, list_fields, load_field
 from db.labels import ReviewedField, reviewed_fields
-from db.predictions import DISAGREE_UM, Found, candidates, looked
+from db.predictions import Found, candidates, looked
 from db.splits import case_of, parts
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model, list_versions
 from mitosis_core.scoring import cost
-from mitosis_core.scoring.comparison import RADIUS_UM, vouched
+from mitosis_core.scoring.comparison import CurvePoints, OperatingPoint, assessable
 from mitosis_core.scoring.evaluation import Evaluation, ScoredField, evaluate
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections
+from mitosis_core.vocabulary import HIT_RADIUS_UM, LENIENT_RADIUS_UM
 
 READERS = ""  # instead of the name of a version
 FEWEST, MOST = 2, 4
@@ -136,14 +137,14 @@ def compare(store: Store, models: Sequence[Model], fields: Sequence[ReviewedFiel
 
 
 def _side(model: Model, fields: Sequence[ReviewedField], found: Mapping[int, Found]) -> Side:
-    judged = {one.field.id: vouched(one, found[one.field.id].detections) for one in fields}
+    judged = {one.field.id: assessable(one, found[one.field.id].detections) for one in fields}
     scored = [
         ScoredField(one.field.digest, case_of(one.field), judged[one.field.id], one.mitoses_xy_px, one.field.um_per_px,
                     one.area_mm2) for one in fields
     ]  # fmt: skip
     # The middle one: the first field of a process also waits for the engine.
     seconds = median(found[one.field.id].seconds for one in fields)
-    return Side(model, judged, evaluate(scored, RADIUS_UM, threshold=model.threshold), seconds)
+    return Side(model, judged, evaluate(scored, HIT_RADIUS_UM, threshold=model.threshold), seconds)
 
 
 def table(found: Versus, peaks_gb: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -166,31 +167,31 @@ def _row(name: str, side: Side, peak_gb: float | None) -> dict[str, Any]:
         "recall": scores.recall,
         "FP/mm²": evaluation.fp_per_mm2,
         "average precision": evaluation.average_precision,
-        "parameters (M)": cost.parameters(side.model) / 1e6,
-        "MB": cost.megabytes(side.model),
+        "parameters (M)": cost.count_parameters(side.model) / 1e6,
+        "MB": cost.weights_mb(side.model),
         "s per field": side.seconds,
         "memory (GB)": peak_gb,
     }
 
 
-def curves(found: Versus) -> dict[str, dict[str, Any]]:
+def curves(found: Versus) -> dict[str, OperatingPoint]:
     """The sides that `charts.precision_recall` and `charts.froc` draw, by version."""
     area_mm2 = sum(one.area_mm2 for one in found.fields)
     return {name: _curves(side.evaluation, area_mm2) for name, side in found.sides.items()}
 
 
-def _curves(evaluation: Evaluation, area_mm2: float) -> dict[str, Any]:
+def _curves(evaluation: Evaluation, area_mm2: float) -> OperatingPoint:
     curve = evaluation.curve
-    return {
-        "recall": evaluation.scores.recall,
-        "precision": evaluation.scores.precision,
-        "fp_per_mm2": evaluation.fp_per_mm2,
-        "curve": {
-            "recall": curve.recall.tolist(),
-            "precision": curve.precision.tolist(),
-            "fp_per_mm2": ((curve.found - curve.tp) / area_mm2).tolist(),
-        },
-    }
+    return OperatingPoint(
+        recall=evaluation.scores.recall,
+        precision=evaluation.scores.precision,
+        fp_per_mm2=evaluation.fp_per_mm2,
+        curve=CurvePoints(
+            recall=curve.recall.tolist(),
+            precision=curve.precision.tolist(),
+            fp_per_mm2=((curve.found - curve.tp) / area_mm2).tolist(),
+        ),
+    )
 
 
 def disputes(found: Versus) -> list[Dispute]:
@@ -201,13 +202,13 @@ def disputes(found: Versus) -> list[Dispute]:
 
 def _cells(one: ReviewedField, sides: Mapping[str, Side]) -> list[Cell]:
     """A mitosis of the readers and what hits it, by the rule that the table counts by, is one cell; of the rest,
-    detections of different versions within DISAGREE_UM are one."""
+    detections of different versions within LENIENT_RADIUS_UM are one."""
     true = [{READERS: Mark(x, y)} for x, y in one.mitoses_xy_px.tolist()]
     false: list[dict[str, Mark]] = []
     for name, side in sides.items():
         detections = side.detections(one.field.id)
-        rest = _join(true, name, detections, RADIUS_UM / one.field.um_per_px)
-        extra = _join(false, name, rest, DISAGREE_UM / one.field.um_per_px)
+        rest = _join(true, name, detections, HIT_RADIUS_UM / one.field.um_per_px)
+        extra = _join(false, name, rest, LENIENT_RADIUS_UM / one.field.um_per_px)
         false += [{name: mark} for mark in _marks(extra)]
     return [Cell(marks, len(marks) == len(sides) + 1) for marks in [*true, *false]]
 
@@ -220,7 +221,7 @@ def _join(cells: list[dict[str, Mark]], name: str, found: Detections, radius_px:
     marks = _marks(found)
     for detection, cell in matched.pairs.tolist():
         cells[cell][name] = marks[detection]
-    return found.only(matched.extra)
+    return found.select(matched.extra)
 
 
 def _marks(found: Detections) -> list[Mark]:

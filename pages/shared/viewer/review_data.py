@@ -12,6 +12,7 @@ from db.fields import StoredField
 from db.predictions import Proposal, Proposals
 from db.reviews import Mark, Review
 from mitosis_core.scoring.counting import per_10_hpf
+from mitosis_core.vocabulary import SAME_CELL_UM
 from pages.shared.viewer.images import field_picture
 from pages.shared.viewer.routes import image_url, ops_token
 from pages.shared.viewer.viewer import MITOSIS, RING_UM
@@ -22,7 +23,6 @@ CLASSES = [
     {"id": "lookalike", "label": "Look-alike", "color": "#ffb000", "dash": "", "shape": "square", "key": "2"},
     {"id": "unsure", "label": "Unsure", "color": "#ff7bf2", "dash": "", "shape": "diamond", "key": "3"},
 ]
-SAME_UM = 5.0  # a proposal this near to an own mark is the same cell
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def undecided(proposed: Proposals, own: Sequence[Mark], um_per_px: float) -> lis
     """Proposals that the reader has said nothing about, neither by their id nor by a mark on the same cell."""
     said = {mark.id for mark in own}
     places = np.array([(mark.x, mark.y) for mark in own], np.float64).reshape(-1, 2)
-    radius_px = SAME_UM / um_per_px
+    radius_px = SAME_CELL_UM / um_per_px
     return [
         one
         for one in proposed.candidates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import streamlit as st
@@ -12,6 +12,8 @@ from db.engine import Store
 from db.fields import find_field, load_field
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import DEFAULT_VERSION
+from mitosis_core.plurals import count_noun
+from mitosis_core.scoring.comparison import CHANGE_KINDS, Comparison
 from pages.shared import session
 from pages.shared.shell import plain, show_table
 from pages.shared.views import charts
@@ -25,37 +27,36 @@ def show_comparison(store: Store, challenger: str, by: str, *, decide: bool = Tr
     """The proof, and below it what was decided; decide: with the buttons to promote or reject."""
     stored = versions.get_version(store, challenger)
     comparison = stored.comparison
-    if not comparison:
+    if comparison is None:
         st.info("This version was not compared with another one.")
     else:
-        _show_scores(comparison, comparison.get("against") or stored.parent or "", challenger)
+        _show_scores(comparison, comparison.against or stored.parent or "", challenger)
         left, right = st.columns(2)
-        left.plotly_chart(charts.precision_recall(comparison), key=f"pr-{challenger}")
-        right.plotly_chart(charts.froc(comparison), key=f"froc-{challenger}")
+        sides = {"champion": comparison.champion, "challenger": comparison.challenger}
+        left.plotly_chart(charts.precision_recall(sides), key=f"pr-{challenger}")
+        right.plotly_chart(charts.froc(sides), key=f"froc-{challenger}")
         _show_changes(store, comparison)
     _say_decision(store, challenger)
     if decide:
         _decide(store, challenger, by)
 
 
-def _show_scores(comparison: Mapping[str, Any], champion: str, challenger: str) -> None:
-    difference = comparison["difference"]
-    verdict = (
-        "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "not clearly better or worse"
-    )
-    few = comparison["fields"] < _FEW_FIELDS
-    where = f"{_count(comparison['fields'], 'field')} of {_count(comparison['cases'], 'case')}"
+def _show_scores(comparison: Comparison, champion: str, challenger: str) -> None:
+    difference = comparison.difference
+    verdict = "better" if difference.low > 0 else "worse" if difference.high < 0 else "not clearly better or worse"
+    few = comparison.fields < _FEW_FIELDS
+    where = f"{count_noun(comparison.fields, 'field')} of {count_noun(comparison.cases, 'case')}"
     st.markdown(
         f"**{plain(challenger)} {'seems' if few else 'is'} {verdict}** than {plain(champion)}: "
-        f"F1 {difference['f1']:+.3f} "
-        f"(95 % interval {difference['low']:+.3f} to {difference['high']:+.3f}, paired bootstrap over "
-        f"{difference['over']}) on {where} held out of this training, with {comparison['mitoses']} mitoses."
+        f"F1 {difference.f1:+.3f} "
+        f"(95 % interval {difference.low:+.3f} to {difference.high:+.3f}, paired bootstrap over "
+        f"{difference.over}) on {where} held out of this training, with {comparison.mitoses} mitoses."
         + (" So few fields cannot prove it." if few else "")
     )
     rows = []
-    for name, side in ((champion, comparison["champion"]), (challenger, comparison["challenger"])):
+    for name, side in ((champion, comparison.champion), (challenger, comparison.challenger)):
         keys = ("precision", "recall", "f1", "fp_per_mm2", "average_precision", "tp", "fp", "fn")
-        rows.append({"version": name, **{key: side[key] for key in keys}})
+        rows.append({"version": name, **{key: getattr(side, key) for key in keys}})
     number = st.column_config.NumberColumn(format="%.3f")
     titles = {
         "precision": "precision",
@@ -67,25 +68,21 @@ def _show_scores(comparison: Mapping[str, Any], champion: str, challenger: str) 
     shown = {key: st.column_config.NumberColumn(title, format="%.3f") for key, title in titles.items()}
     show_table(rows, column_config=shown)
     cases = dict.fromkeys(("champion", "challenger", "difference"), number)
-    show_table(comparison["by_case"], column_config=cases)
+    show_table([asdict(one) for one in comparison.by_case], column_config=cases)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun if number == 1 else noun + 's'}"
-
-
-def _show_changes(store: Store, comparison: Mapping[str, Any]) -> None:
+def _show_changes(store: Store, comparison: Comparison) -> None:
     """Crops of the figures that the two call differently: people would rather look than read."""
-    changes = comparison["changes"]
-    st.markdown(f"**{_count(len(changes), 'figure')} changed**" if changes else "No figure changed.")
-    for kind in ("newly lost", "newly found", "newly false", "no longer false"):
-        some = [one for one in changes if one["kind"] == kind]
+    changes = comparison.changes
+    st.markdown(f"**{count_noun(len(changes), 'figure')} changed**" if changes else "No figure changed.")
+    for kind in CHANGE_KINDS:
+        some = [one for one in changes if one.kind == kind]
         if not some:
             continue
         st.caption(f"{kind}: {len(some)}")
         with st.container(horizontal=True):
             for one in some[:_MOST_CROPS]:
-                crop = _crop(store, one["image"], one["x"], one["y"])
+                crop = _crop(store, one.image, one.x, one.y)
                 if crop is not None:
                     st.image(crop, width=96)
 

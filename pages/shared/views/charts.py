@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from mitosis_core.scoring.comparison import OperatingPoint
 from train.selection.forecast import Forecast, Point
 
 _COLOURS = {"champion": "#6a6570", "challenger": "#6b2d73"}
@@ -50,16 +51,15 @@ def training_curve(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure.update_layout(yaxis2=right)
 
 
-def precision_recall(sides: Mapping[str, Any], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
-    """lines: the sides to draw, by name. A side: recall, precision and fp_per_mm2 at its threshold, and the "curve",
-    a list of each at every threshold (None where it is not known)."""
+def precision_recall(sides: Mapping[str, OperatingPoint], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
+    """lines: the sides to draw, by name."""
     return _curves(sides, lines, "recall", "precision", "Precision and recall")
 
 
-def froc(sides: Mapping[str, Any], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
+def froc(sides: Mapping[str, OperatingPoint], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
     """Recall over false positives per mm², of the same sides."""
     figure = _curves(sides, lines, "fp_per_mm2", "recall", "FROC").update_xaxes(title="false positives per mm²")
-    most = _FROC_REACH * max((sides[name]["fp_per_mm2"] or 0.0 for name in lines), default=0.0)
+    most = _FROC_REACH * max((sides[name].fp_per_mm2 or 0.0 for name in lines), default=0.0)
     return figure.update_xaxes(range=[-0.02 * most, most]) if most else figure
 
 
@@ -89,16 +89,16 @@ def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Fi
     return figure.update_layout(**_LAYOUT, yaxis_title="F1 on the held-out fields", yaxis_tickformat=".2f")
 
 
-def _curves(sides: Mapping[str, Any], lines: Mapping[str, Line], x: str, y: str, title: str) -> go.Figure:
+def _curves(sides: Mapping[str, OperatingPoint], lines: Mapping[str, Line], x: str, y: str, title: str) -> go.Figure:
     """One line per side, and a point where it stands by its threshold."""
     figure = go.Figure()
     for name, line in lines.items():
         side = sides[name]
-        if side["curve"][x] is None:
+        if getattr(side.curve, x) is None:
             continue
-        figure.add_scatter(x=side["curve"][x], y=side["curve"][y], name=escape(name), mode="lines",
+        figure.add_scatter(x=getattr(side.curve, x), y=getattr(side.curve, y), name=escape(name), mode="lines",
                            line={"color": line.colour, "dash": line.dash})  # fmt: skip
-        figure.add_scatter(x=[side[x]], y=[side[y]], mode="markers", showlegend=False,
+        figure.add_scatter(x=[getattr(side, x)], y=[getattr(side, y)], mode="markers", showlegend=False,
                            marker={"color": line.colour, "size": 11, "symbol": line.symbol},
                            hovertext=f"{escape(name)} at its threshold")  # fmt: skip
     return figure.update_layout(**_LAYOUT, title=title, xaxis_title=x, yaxis_title=y, yaxis_range=[0, 1.03])

@@ -9,6 +9,7 @@ import streamlit as st
 from db.engine import Store
 from db.fields import StoredField
 from mitosis_core.scoring.agreement import Agreement
+from mitosis_core.vocabulary import SAME_CELL_UM
 from pages.shared import session
 from pages.shared.service.reader_agreement import Compared, compare, over_all
 from pages.shared.shell import show_table
@@ -27,8 +28,8 @@ def show_agreement(store: Store, fields: Sequence[StoredField]) -> None:
         st.markdown("**Agreement of readers** over the fields that both have completed")
         show_table([_row(pair, counted) for pair, counted in pairs.items()], column_config=_NUMBER)
         st.caption(
-            "F1: mitoses that both marked, within 5 µm. Kappa (Cohen): over the cells that at least one of the two "
-            "marked; cells nobody marked do not count, so it is low by construction. Read it beside F1."
+            f"F1: mitoses that both marked, within {SAME_CELL_UM:g} µm. Kappa (Cohen): over the cells that at least "
+            "one of the two marked; cells nobody marked do not count, so it is low by construction. Read it beside F1."
         )
     _show_consensus(compared)
 

@@ -13,7 +13,7 @@ import streamlit as st
 from db.engine import Store
 from db.labels import ReviewedField
 from mitosis_core.model import Model
-from mitosis_core.scoring.comparison import RADIUS_UM
+from mitosis_core.vocabulary import HIT_RADIUS_UM
 from pages.shared import cache, session
 from pages.shared.person import Person
 from pages.shared.service import detecting, reviewing, version_comparison
@@ -102,7 +102,7 @@ def _show_table(store: Store, found: Versus, looks: Mapping[str, Look], who: Per
     interval = f"The interval holds 95 % when these {one.over} are drawn again; " if one else ""
     st.caption(
         f"On {_number(len(found.fields), 'field')} with {_number(mitoses, 'mitosis', 'mitoses')}, every version from "
-        f"its own threshold; a detection counts within {RADIUS_UM:g} µm. {interval}it says nothing of other "
+        f"its own threshold; a detection counts within {HIT_RADIUS_UM:g} µm. {interval}it says nothing of other "
         "laboratories or tumours. Seconds: the middle one of what these fields took when they were looked at, on "
         "whatever the computer did meanwhile. A shipped version has learnt from the public slides that its card names."
     )

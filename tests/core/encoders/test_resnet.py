@@ -79,5 +79,5 @@ def test_colours_are_scaled_as_imagenets_were() -> None:
 def test_parts_hold_every_weight_once(name: str, channels: tuple[int, ...]) -> None:
     net = build_encoder(name, pretrained=False)
     assert net.channels == channels and net.strides == (4, 8, 16)
-    in_parts = [id(p) for part in net.parts() for p in part.parameters()]
+    in_parts = [id(p) for part in net.freezable_stages() for p in part.parameters()]
     assert sorted(in_parts) == sorted(id(p) for p in net.parameters())

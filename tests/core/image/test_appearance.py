@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mitosis_core.image.appearance import look_of, novelty
+from mitosis_core.image.appearance import measure_appearance, novelty
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.types import Field
 
@@ -39,11 +39,11 @@ def test_units_do_not_matter() -> None:
 def test_a_field_in_another_stain_is_further_than_another_field_of_the_same() -> None:
     one, same = (draw_sample_field(seed=seed, size_px=320).field for seed in (1, 2))
     pale = Field((255 - (255 - same.pixels.astype(float)) * 0.6).astype(np.uint8), 0.25, "pale")
-    looks = [look_of(field) for field in (one, same, pale)]
+    looks = [measure_appearance(field) for field in (one, same, pale)]
     values = novelty(looks, [True, False, False])
     assert values[2] > 2 * values[1]
     assert all(0 <= look[-1] <= 1 for look in looks)
 
 
 def test_bare_glass_has_no_look() -> None:
-    assert look_of(Field(np.full((200, 200, 3), 245, np.uint8), 0.25, "glass")) == ()
+    assert measure_appearance(Field(np.full((200, 200, 3), 245, np.uint8), 0.25, "glass")) == ()

@@ -444,11 +444,11 @@ LZMA = tiff(np.full((400, 400, 3), (200, 100, 150), np.uint8), compression="lzma
 def test_an_uncommon_tiff_is_read_in_a_process_of_its_own_with_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_field(LZMA).pixels[9, 9].tolist() == [200, 100, 150]
     with pytest.raises(UnreadableField, match="longer than"):
-        reading_apart.decode_apart(LZMA, longest_s=0.001)
+        reading_apart.decode_in_subprocess(LZMA, longest_s=0.001)
     with pytest.raises(UnreadableField, match="damaged or incomplete"):
-        reading_apart.decode_apart(b"II*\0" + bytes(100))
+        reading_apart.decode_in_subprocess(b"II*\0" + bytes(100))
     pytest.importorskip("resource")
-    monkeypatch.setattr(reading_apart, "MOST_BYTES", 1)
+    monkeypatch.setattr(reading_apart, "MAX_BYTES", 1)
     monkeypatch.setattr(sys, "argv", ["reading_apart", "image", "folder"])
     ran: list[tuple[int, int]] = []
     monkeypatch.setattr("resource.setrlimit", lambda kind, limits: ran.append(limits))
@@ -473,7 +473,7 @@ def test_a_decoder_that_takes_too_much_memory_is_stopped(tmp_path: Path) -> None
 def test_a_common_tiff_is_read_in_this_process_and_no_jpeg_in_it_is_larger_than_its_tile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading, "decode_apart", lambda data: pytest.fail("read apart"))
+    monkeypatch.setattr(reading, "decode_in_subprocess", lambda data: pytest.fail("read apart"))
     for compression in (None, "lzw", "zlib", "packbits", "jpeg"):
         read_field(tiff(RGB, compression=compression))
     with pytest.raises(UnreadableField, match="damaged or incomplete"):

@@ -13,14 +13,13 @@ from mitosis_core.image.stain import (
     STAINS,
     StainProfile,
     field_profile,
-    from_stains,
     macenko,
     normalise,
     stain_profile,
     standardise,
     tissue_fraction,
-    to_stains,
 )
+from tests.core.stains import from_stains, to_stains
 
 
 def test_there_and_back() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitosis_core.inference.calibration import Calibration, calibrate, centre, level
+from mitosis_core.inference.calibration import Calibration, background_logit, calibrate, centre_on_threshold
 from mitosis_core.types import ProbabilityMap
 
 
@@ -17,7 +17,7 @@ def field(seed: int = 0, shift: float = 0.0, cells: int = 520) -> ProbabilityMap
 
 @given(st.floats(-3, 3))
 def test_a_large_field_that_answers_higher_everywhere_gets_the_same_scores(shift: float) -> None:
-    calibration = Calibration(0.95, level(field(), 0.95))
+    calibration = Calibration(0.95, background_logit(field(), 0.95))
     plain, shifted = calibrate(field(), calibration), calibrate(field(shift=shift), calibration)
     # 0.27 mm² against a weight of 0.02: 7 % of the shift stays
     kept = np.log(shifted.values / (1 - shifted.values)) - np.log(plain.values / (1 - plain.values))
@@ -26,7 +26,7 @@ def test_a_large_field_that_answers_higher_everywhere_gets_the_same_scores(shift
 
 def test_the_typical_field_is_left_alone_and_order_is_kept() -> None:
     found = field(3)
-    same = calibrate(found, Calibration(0.95, level(found, 0.95)))
+    same = calibrate(found, Calibration(0.95, background_logit(found, 0.95)))
     assert np.allclose(same.values, found.values, rtol=1e-3)
     moved = calibrate(found, Calibration(0.95, -3.0)).values
     assert (np.diff(moved.ravel()[np.argsort(found.values, axis=None)]) >= 0).all()
@@ -34,7 +34,7 @@ def test_the_typical_field_is_left_alone_and_order_is_kept() -> None:
 
 def test_a_small_field_is_hardly_moved() -> None:
     found = field(cells=16)  # 256 µm²: one mitosis could fill it
-    moved = calibrate(found, Calibration(0.95, level(found, 0.95) + 5))
+    moved = calibrate(found, Calibration(0.95, background_logit(found, 0.95) + 5))
     assert np.allclose(moved.values, found.values, rtol=0.1)
 
 
@@ -47,7 +47,7 @@ def test_none_changes_nothing_and_bad_shares_are_refused() -> None:
 
 
 def test_centred_scores_are_half_at_the_raw_threshold_and_keep_their_order() -> None:
-    centred = centre(np.array([0.999, 0.98, 0.5, 0.1], np.float32), 0.98)
+    centred = centre_on_threshold(np.array([0.999, 0.98, 0.5, 0.1], np.float32), 0.98)
     assert centred[1] == pytest.approx(0.5, abs=1e-5)
     assert (np.diff(centred) < 0).all()
     # by hand: odds of 0.5 are 1, those of 0.98 are 49

@@ -24,7 +24,7 @@ def _converted() -> list[Path]:
 
 def test_two_sessions_that_begin_at_once_share_one_engine(random_version: Model) -> None:
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: runtime.engine(random_version, "cpu"), range(2))
+        first, second = pool.map(lambda _: runtime.get_engine(random_version, "cpu"), range(2))
     assert first is second
 
 
@@ -33,7 +33,7 @@ def test_a_conversion_is_kept_under_the_digest_of_the_weights(
 ) -> None:
     pytest.importorskip("openvino")
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
-    answer = runtime.engine(random_version, "cpu")(pixels).values
+    answer = runtime.get_engine(random_version, "cpu")(pixels).values
     assert answer.shape == (16, 24) and answer.dtype == np.float32 and 0 <= answer.min() <= answer.max() <= 1
     digest = random_version.card.weights_sha256
     assert [path.suffix for path in _converted()] == [".bin", ".xml"]
@@ -41,15 +41,15 @@ def test_a_conversion_is_kept_under_the_digest_of_the_weights(
 
     runtime._engine.cache_clear()
     monkeypatch.setattr(runtime, "_convert", lambda net, path: pytest.fail("converted again"))
-    assert np.array_equal(runtime.engine(random_version, "cpu")(pixels).values, answer)
+    assert np.array_equal(runtime.get_engine(random_version, "cpu")(pixels).values, answer)
 
 
 def test_a_converted_file_does_not_hide_that_a_card_does_not_fit(random_version: Model) -> None:
-    runtime.engine(random_version, "cpu")
+    runtime.get_engine(random_version, "cpu")
     for changed in ({"stride": 8}, {"method": "rdlm"}, {"encoder": "resnet18"}, {"members": 2}):
         other = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, **changed))
         with pytest.raises(UnusableModel, match="do not fit"):
-            runtime.engine(other, "cpu")
+            runtime.get_engine(other, "cpu")
 
 
 @pytest.mark.parametrize("digits", [0, 8, 32, 63])
@@ -57,7 +57,7 @@ def test_nothing_is_kept_or_found_under_less_than_a_whole_digest(random_version:
     digest = random_version.card.weights_sha256[:digits]
     other = dataclasses.replace(random_version, card=dataclasses.replace(random_version.card, weights_sha256=digest))
     with pytest.raises(UnusableModel, match="sha256"):
-        runtime.engine(other, "cpu")
+        runtime.get_engine(other, "cpu")
     assert not (cache_dir() / "openvino").exists()
 
 
@@ -65,5 +65,5 @@ def test_without_openvino_pytorch_answers(random_version: Model, monkeypatch: py
     monkeypatch.setattr(runtime, "_has_openvino", lambda: False)
     assert runtime.describe_device("cpu") == "CPU (PyTorch)"
     pixels = np.full((64, 64, 3), 120, np.uint8)
-    assert runtime.engine(random_version, "cpu")(pixels).values.shape == (16, 16)
+    assert runtime.get_engine(random_version, "cpu")(pixels).values.shape == (16, 16)
     assert not (cache_dir() / "openvino").exists()

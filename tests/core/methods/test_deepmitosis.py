@@ -20,13 +20,13 @@ def net() -> DeepDet:
 def test_it_answers_with_boxes_and_a_map(net: DeepDet) -> None:
     x = torch.rand(1, 3, 96, 128) * 255
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        found = net.eval().find(x)
+        found = net.eval().detect(x)
     assert found.heat.shape == (96 // net.stride, 128 // net.stride)
     assert len(found.boxes) == len(found.score) > 0
     assert all(t.dtype == torch.float32 and bool(torch.isfinite(t).all()) for t in found)
     assert found.score.min() > 0.02 and found.score.max() <= 1 and 0 <= found.heat.min() <= found.heat.max() <= 1
     assert found.boxes.min() >= 0 and bool((found.boxes <= torch.tensor([128, 96, 128, 96])).all())
-    assert sum(len(list(part.parameters())) for part in net.parts()) == len(list(net.encoder.parameters()))
+    assert sum(len(list(part.parameters())) for part in net.freezable_stages()) == len(list(net.encoder.parameters()))
 
 
 def test_the_anchors_are_those_of_the_paper(net: DeepDet) -> None:
@@ -79,7 +79,7 @@ def test_the_first_stage_alone() -> None:
     net = build("thin_resnet50", False, "rpn")
     assert net.roi_heads is None and not any(name.startswith("roi_heads") for name in net.state_dict())
     with torch.inference_mode():
-        found = net.eval().find(torch.rand(1, 3, 64, 64) * 255)
+        found = net.eval().detect(torch.rand(1, 3, 64, 64) * 255)
     assert len(found.boxes) == len(found.score)
 
 
@@ -111,7 +111,7 @@ def test_it_learns_one_drawn_field(rpn_only: bool, drawn_crop: Callable[[], tupl
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
     with torch.inference_mode():
-        found = net.eval().find(x)
+        found = net.eval().detect(x)
     middle = (found.boxes[: len(boxes), :2] + found.boxes[: len(boxes), 2:]) / 2
     nearest = torch.cdist((boxes[:, :2] + boxes[:, 2:]) / 2, middle).amin(1)
     assert nearest.max() < 20  # 5 µm: the surest boxes are the mitoses

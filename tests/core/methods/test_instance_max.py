@@ -18,7 +18,7 @@ class Means(EncoderNet):
     channels = (3, 3, 3)
     strides = (4, 8, 16)
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         return [nn.Identity() for _ in range(4)]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -101,7 +101,7 @@ def test_shapes_of_every_variant(variant: str) -> None:
     assert (answer[:, 0] == 0).all() and answer.isfinite().all() and image.isfinite().all()
     if VARIANTS[variant][0] == "instance-max":
         assert torch.allclose(image, answer[:, 1].amax((1, 2)), atol=1e-5)
-    assert len(net.parts()) == {16: 4, 8: 3, 4: 2}[stride]
+    assert len(net.freezable_stages()) == {16: 4, 8: 3, 4: 2}[stride]
 
 
 def test_the_method_names_its_variants() -> None:

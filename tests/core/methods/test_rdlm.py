@@ -6,8 +6,8 @@ import torch
 
 from mitosis_core.errors import UnusableModel
 from mitosis_core.inference.tiling import Window, cover
-from mitosis_core.methods.method import Found
-from mitosis_core.methods.rdlm import ANCHORS_UM, RDLM, UM_PER_PX, RDLMNet, anchors, build, flat, overlay
+from mitosis_core.methods.method import BoxOutput
+from mitosis_core.methods.rdlm import ANCHORS_UM, RDLM, UM_PER_PX, RDLMNet, anchors, build, flatten_levels
 from tests.core.tiny_encoder import TinyEncoder
 
 
@@ -24,17 +24,17 @@ def excited() -> RDLMNet:
     return net
 
 
-def _find(net: RDLMNet, pixels: torch.Tensor) -> Found:
+def _find(net: RDLMNet, pixels: torch.Tensor) -> BoxOutput:
     with torch.inference_mode():
-        return net.find(pixels)
+        return net.detect(pixels)
 
 
 @pytest.mark.parametrize("variant", RDLM.variants)
 def test_every_anchor_has_a_score_and_a_box(variant: str) -> None:
-    levels = tiny_net(variant).dense(torch.rand(2, 3, 64, 96) * 255)
+    levels = tiny_net(variant).head_outputs(torch.rand(2, 3, 64, 96) * 255)
     assert [tuple(level.logits.shape) for level in levels] == [(2, 3, 16, 24), (2, 3, 8, 12), (2, 3, 4, 6)]
     assert [tuple(level.deltas.shape[1:3]) for level in levels] == [(3, 4)] * 3
-    logits, deltas = flat(levels)
+    logits, deltas = flatten_levels(levels)
     assert (2, *anchors(64, 96).shape) == deltas.shape == (*logits.shape, 4)
     assert logits.sigmoid().mean().item() == pytest.approx(0.01, rel=0.3)  # it begins almost without mitoses
     one = 16 * 24 * 3 + (5 * 12 + 7) * 3 + 1  # second level, row 5, column 7, ratio 1
@@ -49,7 +49,7 @@ def test_it_answers_with_boxes_and_a_map(excited: RDLMNet) -> None:
     assert all(t.dtype == torch.float32 and bool(torch.isfinite(t).all()) for t in found)
     assert found.score.min() > 0.02 and found.heat.min() >= 0 and found.score.max() <= found.heat.max() <= 1
     assert found.boxes.min() >= 0 and bool((found.boxes <= torch.tensor([128, 96, 128, 96])).all())
-    parts = [p for part in excited.parts() for p in part.parameters()]
+    parts = [p for part in excited.freezable_stages() for p in part.parameters()]
     assert len(parts) == len(list(excited.encoder.parameters()))
 
 
@@ -100,7 +100,7 @@ def test_a_box_survives_its_coding() -> None:
     assert torch.allclose(net.coder.decode_single(net.coder.encode_single(boxes, places), places), boxes, atol=1e-3)
 
 
-def _inside(found: Found, window: Window, left: int, top: int) -> torch.Tensor:
+def _inside(found: BoxOutput, window: Window, left: int, top: int) -> torch.Tensor:
     """[N, 5]: boxes and scores whose middle a window owns, by position; left, top: where what was read begins."""
     boxes = found.boxes + torch.tensor([left, top, left, top])
     x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
@@ -113,7 +113,7 @@ def test_a_tile_says_what_the_whole_field_says(excited: RDLMNet) -> None:
     x = torch.rand(1, 3, 384, 512, generator=torch.Generator().manual_seed(1)) * 255
     # Few are sure, so that neither the number of candidates nor a chain of overlapping ones reaches over a halo.
     with torch.inference_mode():
-        sure = flat(excited.dense(x))[0].topk(100).values.min()
+        sure = flatten_levels(excited.head_outputs(x))[0].topk(100).values.min()
     excited.score.load_state_dict({"weight": excited.score.weight, "bias": excited.score.bias - sure - 3.9})
     whole, seen = _find(excited, x), 0
     for tile in cover(384, 512, 320, 128, 32):
@@ -126,13 +126,3 @@ def test_a_tile_says_what_the_whole_field_says(excited: RDLMNet) -> None:
         assert answered.shape == expected.shape and torch.allclose(answered, expected, atol=1e-2)
         seen += len(expected)
     assert seen > 10
-
-
-def test_equation_9_mixes_heat_and_image() -> None:
-    pixels = np.full((40, 60, 3), (200, 100, 150), np.uint8)
-    heat = np.zeros((10, 15), np.float32)
-    heat[:, 10:] = 1
-    assert (overlay(pixels, heat, 0.0) == pixels).all()
-    mixed = overlay(pixels, heat, 0.25)
-    assert np.abs(mixed[0, -1].astype(int) - (0.25 * np.array([253, 231, 37]) + 0.75 * pixels[0, 0])).max() <= 2
-    assert mixed.shape == pixels.shape and mixed[0, 0, 1] < mixed[0, -1, 1]

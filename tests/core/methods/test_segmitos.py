@@ -19,7 +19,7 @@ def test_the_light_network_answers_at_stride_4(encoder: str) -> None:
     assert answer.shape == (1, 2, 16, 24) and net.stride == 4
     # Before training every cell is called about 1 % mitosis.
     assert torch.allclose(answer.softmax(1)[:, 1], torch.tensor(0.01), atol=0.002)
-    assert sum(p.numel() for part in net.parts() for p in part.parameters()) == sum(
+    assert sum(p.numel() for part in net.freezable_stages() for p in part.parameters()) == sum(
         p.numel() for p in net.encoder.parameters()
     )
 

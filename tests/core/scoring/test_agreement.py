@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitosis_core.scoring.agreement import Agreement, Verdicts, agreement, consensus, objects, pooled
+from mitosis_core.scoring.agreement import Agreement, Verdicts, consensus, group_marks, pooled, reader_agreement
 
 M, L, U = "mitosis", "lookalike", "unsure"
 
@@ -38,7 +38,7 @@ def _distance(one, other) -> float:
 
 @given(_READERS, _RADIUS)
 def test_every_mark_is_in_one_object_and_a_reader_once_in_each(marks, radius) -> None:
-    found = objects(_readers(marks), radius)
+    found = group_marks(_readers(marks), radius)
     for reader, some in marks.items():
         said = [one.verdicts[reader] for one in found if reader in one.verdicts]
         assert sorted(said) == sorted(verdict for *_, verdict in some)
@@ -50,7 +50,7 @@ def test_the_order_of_readers_and_marks_plays_no_part(marks, radius, random) -> 
     shuffled = {
         reader: random.sample(marks[reader], len(marks[reader])) for reader in random.sample(list(marks), len(marks))
     }
-    assert _plain(objects(_readers(marks), radius)) == _plain(objects(_readers(shuffled), radius))
+    assert _plain(group_marks(_readers(marks), radius)) == _plain(group_marks(_readers(shuffled), radius))
     one, other = (consensus(_readers(some), radius, list(some)) for some in (marks, shuffled))
     assert _plain(one) == _plain(other)
     assert [(o.verdict, o.votes_for, o.disputed) for o in one] == [(o.verdict, o.votes_for, o.disputed) for o in other]
@@ -58,33 +58,33 @@ def test_the_order_of_readers_and_marks_plays_no_part(marks, radius, random) -> 
 
 @given(_MARKS, _MARKS, _RADIUS)
 def test_two_single_marks_left_apart_had_nobody_free_in_reach(first, second, radius) -> None:
-    found = objects(_readers({"A": first, "B": second}), radius)
+    found = group_marks(_readers({"A": first, "B": second}), radius)
     for one, other in combinations([o for o in found if len(o.verdicts) == 1], 2):
         assert one.verdicts.keys() == other.verdicts.keys() or _distance(one, other) > radius
 
 
 def test_the_border_of_the_radius_counts() -> None:
     readers = {"A": _marks((0, 0, M)), "B": _marks((3, 4, L))}
-    (one,) = objects(readers, 5)
+    (one,) = group_marks(readers, 5)
     assert one.verdicts == {"A": M, "B": L} and one.xy_px.tolist() == [1.5, 2] and one.xy_px.dtype == np.float32
-    assert len(objects(readers, 4.999)) == 2
+    assert len(group_marks(readers, 4.999)) == 2
 
 
 def test_the_closest_two_marks_are_joined_first_whoever_comes_first() -> None:
     # B's mark lies 4 from the first of A and 2 from the second.
-    found = objects({"A": _marks((0, 0, M), (6, 0, L)), "B": _marks((4, 0, M))}, 5)
+    found = group_marks({"A": _marks((0, 0, M), (6, 0, L)), "B": _marks((4, 0, M))}, 5)
     assert _plain(found) == [([0, 0], {"A": M}), ([5, 0], {"A": L, "B": M})]
 
 
 def test_a_chain_of_marks_is_not_one_cell() -> None:
     # A-B 3 px, B-C 4 px, but A-C 7 px: the closer two are the object, C's is another.
-    found = objects({"A": _marks((0, 0, M)), "B": _marks((3, 0, M)), "C": _marks((7, 0, M))}, 5)
+    found = group_marks({"A": _marks((0, 0, M)), "B": _marks((3, 0, M)), "C": _marks((7, 0, M))}, 5)
     assert [set(one.verdicts) for one in found] == [{"A", "B"}, {"C"}]
-    assert len(objects({"A": _marks((0, 0, M)), "B": _marks((3, 0, M)), "C": _marks((7, 0, M))}, 7)) == 1
+    assert len(group_marks({"A": _marks((0, 0, M)), "B": _marks((3, 0, M)), "C": _marks((7, 0, M))}, 7)) == 1
 
 
 def test_objects_come_from_top_to_bottom_by_their_topmost_mark() -> None:
-    found = objects({"A": _marks((40, 3, L), (0, 0, M)), "B": _marks((0, 4, M))}, 5)
+    found = group_marks({"A": _marks((40, 3, L), (0, 0, M)), "B": _marks((0, 4, M))}, 5)
     assert _plain(found) == [([0, 2], {"A": M, "B": M}), ([40, 3], {"A": L})]
 
 
@@ -100,7 +100,7 @@ def test_kappa_and_f1_by_hand_on_a_field() -> None:
     a = _marks((10, 10, M), (50, 10, M), (90, 10, M), (10, 50, L), (50, 50, U))
     b = _marks((12, 10, M), (50, 13, M), (90, 10, L), (10, 50, L), (90, 90, M))
     # Both: 2. Only A: the one B calls a look-alike. Only B: the one A left unmarked. Neither: a look-alike, an unsure.
-    result = agreement(a, b, 5)
+    result = reader_agreement(a, b, 5)
     assert result == Agreement(both=2, only_a=1, only_b=1, neither=2) and result.objects == 6
     # po = 4/6; each says mitosis 3 times of 6: pe = 1/2.
     assert result.kappa == pytest.approx((4 / 6 - 1 / 2) / (1 / 2))
@@ -118,7 +118,7 @@ def test_kappa_is_none_where_chance_explains_everything(one_category: Agreement)
 
 
 def test_f1_is_none_without_a_mitosis_and_0_without_a_common_one() -> None:
-    assert Agreement(neither=3).f1 is None and agreement(_marks(), _marks(), 5).f1 is None
+    assert Agreement(neither=3).f1 is None and reader_agreement(_marks(), _marks(), 5).f1 is None
     assert Agreement(only_a=2).f1 == 0 and Agreement(only_a=1, only_b=1).f1 == 0
 
 
@@ -139,14 +139,17 @@ def test_kappa_is_cohens_formula_and_never_above_1(both, only_a, only_b, neither
 
 @given(_MARKS, _MARKS, _RADIUS)
 def test_swapping_two_readers_swaps_only_their_names(first, second, radius) -> None:
-    one, other = agreement(_marks(*first), _marks(*second), radius), agreement(_marks(*second), _marks(*first), radius)
+    one, other = (
+        reader_agreement(_marks(*first), _marks(*second), radius),
+        reader_agreement(_marks(*second), _marks(*first), radius),
+    )
     assert one == Agreement(other.both, other.only_b, other.only_a, other.neither)
     assert (one.kappa, one.f1) == (other.kappa, other.f1)
 
 
 @given(_MARKS, _RADIUS)
 def test_a_reader_agrees_with_an_equal_one(marks, radius) -> None:
-    result, said = agreement(_marks(*marks), _marks(*marks), radius), [verdict for *_, verdict in marks]
+    result, said = reader_agreement(_marks(*marks), _marks(*marks), radius), [verdict for *_, verdict in marks]
     if len(set(marks)) == len({mark[:2] for mark in marks}):  # one verdict per place
         assert result == Agreement(both=said.count(M), neither=len(said) - said.count(M))
         assert result.kappa == (1 if 0 < said.count(M) < len(said) else None)
@@ -213,7 +216,7 @@ def test_equal_readers_dispute_nothing(marks, radius, n) -> None:
 @pytest.mark.parametrize("radius", [0, -1, float("nan")])
 def test_a_radius_that_is_none_is_refused(radius: float) -> None:
     with pytest.raises(ValueError):
-        objects({}, radius)
+        group_marks({}, radius)
 
 
 def test_marks_that_do_not_fit_are_refused() -> None:

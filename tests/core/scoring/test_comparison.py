@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.scoring.comparison import changes, compare, difference, vouched
+from mitosis_core.scoring.comparison import Comparison, assessable, changes, compare, difference
 from mitosis_core.scoring.evaluation import ScoredField, evaluate
 from mitosis_core.types import Detections, Region
 
@@ -37,22 +38,24 @@ CHALLENGER = [
 
 def test_the_counts_and_their_difference() -> None:
     both = compare(CHAMPION, CHALLENGER, HALF)
-    assert (both["fields"], both["cases"], both["mitoses"]) == (2, 2, 4)
-    counts = [tuple(both[side][key] for key in ("tp", "fp", "fn")) for side in ("champion", "challenger")]
+    assert (both.fields, both.cases, both.mitoses) == (2, 2, 4)
+    counts = [
+        tuple(getattr(getattr(both, side), key) for key in ("tp", "fp", "fn")) for side in ("champion", "challenger")
+    ]
     assert counts == [(2, 2, 2), (3, 2, 1)]
-    assert both["champion"]["f1"] == pytest.approx(4 / 8) and both["challenger"]["f1"] == pytest.approx(6 / 9)
-    assert both["challenger"]["fp_per_mm2"] == pytest.approx(2 / 0.2)
-    assert both["difference"]["f1"] == pytest.approx(6 / 9 - 4 / 8)
-    assert both["difference"]["over"] == "fields"
+    assert both.champion.f1 == pytest.approx(4 / 8) and both.challenger.f1 == pytest.approx(6 / 9)
+    assert both.challenger.fp_per_mm2 == pytest.approx(2 / 0.2)
+    assert both.difference.f1 == pytest.approx(6 / 9 - 4 / 8)
+    assert both.difference.over == "fields"
     # b.png drawn twice says 0; a.png drawn twice says 4/6 - 2/5: the interval reaches from one to the other.
-    assert both["difference"]["low"] == pytest.approx(0) and both["difference"]["high"] == pytest.approx(4 / 6 - 2 / 5)
+    assert both.difference.low == pytest.approx(0) and both.difference.high == pytest.approx(4 / 6 - 2 / 5)
 
 
 def test_every_case_has_its_row() -> None:
-    first, second = compare(CHAMPION, CHALLENGER, HALF)["by_case"]
-    assert (first["case"], first["mitoses"]) == ("A", 3) and (second["case"], second["mitoses"]) == ("B", 1)
-    assert (first["champion"], first["challenger"]) == (pytest.approx(2 / 5), pytest.approx(4 / 6))
-    assert first["difference"] == pytest.approx(4 / 6 - 2 / 5) and second["difference"] == 0
+    first, second = compare(CHAMPION, CHALLENGER, HALF).by_case
+    assert (first.case, first.mitoses) == ("A", 3) and (second.case, second.mitoses) == ("B", 1)
+    assert (first.champion, first.challenger) == (pytest.approx(2 / 5), pytest.approx(4 / 6))
+    assert first.difference == pytest.approx(4 / 6 - 2 / 5) and second.difference == 0
 
 
 def test_which_figures_changed() -> None:
@@ -65,17 +68,30 @@ def test_which_figures_changed() -> None:
 def test_each_version_counts_from_its_own_threshold() -> None:
     unsure = [dataclasses.replace(CHALLENGER[0], detections=dataclasses.replace(
         CHALLENGER[0].detections, score=np.full(3, 0.4, np.float32))), CHALLENGER[1]]  # fmt: skip
-    assert compare(CHAMPION, unsure, (0.5, 0.3))["challenger"]["tp"] == 3
-    assert compare(CHAMPION, unsure, HALF)["challenger"]["tp"] == 1
+    assert compare(CHAMPION, unsure, (0.5, 0.3)).challenger.tp == 3
+    assert compare(CHAMPION, unsure, HALF).challenger.tp == 1
+
+
+def test_a_stored_comparison_is_read_as_it_was() -> None:
+    """Through JSON, with the champion's name or, as older ones, without; without an area there is no FROC."""
+    made = compare(CHAMPION, CHALLENGER, HALF, against="the champion")
+    stored = json.loads(json.dumps(made.to_dict()))
+    assert Comparison.from_dict(stored) == made and made.against == "the champion"
+    del stored["against"]
+    assert Comparison.from_dict(stored) == dataclasses.replace(made, against="")
+    nowhere = [dataclasses.replace(field, area_mm2=None) for field in CHAMPION]
+    made = compare(nowhere, nowhere, HALF)
+    assert made.champion.curve.fp_per_mm2 is None
+    assert Comparison.from_dict(json.loads(json.dumps(made.to_dict()))) == made
 
 
 def test_the_sign_of_the_interval() -> None:
     """Better in every field: the whole interval lies above 0; the other way round, below; over cases from five on."""
     better = [scored(f"{n}.png", f"case {n}", TRUE, TRUE) for n in range(5)]
     worse = [scored(f"{n}.png", f"case {n}", TRUE[: 1 + n % 2], TRUE) for n in range(5)]
-    up, down = (compare(*sides, HALF)["difference"] for sides in ((worse, better), (better, worse)))
-    assert 0 < up["low"] <= up["f1"] <= up["high"] and up["over"] == "cases"
-    assert (down["f1"], down["low"], down["high"]) == pytest.approx((-up["f1"], -up["high"], -up["low"]))
+    up, down = (compare(*sides, HALF).difference for sides in ((worse, better), (better, worse)))
+    assert 0 < up.low <= up.f1 <= up.high and up.over == "cases"
+    assert (down.f1, down.low, down.high) == pytest.approx((-up.f1, -up.high, -up.low))
 
 
 def test_sides_that_cannot_be_compared() -> None:
@@ -108,13 +124,13 @@ def test_only_what_was_reviewed_and_sure_is_judged() -> None:
     xy = np.array([[10, 10], [50, 60], [50, 75], [200, 10]], np.float32)
     found = Detections(xy, np.full(4, 0.9, np.float32), np.full(4, 50, np.float32))
     labels = Labels(UM_PER_PX, Region(0, 0, 100, 100), np.array([[50, 50]], np.float32))
-    assert vouched(labels, found).xy_px.tolist() == [[10, 10], [50, 75]]
-    assert len(vouched(Labels(UM_PER_PX, None, np.zeros((0, 2), np.float32)), found)) == 4
-    assert len(vouched(labels, Detections())) == 0
+    assert assessable(labels, found).xy_px.tolist() == [[10, 10], [50, 75]]
+    assert len(assessable(Labels(UM_PER_PX, None, np.zeros((0, 2), np.float32)), found)) == 4
+    assert len(assessable(labels, Detections())) == 0
 
 
 def test_a_detection_belongs_to_the_region_of_its_pixel() -> None:
     """Columns 10 to 19 were reviewed: they reach from x = 9.5 to x = 19.5."""
     xy = np.array([[9.4, 5], [9.6, 5], [19.4, 5], [19.6, 5]], np.float32)
     labels = Labels(UM_PER_PX, Region(10, 0, 20, 10), np.zeros((0, 2), np.float32))
-    assert vouched(labels, Detections(xy, np.full(4, 0.9), np.full(4, 50))).xy_px[:, 0] == pytest.approx([9.6, 19.4])
+    assert assessable(labels, Detections(xy, np.full(4, 0.9), np.full(4, 50))).xy_px[:, 0] == pytest.approx([9.6, 19.4])

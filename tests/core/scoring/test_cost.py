@@ -16,8 +16,8 @@ from mitosis_core.scoring import cost
 
 def test_parameters_are_those_of_the_network() -> None:
     model = load_model()
-    assert cost.parameters(model) == sum(one.numel() for one in model.net().parameters())
-    assert cost.megabytes(model) == model.weights.stat().st_size / 1e6
+    assert cost.count_parameters(model) == sum(one.numel() for one in model.net().parameters())
+    assert cost.weights_mb(model) == model.weights.stat().st_size / 1e6
 
 
 def test_the_process_of_its_own_detects_and_prints_its_peak(

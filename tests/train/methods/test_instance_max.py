@@ -9,9 +9,9 @@ from torch import nn
 
 from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.image.sample_field import draw_sample_field
-from mitosis_core.image.stain import to_stains
 from mitosis_core.methods.instance_max import InstanceNet
 from mitosis_core.methods.method import SegmentationNet
+from tests.core.stains import to_stains
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.data.labels import concentric_labels
@@ -84,7 +84,7 @@ class Stains(EncoderNet):
         layers = [nn.Conv2d(3, 8, 5, 4, 2), nn.Conv2d(8, 12, 3, 2, 1), nn.Conv2d(12, 16, 3, 2, 1)]
         self.layers = nn.ModuleList(layers)
 
-    def parts(self) -> list[nn.Module]:
+    def freezable_stages(self) -> list[nn.Module]:
         return list(self.layers)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:

@@ -97,6 +97,6 @@ def test_it_learns_one_drawn_field(variant: str) -> None:
         losses.append(value.item())
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
     with torch.inference_mode():
-        found = net.eval().find(x)
+        found = net.eval().detect(x)
     middle = (found.boxes[:3, :2] + found.boxes[:3, 2:]) / 2
     assert torch.cdist(xy, middle).amin(1).max() < 5 / 0.333  # 5 µm: the surest boxes are the mitoses

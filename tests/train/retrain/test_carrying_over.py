@@ -14,8 +14,8 @@ from mitosis_core.types import Detections, Field
 from train.config import TrainConfig
 from train.data.examples import Example, digest, read_examples, read_patches, read_tissue
 from train.data.patches import Crops, prepare
-from train.fit import held_cases, plan
-from train.selection.evaluation import counted, false_alarm_threshold
+from train.fit import held_out_cases, plan_jobs
+from train.selection.evaluation import drop_ignored, false_alarm_threshold
 
 NONE = np.zeros((0, 2), np.float32)
 
@@ -63,7 +63,7 @@ def test_nothing_is_learned_or_counted_where_a_field_is_to_be_ignored(drawn: lis
     said = [(crop.labels != 255).float().mean() for crop in (Crops([tissue], config, 4, 40)[i] for i in range(40))]
     assert min(said) == 0 and 0.15 < float(torch.stack(said).mean()) < 0.45  # of a square, half; the rest lies beyond
     found = Detections(np.array([[127, 9], [128, 9], [300, 9]], np.float32), [0.9, 0.8, 0.7], np.ones(3))
-    assert counted(found, example).xy_px[:, 0].tolist() == [128, 300]
+    assert drop_ignored(found, example).xy_px[:, 0].tolist() == [128, 300]
 
 
 def test_a_patch_shown_whole_has_its_figure_in_its_own_tissue(drawn: list[Example], quick: TrainConfig) -> None:
@@ -87,9 +87,9 @@ def test_patches_of_some_cases_are_seen_by_no_fold_but_by_the_version(
     drawn: list[Example], quick: TrainConfig, tmp_path: Path
 ) -> None:
     patches = [dataclasses.replace(drawn[0], slide=f"case {i}" if i < 30 else "", whole_field=False) for i in range(32)]
-    held = held_cases(patches)
+    held = held_out_cases(patches)
     assert 1 <= len(held) <= 15 and "" not in held
-    folds, final = plan(drawn, patches, quick, tmp_path)
+    folds, final = plan_jobs(drawn, patches, quick, tmp_path)
     for members in folds:
         seen = [e.slide for e in members[0].train if not e.whole_field]
         assert not held & set(seen) and len(seen) == 32 - len(held) and seen.count("") == 2

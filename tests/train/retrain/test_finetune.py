@@ -8,7 +8,7 @@ import torch
 
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.methods import METHODS
-from mitosis_core.methods.ensemble import together
+from mitosis_core.methods.ensemble import make_ensemble
 from mitosis_core.model import Model, ModelCard, save_model
 from train.data.examples import Example
 from train.retrain.config import RetrainConfig
@@ -21,7 +21,7 @@ QUICK = RetrainConfig(steps=2, average=0.5, blend=1.0, folds=2)
 
 def base(method: str, folder: Path) -> Model:
     torch.manual_seed(0)
-    net = together([METHODS[method].build("thin_resnet50", False)])
+    net = make_ensemble([METHODS[method].build("thin_resnet50", False)])
     blobs = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.005, min_score=0.0)
     card = ModelCard("base", method, "thin_resnet50", 0.25, net.stride, 1, 0.02, blobs, None, "", "2026-01-01")
     return save_model(net, card, folder / "base.safetensors")

@@ -18,8 +18,8 @@ from train.data.examples import Example
 from train.data.labels import BACKGROUND, IGNORED, MITOSIS
 from train.data.patches import Crops
 from train.retrain.config import RetrainConfig
-from train.retrain.corrected import CorrectedField, halves, reviewed_tissues
-from train.retrain.estimate import Pace, estimate_seconds, pace
+from train.retrain.corrected import CorrectedField, reviewed_tissues, split_in_halves
+from train.retrain.estimate import MeasuredSpeed, estimate_seconds, measure_speed
 from train.retrain.retrain import Progress, retrain
 from train.retrain.session import Cancelled
 
@@ -75,11 +75,11 @@ def test_an_unsure_figure_is_ignored_but_not_the_mitosis_beside_it(drawn: list[E
 
 def test_a_single_field_is_learned_from_in_halves(drawn: list[Example]) -> None:
     """Together the halves say what the field says, and neither says anything of the other's part."""
-    tissues = reviewed_tissues(halves(marked(drawn[0])), 0.5)
+    tissues = reviewed_tissues(split_in_halves(marked(drawn[0])), 0.5)
     vouched = [tissue.ignored == 0 for tissue in tissues if tissue.ignored is not None]
     assert (vouched[0] ^ vouched[1]).all() and vouched[0].mean() == 0.5
     assert sum(len(tissue.mitoses_xy_px) for tissue in tissues) == len(drawn[0].mitoses_xy_px)
-    first, second = halves(marked(drawn[0], region=Region(0, 0, 100, 200)))
+    first, second = split_in_halves(marked(drawn[0], region=Region(0, 0, 100, 200)))
     assert (first.region, second.region) == (Region(0, 0, 100, 100), Region(0, 100, 100, 200))
 
 
@@ -184,12 +184,12 @@ def test_a_field_without_mitosis_counts_beside_others(drawn: list[Example], base
 
 def test_the_estimate_adds_up(base: Model) -> None:
     """Two networks, a field in halves: 2 x 8 crops seen, 2 heads x 4 steps x 4 crops, the field itself, two checks."""
-    measured = Pace(see=1.0, learn=2.0)
+    measured = MeasuredSpeed(encode_s=1.0, train_s=2.0)
     area_mm2 = 2 * (64 * 0.5) ** 2 / 1e6  # of two crops
     seconds = estimate_seconds(base, 1, QUICK, area_mm2=area_mm2, measured=measured)
     assert seconds == pytest.approx(2 * (16 * 1.008 + 4 + 32 * 2 + 2 * 4), rel=1e-6)
     assert estimate_seconds(base, 9, QUICK, measured=measured) > estimate_seconds(base, 3, QUICK, measured=measured)
-    assert pace(base.net(), QUICK).see > 0
+    assert measure_speed(base.net(), QUICK).encode_s > 0
 
 
 def test_options_have_bounds() -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from mitosis_core import load_model, predict
 from mitosis_core.errors import UnusableModel
-from mitosis_core.inference.calibration import centre
-from mitosis_core.inference.runtime import engine
-from mitosis_core.inference.verifier import second_look, weighed
-from mitosis_core.prediction import candidates, look
+from mitosis_core.inference.calibration import centre_on_threshold
+from mitosis_core.inference.runtime import get_engine
+from mitosis_core.inference.verifier import fuse_scores, verify_field
+from mitosis_core.prediction import find_candidates, infer
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.fit import fit
@@ -25,20 +25,20 @@ def test_a_version_of_two_stages(drawn: list[Example], quick: TrainConfig, tmp_p
     fit(drawn, [], config, out, work=tmp_path / "work")
     model = load_model(out)
     card = model.card
-    assert card.verifier is not None and 0 <= card.verifier["weight"] <= 1
+    assert card.verifier is not None and 0 <= card.verifier.weight <= 1
     assert len(list((tmp_path / "work" / "verifiers").glob("*.pt"))) == 3  # one for each fold, and the one that is kept
 
     field = drawn[0].field
     answer = predict(field, model, device="cpu").candidates
-    first, _ = candidates(
-        look(field, engine(model, "cpu"), card.um_per_px, card.stride), field, card.blobs, card.calibration
+    first, _ = find_candidates(
+        infer(field, get_engine(model, "cpu"), card.um_per_px, card.stride), field, card.blobs, card.calibration
     )
     net = model.second_stage()
     assert net is not None
-    second = second_look(net, field, first, card.verifier["lower"])
-    expected = centre(weighed(first.score, second, card.verifier["weight"]), card.raw_threshold)
+    second = verify_field(net, field, first, card.verifier.lower)
+    expected = centre_on_threshold(fuse_scores(first.score, second, card.verifier.weight), card.raw_threshold)
     assert np.sort(answer.score) == pytest.approx(np.sort(expected), abs=1e-3)
 
-    alone = dataclasses.replace(card, verifier={**card.verifier, "encoder": "efficientnet_lite0"})
+    alone = dataclasses.replace(card, verifier=dataclasses.replace(card.verifier, encoder="efficientnet_lite0"))
     with pytest.raises(UnusableModel, match="do not fit"):
         dataclasses.replace(model, card=alone).second_stage()

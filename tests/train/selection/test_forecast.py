@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.selection.forecast import MORE, fit, forecast, points, resampled_f1
+from train.selection.forecast import FIELDS_AHEAD, fit_curve, forecast, resampled_f1, version_points
 
 # Two versions in three groups: true positives, false positives, misses.
 COUNTS = [[[2, 0, 0], [1, 1, 0], [0, 1, 2]], [[2, 0, 0], [1, 0, 0], [1, 0, 1]]]
 
 
 def test_a_point_is_the_pooled_f1() -> None:
-    first, second = points(COUNTS, [0, 4], resampled_f1(COUNTS))
+    first, second = version_points(COUNTS, [0, 4], resampled_f1(COUNTS))
     assert (first.fields, second.fields) == (0, 4)
     assert first.f1 == pytest.approx(6 / 10) and second.f1 == pytest.approx(8 / 9)  # 2 tp / (2 tp + fp + fn)
     assert first.low == pytest.approx(0) and first.high == pytest.approx(1)  # only the third field, only the first
@@ -37,11 +37,11 @@ def test_one_group_is_always_drawn() -> None:
 )
 def test_points_on_a_curve_give_it_back(learnt: list[int], start: float, gain: float) -> None:
     f1 = start + gain * np.log2(1 + np.array(learnt) / 10)
-    assert fit(learnt, f1) == pytest.approx(np.array([start, gain]), abs=1e-6)
+    assert fit_curve(learnt, f1) == pytest.approx(np.array([start, gain]), abs=1e-6)
 
 
 def test_ten_fields_teach_as_much_as_the_next_twenty() -> None:
-    assert fit([0, 10, 30, 70], [0.5, 0.6, 0.7, 0.8]) == pytest.approx(np.array([0.5, 0.1]))
+    assert fit_curve([0, 10, 30, 70], [0.5, 0.6, 0.7, 0.8]) == pytest.approx(np.array([0.5, 0.1]))
 
 
 def test_two_numbers_of_fields_say_nothing() -> None:
@@ -54,7 +54,7 @@ def test_the_forecast_goes_on_along_the_curve_and_knows_that_trainings_scatter()
     assert ahead is not None and ahead.fields == 70
     assert ahead.gain == pytest.approx(0.1 * np.log2(90 / 80), abs=0.002)
     assert ahead.low < ahead.gain < ahead.high and ahead.high - ahead.low > 0.002
-    assert ahead.x[0] == 0 and ahead.x[-1] == 70 + MORE
+    assert ahead.x[0] == 0 and ahead.x[-1] == 70 + FIELDS_AHEAD
     assert np.all(ahead.lower <= ahead.middle) and np.all(ahead.middle <= ahead.upper)
 
 

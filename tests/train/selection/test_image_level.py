@@ -8,8 +8,8 @@ from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Detections, Field
 from train.config import TrainConfig
 from train.data.examples import Example
-from train.selection.evaluation import at_threshold
-from train.selection.image_level import area_under_roc, image_threshold, images, operating_point
+from train.selection.evaluation import scores_at_threshold
+from train.selection.image_level import area_under_roc, image_scores, image_threshold, operating_point
 
 TRUTH = np.array([True, True, True, False, False, False])
 SCORES = np.array([0.9, 0.8, 0.6, 0.7, 0.3, 0.2], np.float32)
@@ -30,14 +30,14 @@ def field(
 def test_the_images_of_a_field_by_hand() -> None:
     """1000 x 1000 px are two by two images of 500; the best detection speaks for each, wherever it lies."""
     found = [(10, 20, 0.3), (400, 480, 0.7), (600, 20, 0.2), (999, 999, 0.9)]
-    scores, truth = images(*([one] for one in field(found, [(250, 250), (499, 600)], (1000, 1000))))
+    scores, truth = image_scores(*([one] for one in field(found, [(250, 250), (499, 600)], (1000, 1000))))
     assert scores == pytest.approx([0.7, 0.2, 0, 0.9]) and truth.tolist() == [True, False, True, False]
 
 
 def test_wide_and_narrow_fields() -> None:
-    scores, truth = images(*([one] for one in field([(1099.4, 0, 0.4)], [(540, 0)], (1100, 200))))
+    scores, truth = image_scores(*([one] for one in field([(1099.4, 0, 0.4)], [(540, 0)], (1100, 200))))
     assert scores == pytest.approx([0, 0.4]) and truth.tolist() == [True, False]  # two halves of 550 px, in one row
-    scores, truth = images(*([one] for one in field([], [], (3000, 1600))))
+    scores, truth = image_scores(*([one] for one in field([], [], (3000, 1600))))
     assert len(scores) == len(truth) == 6 * 3 and not scores.any() and not truth.any()
 
 
@@ -72,11 +72,11 @@ def test_the_threshold_by_hand_and_that_it_does_not_know_where() -> None:
         scored, fields = zip(*(field(one, [true]) for one in found), strict=True)
         # at 0.6 one of three is missed and no alarm raised, at 0.2 none is missed and two of three are false alarms
         assert image_threshold(scored, fields) == pytest.approx(0.6)
-        said = at_threshold(scored, fields, TrainConfig(threshold="image"))
-        assert said["threshold"] == pytest.approx(0.6)
-        assert said["recall"] == (pytest.approx(2 / 3) if true == (100, 100) else 0)
+        said = scores_at_threshold(scored, fields, TrainConfig(threshold="image"))
+        assert said.threshold == pytest.approx(0.6)
+        assert said.recall == (pytest.approx(2 / 3) if true == (100, 100) else 0)
     scored, fields = zip(*(field(one, [(100, 100)]) for one in found), strict=True)
-    assert at_threshold(scored, fields, TrainConfig())["threshold"] != pytest.approx(0.6)
+    assert scores_at_threshold(scored, fields, TrainConfig()).threshold != pytest.approx(0.6)
 
 
 def test_without_a_telling_detection_there_is_no_threshold() -> None:
