@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
+from dataclasses import Field
 from typing import Any
 
 import streamlit as st
@@ -19,7 +20,6 @@ from pages.shared.store import the_store
 from pages.shared.views import charts
 from pages.shared.views.champion_challenger import show_comparison
 from pages.shared.views.learning_curve import show_learning
-from train.retrain.config import RetrainConfig
 from train.retrain.plan import Part, Plan
 
 
@@ -62,7 +62,7 @@ def _offer(store: Store, by: str) -> tuple[str, list[int]]:
         format_func=lambda name: f"{name} ({kinds[name]}{', active' if name == training.active(store) else ''})",
         help="Its method stays what it is. SegMitos versions learn fastest; the others take some minutes more.",
     )
-    settings = _settings()
+    settings = _settings(training.options(store, base))
     if planned.objection:
         st.warning(plain(planned.objection))
     else:
@@ -88,11 +88,13 @@ def _words(part: Part) -> str:
     return f"{part.fields} fields{empty}, {part.mitoses} mitoses, {part.lookalikes} look-alikes"
 
 
-def _settings() -> dict[str, Any]:
-    """The form that RetrainConfig describes."""
+def _settings(options: Sequence[Field[Any]]) -> dict[str, Any]:
+    """A number for each option that acts for the version a run starts from."""
     chosen: dict[str, Any] = {}
+    if not options:
+        return chosen
     with st.expander("Settings"):
-        for option in dataclasses.fields(RetrainConfig):
+        for option in options:
             default: Any = option.default
             kind: Any = type(default)
             chosen[option.name] = st.number_input(

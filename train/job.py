@@ -13,7 +13,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, count
@@ -32,7 +32,7 @@ from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import safe_cell
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
 from train.retrain.challenge import prove
-from train.retrain.config import RetrainConfig
+from train.retrain.config import RetrainConfig, way_of
 from train.retrain.corrected import CorrectedField
 from train.retrain.plan import Part, Plan
 from train.retrain.retrain import Progress, retrain
@@ -86,16 +86,37 @@ def write_labels(data: Path, run_id: int, out: Path) -> None:
                 table.writerow([safe_cell(one.field.name), x, y, label, one.um_per_px, safe_cell(one.slide)])
 
 
-def run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, config: RetrainConfig) -> Run:
-    """Do a run in this process, a new one or one that waits or was interrupted; returns how it ended."""
+def run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, settings: Mapping[str, Any]) -> Run:
+    """Do a run in this process, a new one or one that waits or was interrupted; returns how it ended.
+
+    settings: options of RetrainConfig, where a new run shall not have the default. Raises ValueError for one that does
+    nothing for the version, or any for a run that has its settings already.
+    """
     store = open_store(data)
     if run_id is None:
         base_version = base or versions.champion(store, DEFAULT_VERSION)
+        config = RetrainConfig(**settings)
+        _check_acting(store, base_version, config, settings)
         run_id = queue(store, by=by, base_version=base_version, source=source, config=config).id
+    elif settings:
+        raise ValueError(f"Run {run_id} has its settings already; please leave out {_named(settings)}.")
     elif not runs.get_run(store, run_id).is_open:
         runs.requeue(store, run_id)
     work(store, run_id)
     return runs.get_run(store, run_id)
+
+
+def _check_acting(store: Store, base_version: str, config: RetrainConfig, given: Iterable[str]) -> None:
+    card = versions.load_version(store, base_version).card
+    idle = set(given) - config.acting(way_of(card)).keys()
+    if idle:
+        raise ValueError(
+            f"{base_version} is fine-tuned, for which {_named(idle)} would do nothing; please leave it out."
+        )
+
+
+def _named(options: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(options))
 
 
 def work(store: Store, run_id: int) -> str:
@@ -253,10 +274,11 @@ def queue(store: Store, *, by: str, base_version: str, source: str, config: Retr
     planned = plan(store, source)
     if planned.objection:
         raise UnusableData(planned.objection)
-    versions.load_version(store, base_version).check()
+    base = versions.load_version(store, base_version)
+    base.check()
     return runs.queue_run(
-        store, by=by, base_version=base_version, source=source, last_event=last_event(store), settings=asdict(config),
-        split=planned.split, code=code_version(),
+        store, by=by, base_version=base_version, source=source, last_event=last_event(store),
+        settings=config.acting(way_of(base.card)), split=planned.split, code=code_version(),
     )  # fmt: skip
 
 

@@ -15,11 +15,13 @@ from db import runs, versions
 from db.engine import Store
 from db.runs import Run
 from db.schema import RunRow
+from mitosis_core import model
 from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import store
 from pages.shared.service import training
 from tests.pages.test_models_page import MADE, damage, errors, labels, open_page, press
 from tests.train.finished import ended_run, finished_fields
+from train.retrain.config import HEADS_ONLY
 
 RETRAIN = ("Retrain", "Queue another run")
 
@@ -66,6 +68,19 @@ def test_the_plan_is_shown_and_a_run_begins(kept: Store) -> None:
     (run,) = runs.list_runs(kept)
     assert (run.state, run.by, run.settings["steps"], run.base_version) == ("queued", "Anna", 7, DEFAULT_VERSION)
     assert "Queue another run" in labels(page) and "Cancel" in labels(page)
+
+
+def test_only_the_settings_that_act_for_the_version_are_shown_and_recorded(kept: Store) -> None:
+    for file in (Path(model.__file__).parent / "versions").glob("rdlm-lite-1.*"):
+        (model._SHIPPED / file.name).symlink_to(file)
+    page = open_page("retrain")
+    shown = {one.key for one in page.number_input}
+    next(one for one in page.selectbox if one.label == "Starts from").set_value("rdlm-lite-1").run()
+    gone = shown - {one.key for one in page.number_input}
+    assert gone == {f"setting-{name}" for name in HEADS_ONLY} and len(shown) == 20
+    press(page, "Retrain")
+    (run,) = runs.list_runs(kept)
+    assert run.settings.keys() == {name.removeprefix("setting-") for name in shown - gone}
 
 
 def test_a_run_on_its_way_is_watched_and_cancelled(kept: Store) -> None:

@@ -68,7 +68,7 @@ def silence(store: Store, run_id: int) -> None:
 
 
 def take_up(store: Store, run_id: int) -> Run:
-    return job.run_here(store.folder, run_id, by="", source="", base="", config=QUICK)
+    return job.run_here(store.folder, run_id, by="", source="", base="", settings={})
 
 
 def assert_one_version(store: Store, run: Run) -> None:
@@ -112,6 +112,18 @@ def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
 def flags(config: RetrainConfig) -> list[str]:
     return [text for name, value in dataclasses.asdict(config).items()
             for text in (f"--{name.replace('_', '-')}", str(value))]  # fmt: skip
+
+
+def test_an_option_that_does_nothing_for_the_version_is_refused_and_no_run_is_left(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", "--data", str(store.folder), "--base", "rdlm-lite-1", "--steps", "2"]
+    assert main([*command, "--batch", "4", "--crop-px", "64"]) == 2
+    assert "--batch, --crop-px would do nothing" in capsys.readouterr().err and runs.list_runs(store) == []
+    run = job.queue(store, by="Anna", base_version="rdlm-lite-1", source="", config=QUICK)
+    assert run.settings == QUICK.acting("finetune") and "batch" not in run.settings
+    assert main(["run", "--data", str(store.folder), "--run", str(run.id), "--steps", "3"]) == 2
+    assert "--steps" in capsys.readouterr().err and runs.get_run(store, run.id).state == "queued"
 
 
 def test_the_training_set_can_be_written_again_whatever_was_changed_since(store: Store, tmp_path: Path) -> None:

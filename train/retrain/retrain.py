@@ -28,7 +28,7 @@ from train.retrain.config import RetrainConfig
 from train.retrain.corrected import check, halves
 from train.retrain.finetune import finetune, trainings
 from train.retrain.head_training import Tell, teach
-from train.retrain.heads import has_heads, members, one_thread
+from train.retrain.heads import members, one_thread
 from train.retrain.session import Task
 from train.retrain.threshold import choose_threshold, threshold_between
 
@@ -37,12 +37,11 @@ from train.retrain.threshold import choose_threshold, threshold_between
 class Progress:
     """What a retraining reports after every step, of all `steps` over all networks of the version.
 
-    epoch: times a network has seen as many crops as there are. f1: on held-out fields, after a validation.
+    f1: on held-out fields, after a validation.
     """
 
     step: int
     steps: int
-    epoch: int
     loss: float
     f1: float | None
     seconds_left: float
@@ -73,7 +72,7 @@ def retrain(
     task = Task(base, [*learned, *validation], len(learned), config, cancelled)
     kept = Checkpoint(checkpoint, task.identity())
     with one_thread():
-        if has_heads(base, net):
+        if task.way == "heads":
             threshold, scores = _heads(task, net, kept, _teller(task, kept, progress, base.card.members))
         else:
             threshold, scores = _whole(task, net, kept, _teller(task, kept, progress, trainings(task)))
@@ -104,8 +103,7 @@ def _teller(task: Task, kept: Checkpoint, progress: Callable[[Progress], None], 
         def tell(step: int, loss: float, f1: float | None) -> None:
             done = index * steps + step
             speed = (time.perf_counter() - started) / max(1, done - first)
-            epoch = step * task.config.batch // (task.learning * task.per_field)
-            progress(Progress(done, members * steps, epoch, loss, f1, speed * (members * steps - done)))
+            progress(Progress(done, members * steps, loss, f1, speed * (members * steps - done)))
 
         return tell
 
@@ -148,8 +146,8 @@ def _card(
         data=data,
         split={"validation": sorted({e.slide for e in judges}), "unit": "slide"} if judges else {"held out": "in turn"},
         training={
-            "recipe": "heads" if "head" in done[0] else "finetune",
-            **dataclasses.asdict(task.config),
+            "recipe": task.way,
+            **task.config.acting(task.way),
             "steps kept": [result["step"] for result in done],
         },
         scores={"validation": scores} if scores else {},

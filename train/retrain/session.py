@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from mitosis_core.scale import to_resampled_px
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Detections, Float32, ProbabilityMap
 from train.data.examples import Example, digest
-from train.retrain.config import RetrainConfig
+from train.retrain.config import RetrainConfig, way_of
 from train.retrain.corrected import pixel_px, reviewed_tissues, vouched_for
 
 
@@ -27,7 +26,7 @@ class Cancelled(ConcentricError):
 class Task:
     """The fields, of which the first `learning` are learned from; `splits` says which head learns and is judged where.
 
-    per_field: crops drawn from each field to learn from.
+    way: how the version learns, see train.retrain.config.
     """
 
     def __init__(
@@ -35,10 +34,15 @@ class Task:
         cancelled: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.base, self.fields, self.learning, self.config = base, list(fields), learning, config
+        self.way = way_of(base.card)
         self._cancelled = cancelled
         self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
         self.splits = self._splits()
-        self.per_field = max(1, min(config.crops_per_field, config.most_crops // learning))
+
+    @property
+    def per_field(self) -> int:
+        """Crops drawn from each field that is learned from, where heads are trained."""
+        return max(1, min(self.config.crops_per_field, self.config.most_crops // self.learning))
 
     def _splits(self) -> list[tuple[list[int], list[int]]]:
         """(fields to learn from, fields to judge by) of every head; their mean is kept."""
@@ -59,7 +63,7 @@ class Task:
 
     def identity(self) -> str:
         """What a checkpoint must have been made from to be taken up."""
-        parts = [self.base.card.weights_sha256, digest(self.fields), self.learning, dataclasses.asdict(self.config)]
+        parts = [self.base.card.weights_sha256, digest(self.fields), self.learning, self.config.acting(self.way)]
         ignored = [None if t.ignored is None else hashlib.sha256(t.ignored.tobytes()).hexdigest() for t in self.tissues]
         return hashlib.sha256(json.dumps([*parts, ignored]).encode()).hexdigest()
 

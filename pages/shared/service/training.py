@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import replace
+from dataclasses import Field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -59,6 +59,16 @@ def _kind(store: Store, name: str) -> str:
     except ConcentricError:
         return "damaged"
     return METHODS[card.method].title if card.method in METHODS else card.method
+
+
+def options(store: Store, base: str) -> list[Field[Any]]:
+    """The options that act when this version learns; none where it is damaged."""
+    from train.retrain.config import options_of, way_of
+
+    try:
+        return options_of(way_of(card_of(store, base)))
+    except ConcentricError:
+        return []
 
 
 def estimate_s(store: Store, planned: Plan, base: str, settings: dict[str, Any]) -> float:
