@@ -20,7 +20,8 @@ from db.labels import reviewed_fields
 from db.room import check_room
 from db.runs import Run
 from db.versions import StoredVersion
-from mitosis_core.errors import ConcentricError, UnusableModel
+from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
+from mitosis_core.interchange.files import copy_counted
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
 from train.retrain.plan import Plan
 
@@ -28,7 +29,7 @@ log = logging.getLogger("concentric")
 
 _ROOT = Path(__file__).parents[3]
 _MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of a version that is taken in
-_BLOCK_BYTES, _MOST_ENTRIES = 1_000_000, 100
+_MOST_ENTRIES = 100
 _NOT_OURS = "A version is a zip with one .safetensors file and its .json card, nothing else."
 _taking_in = Lock()  # two uploads of one name: the second is refused
 
@@ -210,22 +211,16 @@ def _contents(data: bytes) -> tuple[str, bytes, str]:
             return name, _counted(archive, files[1], _MOST_BYTES), card.decode("utf-8")
     except UnusableModel:
         raise
+    except UnusableData as error:
+        raise UnusableModel(str(error)) from error
     except Exception as error:  # a damaged zip fails in many ways, none of them ours
         raise UnusableModel("A version is a zip with one .safetensors file and its .json card.") from error
 
 
 def _counted(archive: zipfile.ZipFile, file: zipfile.ZipInfo, most: int) -> bytes:
-    """A file of a zip, counted while it is unpacked: what the directory says of its size is not believed."""
-    if file.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a bound
-        raise UnusableModel("This version is packed in an unusual way; please take the zip that Download makes.")
+    """A file of a zip, counted while it is unpacked."""
     unpacked = io.BytesIO()
-    with archive.open(file) as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            unpacked.write(block)
-            if unpacked.tell() > most:
-                raise UnusableModel("This version is larger than 200 MB, which none of ours is.")
-    if unpacked.tell() != file.file_size:
-        raise UnusableModel(_NOT_OURS)
+    copy_counted(archive, file.filename, unpacked, most, "This version")
     return unpacked.getvalue()
 
 
