@@ -12,7 +12,7 @@ from pages.shared import session
 from pages.shared.service import detecting, training, version_comparison
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
-from pages.shared.views.version_comparison import show_versus
+from pages.shared.views.version_comparison import show_version_comparison
 
 _HELD_OUT, _EVERY = "Held out", "All finished"
 
@@ -25,9 +25,9 @@ def main() -> None:
         store = the_store()
         models, fields = _choose(store)
         if _enough(models, fields):
-            if doubts := version_comparison.doubts(store, [model.version for model in models], fields):
+            if doubts := version_comparison.overlap_warnings(store, [model.version for model in models], fields):
                 st.warning(plain(" ".join(doubts)))
-            show_versus(store, models, fields, who)
+            show_version_comparison(store, models, fields, who)
     except ConcentricError as error:
         st.error(plain(str(error)))
 

@@ -31,7 +31,7 @@ def _show(store: Store) -> None:
     copied = st.container()
     _back_up(store)  # first, so that what it made is shown
     with copied:
-        _show_standing(backup_copies.standing(store))
+        _show_standing(backup_copies.backup_status(store))
     st.subheader("Who did what", anchor=False)
     st.caption("Every change to a review, every decision about a version, every deleted field, oldest first.")
     with st.container(horizontal=True):
@@ -43,7 +43,7 @@ def _show(store: Store) -> None:
         show_table(rows)
 
 
-def _show_standing(stands: backup_copies.Standing) -> None:
+def _show_standing(stands: backup_copies.BackupStatus) -> None:
     st.code(str(stands.folder), language=None)
     last = "none" if stands.last is None else backup_copies.age(datetime.now(UTC) - stands.last)
     for column, (label, value) in zip(
@@ -57,9 +57,9 @@ def _show_standing(stands: backup_copies.Standing) -> None:
         strict=True,
     ):
         column.metric(label, value)
-    if doubt := backup_copies.doubt(stands):
+    if doubt := backup_copies.backup_warning(stands):
         st.warning(plain(doubt))
-    st.caption(plain(f"{backup_copies.routine()} They lie in {stands.copies_folder}."))
+    st.caption(plain(f"{backup_copies.schedule_sentence()} They lie in {stands.copies_folder}."))
     if stands.copies:
         newest = stands.copies[0]
         if newest.bytes <= backup_copies.DOWNLOAD_BYTES:
@@ -88,16 +88,16 @@ def _examine() -> None:
     if st.button("Examine", icon=":material/stethoscope:", help="Opens every image and replays every change."):
         slot = st.progress(0.0, "Looking…")
         try:
-            st.session_state[session.FOUND] = doctor.examine(
+            st.session_state[session.FINDINGS] = doctor.examine(
                 data_folder(), lambda done, total: slot.progress(done / max(total, 1), f"Field {done} of {total}")
             )
         except ConcentricError as error:
             st.error(plain(str(error)))
         slot.empty()
-    found: list[doctor.Finding] | None = st.session_state.get(session.FOUND)
+    found: list[doctor.Finding] | None = st.session_state.get(session.FINDINGS)
     if found is None:
         return
-    if doctor.is_well(found):
+    if doctor.is_sound(found):
         st.success("All is well: the database is whole, every image is there, and every review is what its events say.")
     for one in found:
         (st.warning if one.fault else st.info)(plain(one.says))

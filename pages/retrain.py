@@ -19,7 +19,7 @@ from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
 from pages.shared.views import charts
 from pages.shared.views.champion_challenger import show_comparison
-from pages.shared.views.learning_curve import show_learning
+from pages.shared.views.learning_curve import show_learning_curve
 from train.retrain.plan import Part, Plan
 
 
@@ -37,7 +37,7 @@ def main() -> None:
             source, held_out = _offer(store, by)
         with right:
             _show_runs(store, by)
-        show_learning(store, source, held_out)
+        show_learning_curve(store, source, held_out)
     except ConcentricError as error:
         st.error(plain(str(error)))
 
@@ -73,7 +73,7 @@ def _offer(store: Store, by: str) -> tuple[str, list[int]]:
 def _start(store: Store, by: str, source: str, base: str, planned: Plan, settings: dict[str, Any]) -> None:
     if st.button("How long will it take?", type="tertiary", icon=":material/timer:"):
         with st.spinner("Measuring…"):
-            about = reviewing.minutes(training.estimate_s(store, planned, base, settings))
+            about = reviewing.duration(training.estimate_s(store, planned, base, settings))
         st.markdown(f"About **{about}** on this machine.")
     waiting = any(run.is_open for run in runs.list_runs(store))
     label = "Queue another run" if waiting else "Retrain"
@@ -140,7 +140,7 @@ def _watch(store: Store, run_id: int) -> None:
     if run.state == "queued":
         st.progress(0.0, "Waiting for its turn or starting…")
     elif said:
-        left = reviewing.minutes(said["seconds_left"])
+        left = reviewing.duration(said["seconds_left"])
         stage = "Comparing with the active version" if said.get("stage") == "comparing" else f"{left} left"
         st.progress(min(1.0, said["step"] / said["steps"]), f"Step {said['step']} of {said['steps']} · {stage}")
         st.plotly_chart(charts.training_curve(said["curve"]), key="curve")
@@ -167,7 +167,7 @@ def _show_end(store: Store, run: Run, by: str) -> None:
         }[run.state]
         st.warning(plain(said) + " The active version is as it was.")
         if st.button("Go on from the last checkpoint", icon=":material/play_arrow:"):
-            training.go_on(store, run.id)
+            training.resume(store, run.id)
             st.rerun()
     if run.progress.get("curve"):
         st.plotly_chart(charts.training_curve(run.progress["curve"]), key="curve")

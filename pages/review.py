@@ -21,8 +21,8 @@ from pages.shared.service import detecting, reviewing
 from pages.shared.service.reviewing import QueueEntry
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
-from pages.shared.viewer.review_data import Sight, review_data
-from pages.shared.viewer.viewer import chosen_score, chosen_way, show_review
+from pages.shared.viewer.review_data import ReviewView, review_data
+from pages.shared.viewer.viewer import chosen_score, requested_step, show_review
 from pages.shared.views.field_history import show_history
 from pages.shared.views.reader_agreement import show_agreement
 
@@ -83,7 +83,7 @@ def _choose_reader(store: Store) -> None:
 
 
 def _review(store: Store, reader: str, who: Person) -> None:
-    if chosen := st.session_state.pop(session.GO_TO, None):
+    if chosen := st.session_state.pop(session.NEXT_FIELD, None):
         st.session_state.update({session.FIELD_ID: chosen, session.MODE: _MODES[0], session.OTHERS: True})
     # One row above the image: which field, which way to look at it, and everything else behind buttons.
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -139,7 +139,7 @@ def _queue(store: Store, reader: str, model: Model) -> list[QueueEntry]:
     case, order = st.session_state[session.CASE], st.session_state[session.ORDER]
     if order == "novelty":
         slot = st.empty()
-        reviewing.describe(store, lambda share, name: _say(slot, share, f"Describing {plain(name)}"))
+        reviewing.store_appearances(store, lambda share, name: _say(slot, share, f"Describing {plain(name)}"))
         slot.empty()
     return reviewing.queue(store, reader, model.version, case=case, order=order)
 
@@ -176,7 +176,7 @@ def _number(text: str | None) -> int:
 
 
 def _move(entries: list[QueueEntry], by: int) -> None:
-    st.session_state[session.FIELD_ID] = reviewing.step(entries, st.session_state[session.FIELD_ID], by)
+    st.session_state[session.FIELD_ID] = reviewing.neighbour(entries, st.session_state[session.FIELD_ID], by)
 
 
 def _to_the_top() -> None:
@@ -187,10 +187,10 @@ def _to_the_top() -> None:
 
 def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) -> None:
     """The reader moved on by a key or a button of the viewer."""
-    wish = chosen_way(_VIEWER)
+    wish = requested_step(_VIEWER)
     if wish is None:
         return
-    way, st.session_state[session.WENT] = wish.to, wish.step
+    way, st.session_state[session.LAST_STEP] = wish.to, wish.step
     # The viewer may be a step ahead of what the page has shown.
     if wish.left in [entry.field.id for entry in entries]:
         st.session_state[session.FIELD_ID] = wish.left
@@ -213,7 +213,7 @@ def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: st
     def progress(share: float) -> None:
         slot.progress(share, f"Looking for mitoses in {plain(stored.name)}")
 
-    proposed, problem = reviewing.propose(store, stored, model, cache.predictions(), progress)
+    proposed, problem = reviewing.get_proposals(store, stored, model, cache.predictions(), progress)
     slot.empty()
     if problem:
         st.warning(plain(problem))
@@ -222,7 +222,7 @@ def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: st
     data = _data(store, stored, proposed, reader, model, who, coming)
     data |= {
         "ahead": _ahead(store, entries, stored.id, reader, model, who),
-        "went": st.session_state.get(session.WENT, 0),
+        "went": st.session_state.get(session.LAST_STEP, 0),
     }
     show_review(
         data,
@@ -234,7 +234,7 @@ def _show(store: Store, entry: QueueEntry, entries: list[QueueEntry], reader: st
     case = f"case {plain(stored.case)} · " if stored.case else ""
     st.caption(
         f"{case}{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "
-        f"{reviewing.STATES[entry.review.state]} · {reviewing.minutes(entry.review.seconds)} spent"
+        f"{reviewing.STATES[entry.review.state]} · {reviewing.duration(entry.review.seconds)} spent"
     )
 
 
@@ -243,13 +243,13 @@ def _data(
     coming: Sequence[StoredField] = (),
 ) -> dict[str, Any]:  # fmt: skip
     score = st.session_state.get(session.REVIEW_SCORE)
-    sight = Sight(
+    sight = ReviewView(
         reader,
         model.threshold if score is None else score,
         float(st.session_state[session.DIAMETER]),
         editable=who.may("reviewer"),
         blind=bool(st.session_state.get(session.BLIND)),
-        others=reviewing.others(store, stored, reader, who) if st.session_state.get(session.OTHERS) else None,
+        others=reviewing.visible_reviews(store, stored, reader, who) if st.session_state.get(session.OTHERS) else None,
     )
     return review_data(stored, review_of(store, stored.id, reader), proposed, sight, coming=coming)
 
@@ -258,7 +258,7 @@ def _ahead(
     store: Store, entries: list[QueueEntry], current: int, reader: str, model: Model, who: Person
 ) -> dict[str, Any]:
     """What the viewer shows at once when the reader moves on, where the version has looked at it already."""
-    ways = {"next": reviewing.step(entries, current, 1), "previous": reviewing.step(entries, current, -1)}
+    ways = {"next": reviewing.neighbour(entries, current, 1), "previous": reviewing.neighbour(entries, current, -1)}
     if st.session_state[session.ORDER] != "novelty":  # there, finishing a field changes the order
         ways["finish"] = ways["exclude"] = reviewing.next_open(entries, current) or current
     by_id = {entry.field.id: entry.field for entry in entries}
@@ -281,7 +281,7 @@ def _show_queue(store: Store, entries: list[QueueEntry], version: str, who: Pers
         column_config={
             "seconds": st.column_config.NumberColumn("time spent (s)", format="%.0f"),
             order: st.column_config.NumberColumn(
-                format="%d" if order == "disagreement" else "%.2f", help=reviewing.FIGURES.get(order)
+                format="%d" if order == "disagreement" else "%.2f", help=reviewing.ORDER_HELP.get(order)
             ),
         },
     )
@@ -291,11 +291,11 @@ def _offer_to_look(store: Store, entries: list[QueueEntry], version: str, order:
     """Why an order does not mean much yet, and the button that mends it."""
     others = [name for name in detecting.list_versions() if name != version]
     second = others[0] if others and order == "disagreement" else ""
-    if order == "novelty" and not any(entry.figure for entry in entries):
+    if order == "novelty" and not any(entry.order_value for entry in entries):
         st.caption("No field is finished yet, so every one is equally new; the fields stand in the order they came.")
     if order == "disagreement" and not others:
         st.caption("There is one version only, so there is nothing to disagree with. Retrain makes a second one.")
-    wanted = reviewing.to_look_at(store, entries, version, second)
+    wanted = reviewing.not_analysed(store, entries, version, second)
     if not wanted:
         return
     waiting = Counter(name for _, name in wanted)
@@ -304,11 +304,11 @@ def _offer_to_look(store: Store, entries: list[QueueEntry], version: str, order:
         pressed = st.button(f"Let {who} look at all fields", icon=":material/manage_search:", key="look-at-all",
                             help="Every field is stored as it is done: you may leave and go on later.")  # fmt: skip
         by = ", ".join(f"{number} of {len(entries)} by {plain(name)}" for name, number in waiting.items())
-        late = "; until then they come last in this order" if order in ("doubt", "disagreement") else ""
+        late = "; until then they come last in this order" if order in ("uncertainty", "disagreement") else ""
         st.caption(f"Fields not looked at yet: {by}{late}.")
     if pressed:
         slot = st.empty()
-        problems = reviewing.look_at(store, wanted, detecting.load_model, cache.predictions(),
+        problems = reviewing.analyse_fields(store, wanted, detecting.load_model, cache.predictions(),
                                      lambda share, name: _say(slot, share, f"Looking at {plain(name)}"))  # fmt: skip
         for problem in problems:
             st.warning(plain(problem))

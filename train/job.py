@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from db import runs, versions
+from db.disk_space import check_disk_space
 from db.engine import Store, open_store
 from db.errors import as_sentences
 from db.fields import load_field
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
-from db.room import check_room
 from db.runs import Run
-from db.splits import case_of, parts
+from db.splits import case_of, held_out_by_field
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import safe_cell
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
@@ -165,7 +165,7 @@ def _train(store: Store, run: Run, life: _Life) -> str:
         active, comparison = _active(store, base), dict[str, Any]()
         if held_out:
             comparison = {"against": active.version, **prove(active, model, held_out, lambda: life.cancelled)}
-        versions.enter(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
+        versions.store_version(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
                        run_id=run.id, comparison=comparison)  # fmt: skip
     finally:
         for file in (out, out.with_suffix(".json")):
@@ -260,7 +260,7 @@ def _turn(store: Store, life: _Life) -> Iterator[None]:
 def plan(store: Store, source: str = CONSENSUS) -> Plan:
     """What a run by these labels would learn from and be compared on now. New cases are given their part."""
     known = reviewed_fields(store, source)
-    held_out = parts(store, [one.field for one in known])
+    held_out = held_out_by_field(store, [one.field for one in known])
     by_part = {False: [one for one in known if not held_out[one.field.id]],
                True: [one for one in known if held_out[one.field.id]]}  # fmt: skip
     split = {"train": [one.field.id for one in by_part[False]], "held_out": [one.field.id for one in by_part[True]]}
@@ -270,7 +270,7 @@ def plan(store: Store, source: str = CONSENSUS) -> Plan:
 def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:
     """A new run over everything reviewed so far. Raises UnusableData when that is too little, UnusableModel when the
     version is damaged, StoreFull when there is too little room for what a run writes."""
-    check_room(store.folder)
+    check_disk_space(store.folder)
     planned = plan(store, source)
     if planned.objection:
         raise UnusableData(planned.objection)

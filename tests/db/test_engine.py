@@ -16,7 +16,7 @@ from db.errors import StoreBusy, StoreFailed, StoreFull
 from db.fields import StoredField, add_field, delete_field, list_fields, tombstones
 from db.reviews import apply_ops, history, review_of
 from db.schema import Base
-from db.versions import decide
+from db.versions import record_decision
 from tests.db.conftest import MakeOp, make_field, make_op
 
 
@@ -199,7 +199,7 @@ def test_the_database_itself_keeps_events_decisions_and_tombstones(
     apply_ops(store, other.id, "Ann", [make_op(other.id)])
     apply_ops(store, field.id, "Ann", [op()])
     delete_field(store, other.id, by="Ann")
-    decide(store, "promote", "v1", by="Ann")
+    record_decision(store, "promote", "v1", by="Ann")
     with closing(sqlite3.connect(store.file, isolation_level=None)) as outside:
         outside.execute(f"PRAGMA foreign_keys = {foreign_keys}")
         for statement in REFUSED_SQL:

@@ -41,7 +41,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     st.cache_resource.clear()
     one, shipped = store.the_store(), load_model()
     card = dataclasses.replace(shipped.card, version=OTHER, method="rdlm")
-    versions.enter(one, OTHER, shipped.weights.read_bytes(), card.to_json(), by="Anna")
+    versions.store_version(one, OTHER, shipped.weights.read_bytes(), card.to_json(), by="Anna")
     yield one
     st.cache_resource.clear()
 

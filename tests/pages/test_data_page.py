@@ -70,11 +70,11 @@ def test_back_up_now_makes_a_whole_copy_and_shows_it(kept: Store) -> None:
 def test_an_old_copy_or_one_that_is_not_whole_is_a_warning(kept: Store) -> None:
     image_path(kept, list_fields(kept)[0].digest).unlink()
     make_copy(kept)
-    stands, now = backup_copies.standing(kept), datetime.now(UTC)
-    assert "missing or damaged" in backup_copies.doubt(stands, now)
+    stands, now = backup_copies.backup_status(kept), datetime.now(UTC)
+    assert "missing or damaged" in backup_copies.backup_warning(stands, now)
     whole = dataclasses.replace(stands, copies=(dataclasses.replace(stands.copies[0], whole=True),))
-    assert backup_copies.doubt(whole, now + timedelta(days=1.9)) == ""
-    assert "2 days old" in backup_copies.doubt(whole, now + timedelta(days=2.1))
+    assert backup_copies.backup_warning(whole, now + timedelta(days=1.9)) == ""
+    assert "2 days old" in backup_copies.backup_warning(whole, now + timedelta(days=2.1))
 
 
 def test_the_doctor_speaks_on_the_page(kept: Store) -> None:

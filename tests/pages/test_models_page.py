@@ -118,7 +118,7 @@ def test_promote_reject_and_roll_back_are_recorded(kept: Store) -> None:
 
 
 def test_deleting_keeps_the_history_and_never_the_active_version(kept: Store) -> None:
-    versions.decide(kept, "promote", MADE, by="Anna")
+    versions.record_decision(kept, "promote", MADE, by="Anna")
     page = open_page()
     page.selectbox[0].set_value(MADE).run()
     press(page, "Delete this version")
@@ -179,7 +179,7 @@ def test_a_card_that_does_not_fit_its_weights_is_a_sentence_on_the_page(kept: St
     card = versions.weights_path(kept, MADE).with_suffix(".json")
     card.write_text(json.dumps({**json.loads(card.read_text()), "stride": 8}))
     load_model.cache_clear()
-    versions.decide(kept, "promote", MADE, by="Anna")
+    versions.record_decision(kept, "promote", MADE, by="Anna")
     detect = AppTest.from_file("../../pages/detect.py", default_timeout=60)
     detect.session_state[session.SAMPLE] = True
     detect.run()
@@ -187,7 +187,7 @@ def test_a_card_that_does_not_fit_its_weights_is_a_sentence_on_the_page(kept: St
 
 
 def test_when_the_champion_itself_is_damaged_there_is_a_way_on(kept: Store) -> None:
-    versions.decide(kept, "promote", MADE, by="Anna")
+    versions.record_decision(kept, "promote", MADE, by="Anna")
     damage(kept)
     detect = AppTest.from_file("../../pages/detect.py", default_timeout=60)
     detect.session_state[session.SAMPLE] = True

@@ -29,7 +29,7 @@ def kept(detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     model, known = FakeModel(), PredictionCache()
     others = [detecting.open_file(f"b{n}.png", png(n)) for n in (1, 2)]
     for case, files in (("A", [detecting.open_sample()]), ("B", detecting.give_scale(others, 0.25))):
-        reviewing.keep(one, detecting.analyse(files, model, known), case=case, keep_names=True)  # type: ignore[arg-type]
+        reviewing.store_for_review(one, detecting.analyse(files, model, known), case=case, keep_names=True)  # type: ignore[arg-type]
     return one
 
 
@@ -137,7 +137,7 @@ def test_the_queue_can_be_one_case_and_begin_where_there_is_most_doubt(page: App
     page.selectbox(session.CASE).set_value("B").run()
     assert [name.split()[1] for name in page.selectbox(session.FIELD_ID).options] == ["b1.png", "b2.png"]
     page.selectbox(session.CASE).set_value("").run()
-    page.selectbox(session.ORDER).set_value("doubt").run()
+    page.selectbox(session.ORDER).set_value("uncertainty").run()
     # The sample has candidates at 0.45 to 0.55, the others at 0.9 and 0.3.
     assert not page.selectbox(session.FIELD_ID).options[0].split()[1].startswith("b")
 

@@ -273,7 +273,9 @@ def test_a_version_taken_in_from_elsewhere_keeps_its_name_and_its_weights(store:
     run_id = queue(store)
     name = f"{DEFAULT_VERSION}-r{run_id}"
     shipped = load_model()
-    theirs = versions.enter(store, name, shipped.weights.read_bytes(), shipped.card.to_json(), by="another laboratory")
+    theirs = versions.store_version(
+        store, name, shipped.weights.read_bytes(), shipped.card.to_json(), by="another laboratory"
+    )
     assert job.work(store, run_id) == "done"
     assert runs.get_run(store, run_id).version == f"{name}-2"
     assert versions.load_version(store, name).card.weights_sha256 == theirs.sha256

@@ -162,7 +162,7 @@ def open_sample() -> Analysis:
     return Analysis(field.name, field)
 
 
-def tell_apart(analyses: Iterable[Analysis]) -> list[Analysis]:
+def number_duplicate_names(analyses: Iterable[Analysis]) -> list[Analysis]:
     """Number the second and later files of the same name, so that a name says which file is meant."""
     seen: set[str] = set()
     apart = []

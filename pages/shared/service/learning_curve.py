@@ -15,7 +15,7 @@ from db import runs, versions
 from db.engine import Store
 from db.fields import StoredField, list_fields
 from db.labels import ReviewedField, reviewed_fields
-from db.predictions import detected, looked
+from db.predictions import detections_by_field, versions_by_field
 from db.splits import case_of
 from db.versions import StoredVersion
 from mitosis_core.model import DEFAULT_VERSION, list_versions
@@ -29,7 +29,7 @@ _HARDLY = 0.005  # F1 that nobody would notice
 
 
 @dataclass(frozen=True)
-class Learning:
+class LearningCurve:
     """Where the versions of a lineage stand. waiting: (field, version) not looked at yet; such a version has no point.
 
     left_out: sentences. over: what was drawn again for the intervals, "cases" or "fields".
@@ -44,7 +44,7 @@ class Learning:
     over: str
 
 
-def learning(store: Store, source: str, held_out: Sequence[int]) -> Learning:
+def learning_curve(store: Store, source: str, held_out: Sequence[int]) -> LearningCurve:
     """The versions that came from the same shipped one as the active one, on these held-out fields (ids).
 
     source: whose labels, as in `db.labels`.
@@ -52,16 +52,16 @@ def learning(store: Store, source: str, held_out: Sequence[int]) -> Learning:
     ids = set(held_out)
     held = [one for one in reviewed_fields(store, source) if one.field.id in ids]
     learnt, left_out = _lineage(store, held)
-    seen = looked(store)
+    seen = versions_by_field(store)
     waiting = [(one.field, name) for name in learnt for one in held if name not in seen.get(one.field.id, set())]
     ready = {name: n for name, n in learnt.items() if name not in {version for _, version in waiting}}
     over = "cases" if len({case_of(one.field) for one in held}) >= _FEWEST_CASES else "fields"
     shown, ahead = _curve(store, ready, held, over) if held and ready else ({}, None)
     mitoses = sum(len(one.mitoses_xy_px) for one in held)
-    return Learning(shown, ahead, waiting, left_out, len(held), mitoses, over)
+    return LearningCurve(shown, ahead, waiting, left_out, len(held), mitoses, over)
 
 
-def say(found: Learning) -> str:
+def forecast_sentence(found: LearningCurve) -> str:
     """The forecast in one honest sentence, or why there is none."""
     if found.forecast is None:
         if found.fields < 2:
@@ -131,7 +131,7 @@ def _curve(
     groups = sorted({_group(one, over) for one in held})
     counts = np.zeros((len(learnt), len(groups), 3), np.int64)
     for row, name in enumerate(learnt):
-        found = detected(store, name)
+        found = detections_by_field(store, name)
         for one in held:
             counts[row, groups.index(_group(one, over))] += _counts(one, found[one.field.id])
     draws = resampled_f1(counts)

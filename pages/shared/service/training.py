@@ -15,9 +15,9 @@ from threading import Lock
 from typing import Any
 
 from db import runs, versions
+from db.disk_space import check_disk_space
 from db.engine import Store
 from db.labels import reviewed_fields
-from db.room import check_room
 from db.runs import Run
 from db.versions import StoredVersion
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
@@ -94,9 +94,9 @@ def start(store: Store, *, by: str, source: str, settings: dict[str, Any], base:
     return run
 
 
-def go_on(store: Store, run_id: int) -> None:
+def resume(store: Store, run_id: int) -> None:
     """Let a run that was lost or failed go on from its last checkpoint."""
-    check_room(store.folder)
+    check_disk_space(store.folder)
     runs.requeue(store, run_id)
     launch(store, run_id)
 
@@ -173,7 +173,7 @@ def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any
     }
 
 
-def pack(store: Store, name: str) -> bytes:
+def export_version(store: Store, name: str) -> bytes:
     """A version as one file: the weights (safetensors) and the card, zipped."""
     model = versions.load_version(store, name)
     packed = io.BytesIO()
@@ -184,16 +184,16 @@ def pack(store: Store, name: str) -> bytes:
     return packed.getvalue()
 
 
-def unpack(store: Store, data: bytes, *, by: str) -> str:
+def import_version(store: Store, data: bytes, *, by: str) -> str:
     """Take in a version that `pack` made; returns its name. Raises UnusableModel for anything else, pickles too."""
-    check_room(store.folder, len(data))
+    check_disk_space(store.folder, len(data))
     name, weights, card_text = _contents(data)
     with _taking_in:
         if name in list_versions():
             raise UnusableModel(f"There is a version {name} already.")
         card = _checked(name, weights, card_text)
-        versions.enter(store, name, weights, card.to_json(), by=by, parent=card.parent)
-    versions.decide(store, "upload", name, by=by)
+        versions.store_version(store, name, weights, card.to_json(), by=by, parent=card.parent)
+    versions.record_decision(store, "upload", name, by=by)
     return name
 
 

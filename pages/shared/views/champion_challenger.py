@@ -123,7 +123,7 @@ def _decide(store: Store, challenger: str, by: str) -> None:
     try:
         if promoted:
             versions.load_version(store, challenger)  # damaged weights must not become the champion
-        versions.decide(store, "promote" if promoted else "reject", challenger, by=by, note=note)
+        versions.record_decision(store, "promote" if promoted else "reject", challenger, by=by, note=note)
     except ConcentricError as error:
         st.error(plain(str(error)))
         return

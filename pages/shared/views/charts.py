@@ -15,7 +15,7 @@ _COLOURS = {"champion": "#6a6570", "challenger": "#6b2d73"}
 
 
 @dataclass(frozen=True)
-class Line:
+class LineStyle:
     """How a version is drawn: a colour, a dash and a symbol of Plotly."""
 
     colour: str
@@ -23,7 +23,7 @@ class Line:
     symbol: str = "circle"
 
 
-_PAIR = {name: Line(colour) for name, colour in _COLOURS.items()}
+_PAIR = {name: LineStyle(colour) for name, colour in _COLOURS.items()}
 _FROC_REACH = 2.5  # times the most false positives at a threshold: nobody would go further
 _LAYOUT = {
     "height": 300,
@@ -50,13 +50,13 @@ def training_curve(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure.update_layout(yaxis2=right)
 
 
-def precision_recall(sides: Mapping[str, Any], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
+def precision_recall(sides: Mapping[str, Any], lines: Mapping[str, LineStyle] = _PAIR) -> go.Figure:
     """lines: the sides to draw, by name. A side: recall, precision and fp_per_mm2 at its threshold, and the "curve",
     a list of each at every threshold (None where it is not known)."""
     return _curves(sides, lines, "recall", "precision", "Precision and recall")
 
 
-def froc(sides: Mapping[str, Any], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
+def froc(sides: Mapping[str, Any], lines: Mapping[str, LineStyle] = _PAIR) -> go.Figure:
     """Recall over false positives per mm², of the same sides."""
     figure = _curves(sides, lines, "fp_per_mm2", "recall", "FROC").update_xaxes(title="false positives per mm²")
     most = _FROC_REACH * max((sides[name]["fp_per_mm2"] or 0.0 for name in lines), default=0.0)
@@ -89,7 +89,7 @@ def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Fi
     return figure.update_layout(**_LAYOUT, yaxis_title="F1 on the held-out fields", yaxis_tickformat=".2f")
 
 
-def _curves(sides: Mapping[str, Any], lines: Mapping[str, Line], x: str, y: str, title: str) -> go.Figure:
+def _curves(sides: Mapping[str, Any], lines: Mapping[str, LineStyle], x: str, y: str, title: str) -> go.Figure:
     """One line per side, and a point where it stands by its threshold."""
     figure = go.Figure()
     for name, line in lines.items():

@@ -11,13 +11,13 @@ from pages.shared import session
 from pages.shared.person import Person
 from pages.shared.service import reviewing
 from pages.shared.shell import plain, show_table
-from pages.shared.viewer.review_data import Sight, review_data
+from pages.shared.viewer.review_data import ReviewView, review_data
 from pages.shared.viewer.viewer import show_review
 
 
 def show_history(store: Store, stored: StoredField, reader: str, who: Person) -> None:
     """The whole page below the row of choices."""
-    known = [reader, *sorted(reviewing.others(store, stored, reader, who))]
+    known = [reader, *sorted(reviewing.visible_reviews(store, stored, reader, who))]
     whose = (
         st.segmented_control("Whose review", known, format_func=plain, default=reader, required=True)
         if len(known) > 1
@@ -30,7 +30,7 @@ def show_history(store: Store, stored: StoredField, reader: str, who: Person) ->
     place = _place(events)
     event = events[place - 1]
     _show_at(store, stored, whose, event)
-    said = f"{event.at:%d %b %Y %H:%M:%S} UTC · {plain(reviewing.say(event))}"
+    said = f"{event.at:%d %b %Y %H:%M:%S} UTC · {plain(reviewing.describe_event(event))}"
     st.caption(f"After change {place} of {len(events)} · {said}")
     back = place < len(events) and whose == reader and who.may("reviewer")
     if back and st.button("Bring this state back", icon=":material/history:", help="As new changes: nothing is lost"):
@@ -52,7 +52,7 @@ def _place(events: list[Event]) -> int:
 
 def _show_at(store: Store, stored: StoredField, reader: str, event: Event) -> None:
     then = reviewing.review_at(store, stored.id, reader, event.id)
-    sight = Sight(reader, 0.5, float(st.session_state[session.DIAMETER]), editable=False)
+    sight = ReviewView(reader, 0.5, float(st.session_state[session.DIAMETER]), editable=False)
     data = review_data(stored, then, None, sight)
     show_review(data, key="history-viewer", on_score=_nothing, on_settled=_nothing, on_go=_nothing)
 
@@ -67,7 +67,7 @@ def _table(events: list[Event]) -> list[dict[str, object]]:
             "change": place,
             "when (UTC)": event.at.replace(tzinfo=None),
             "reader": event.reader,
-            "what": reviewing.say(event),
+            "what": reviewing.describe_event(event),
             "x (px)": event.x,
             "y (px)": event.y,
         }

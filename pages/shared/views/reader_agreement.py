@@ -51,7 +51,7 @@ def _show_consensus(compared: Sequence[Compared]) -> None:
     st.caption("Choose a row to look at its field with the marks of all readers.")
     chosen = show_table(rows, on_select="rerun", selection_mode="single-row", key="disputes")
     if chosen["selection"]["rows"]:
-        st.session_state[session.GO_TO] = disputes[chosen["selection"]["rows"][0]][0].field.id
+        st.session_state[session.NEXT_FIELD] = disputes[chosen["selection"]["rows"][0]][0].field.id
         st.rerun()
 
 

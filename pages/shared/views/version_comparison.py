@@ -17,7 +17,7 @@ from mitosis_core.scoring.comparison import RADIUS_UM
 from pages.shared import cache, session
 from pages.shared.person import Person
 from pages.shared.service import detecting, reviewing, version_comparison
-from pages.shared.service.version_comparison import READERS, Dispute, Mark, Versus
+from pages.shared.service.version_comparison import READERS, Dispute, Mark, VersionComparison
 from pages.shared.shell import plain, safe_rows
 from pages.shared.viewer.images import field_picture
 from pages.shared.viewer.routes import image_url
@@ -30,7 +30,7 @@ _COSTS = {"FP/mm²": "%.1f", "parameters (M)": "%.2f", "MB": "%.1f", "s per fiel
 
 
 @dataclass(frozen=True)
-class Look:
+class VersionStyle:
     """How one version is drawn wherever it appears. shape: of the viewer; symbol, dash: the same for Plotly."""
 
     colour: str
@@ -41,19 +41,21 @@ class Look:
 
 
 # Told apart by colour and by shape; the colours are near those of Okabe and Ito, which colour-blind people tell apart.
-_LOOKS = (
-    Look("#0a8fe0", "square", "■", "square", "solid"),
-    Look("#e69f00", "diamond", "◆", "diamond", "dash"),
-    Look("#00b383", "triangle", "▲", "triangle-up", "dashdot"),
-    Look("#d55e00", "wedge", "▼", "triangle-down", "dot"),
+_STYLES = (
+    VersionStyle("#0a8fe0", "square", "■", "square", "solid"),
+    VersionStyle("#e69f00", "diamond", "◆", "diamond", "dash"),
+    VersionStyle("#00b383", "triangle", "▲", "triangle-up", "dashdot"),
+    VersionStyle("#d55e00", "wedge", "▼", "triangle-down", "dot"),
 )
 _READERS = {"id": READERS, "label": "Readers: mitosis", "color": "#ffffff", "dash": "", "shape": "circle"}
 
 
-def show_versus(store: Store, models: Sequence[Model], fields: Sequence[ReviewedField], who: Person) -> None:
+def show_version_comparison(
+    store: Store, models: Sequence[Model], fields: Sequence[ReviewedField], who: Person
+) -> None:
     """Everything below the choice."""
     found = version_comparison.compare(store, models, fields)
-    looks = dict(zip((model.version for model in models), _LOOKS, strict=False))
+    looks = dict(zip((model.version for model in models), _STYLES, strict=False))
     if found.waiting and who.may("reviewer"):
         _offer_to_look(store, found, len(fields))
     if not found.sides:
@@ -64,7 +66,7 @@ def show_versus(store: Store, models: Sequence[Model], fields: Sequence[Reviewed
         _show_disputes(found, looks)
 
 
-def _offer_to_look(store: Store, found: Versus, fields: int) -> None:
+def _offer_to_look(store: Store, found: VersionComparison, fields: int) -> None:
     names = dict.fromkeys(name for _, name in found.waiting)
     there = f"What follows speaks of the other {len(found.fields)} of {fields}." if found.sides else ""
     st.markdown(
@@ -74,7 +76,7 @@ def _offer_to_look(store: Store, found: Versus, fields: int) -> None:
     if st.button("Let every version look at these fields", type="primary", icon=":material/manage_search:",
                  key="look-all", help="Each field is stored when it is done: you may go on later."):  # fmt: skip
         slot = st.empty()
-        problems = reviewing.look_at(
+        problems = reviewing.analyse_fields(
             store, found.waiting, detecting.load_model, cache.predictions(),
             lambda share, name: _progress(slot, share, f"Looking at {plain(name)}"),
         )  # fmt: skip
@@ -88,9 +90,9 @@ def _progress(slot: st.delta_generator.DeltaGenerator, share: float, text: str) 
     slot.progress(share, text)
 
 
-def _show_table(store: Store, found: Versus, looks: Mapping[str, Look], who: Person) -> None:
+def _show_table(store: Store, found: VersionComparison, looks: Mapping[str, VersionStyle], who: Person) -> None:
     field = version_comparison.largest(found.fields)
-    known = {name: gb for (name, digest), gb in session.peaks().items() if digest == field.digest}
+    known = {name: gb for (name, digest), gb in session.peak_memory_gb().items() if digest == field.digest}
     formats = {name: st.column_config.NumberColumn(format=how) for name, how in (_FIGURES | _COSTS).items()}
     rows = pd.DataFrame(
         safe_rows({"": looks[row["version"]].glyph, **row} for row in version_comparison.table(found, known))
@@ -119,8 +121,8 @@ def _number(number: int, noun: str, many: str = "") -> str:
     return f"{number} {noun if number == 1 else many or noun + 's'}"
 
 
-def _measure(store: Store, models: Sequence[Model], found: Versus) -> None:
-    field, slot, known = version_comparison.largest(found.fields), st.empty(), session.peaks()
+def _measure(store: Store, models: Sequence[Model], found: VersionComparison) -> None:
+    field, slot, known = version_comparison.largest(found.fields), st.empty(), session.peak_memory_gb()
 
     def keep(name: str, gb: float) -> None:
         known[name, field.digest] = gb
@@ -134,7 +136,7 @@ def _measure(store: Store, models: Sequence[Model], found: Versus) -> None:
         st.rerun()
 
 
-def _show_legend(looks: Mapping[str, Look]) -> None:
+def _show_legend(looks: Mapping[str, VersionStyle]) -> None:
     parts = (
         f'<span style="white-space:nowrap"><span style="color:{look.colour};font-size:1.15em">{look.glyph}</span> '
         f"{escape(name)}</span>"
@@ -143,8 +145,8 @@ def _show_legend(looks: Mapping[str, Look]) -> None:
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:4px 22px">{"".join(parts)}</div>')
 
 
-def _show_curves(found: Versus, looks: Mapping[str, Look]) -> None:
-    lines = {name: charts.Line(look.colour, look.dash, look.symbol) for name, look in looks.items()}
+def _show_curves(found: VersionComparison, looks: Mapping[str, VersionStyle]) -> None:
+    lines = {name: charts.LineStyle(look.colour, look.dash, look.symbol) for name, look in looks.items()}
     _show_legend(looks)
     sides, (left, right) = version_comparison.curves(found), st.columns(2)
     left.plotly_chart(charts.precision_recall(sides, lines).update_layout(showlegend=False), key="versus-pr")
@@ -154,7 +156,7 @@ def _show_curves(found: Versus, looks: Mapping[str, Look]) -> None:
     )
 
 
-def _show_disputes(found: Versus, looks: Mapping[str, Look]) -> None:
+def _show_disputes(found: VersionComparison, looks: Mapping[str, VersionStyle]) -> None:
     st.subheader("Where they disagree", anchor=False)
     every = {one.reviewed.field.id: one for one in version_comparison.disputes(found)}
     if st.session_state.get(session.DISPUTED) not in every:
@@ -179,7 +181,7 @@ def _name(one: Dispute) -> str:
     return f"{one.reviewed.field.name}{case} · {_number(one.disagreements, 'disagreement')}"
 
 
-def _viewer_data(one: Dispute, looks: Mapping[str, Look], *, only: bool) -> dict[str, Any]:
+def _viewer_data(one: Dispute, looks: Mapping[str, VersionStyle], *, only: bool) -> dict[str, Any]:
     """The contract of docs/viewer.md, with a class per version and one for the readers."""
     stored = one.reviewed.field
     classes = [{"id": name, "label": name, "color": look.colour, "dash": "", "shape": look.shape}

@@ -27,7 +27,7 @@ def reserve_bytes() -> int:
         return round(RESERVE_MB * _MB)
 
 
-def check_room(folder: Path, coming: int = 0) -> None:
+def check_disk_space(folder: Path, coming: int = 0) -> None:
     """Before anything large is written: `coming` bytes must leave the reserve free. Raises StoreFull, StoreFailed."""
     free, reserve = free_bytes(folder), reserve_bytes()
     if free - coming < reserve:
@@ -37,10 +37,10 @@ def check_room(folder: Path, coming: int = 0) -> None:
         )
 
 
-def warning(folder: Path) -> str:
+def disk_space_warning(folder: Path) -> str:
     """What to tell people about the room, in a sentence; empty while there is enough, and where there is no folder."""
     try:
-        check_room(folder)
+        check_disk_space(folder)
     except StoreFull as error:
         return str(error)
     except StoreFailed:  # the store itself says so, better
