@@ -5,8 +5,10 @@ import io
 import json
 import tracemalloc
 
+import pytest
 from sqlalchemy import insert
 
+from db import audit
 from db.audit import COLUMNS, entries, write
 from db.engine import Store
 from db.fields import StoredField, add_field, rename
@@ -54,7 +56,8 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(store: Store, field: Stor
     assert json.loads(written(store, "jsonl").splitlines()[0])["who"] == "@Ann"
 
 
-def test_many_events_need_no_more_memory_than_few(store: Store) -> None:
+def test_many_events_need_no_more_memory_than_few(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_AT_ONCE", 100)
     field = add_field(store, make_field())[0]
     apply_ops(store, field.id, "Ann", [make_op(field.id)])
     with store.engine.connect() as connection:
@@ -74,5 +77,5 @@ def test_many_events_need_no_more_memory_than_few(store: Store) -> None:
         assert number == more.stop - 1
         return found
 
-    few = peak(range(2, 4000))
-    assert peak(range(4000, 16000)) < 1.3 * few
+    few = peak(range(2, 400))
+    assert peak(range(400, 3000)) < 1.3 * few

@@ -190,6 +190,7 @@ def _offered(where: str) -> list[str]:
             for kind in ("button", "selectbox", "text_input", "download_button") for one in page.get(kind)]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lab")
 @pytest.mark.parametrize("where", OFFERS)
 def test_a_page_offers_what_the_role_may_do_and_no_more(where: str, monkeypatch: pytest.MonkeyPatch) -> None:

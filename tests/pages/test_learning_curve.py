@@ -146,6 +146,7 @@ def open_page() -> AppTest:
     return AppTest.from_file("../../pages/retrain.py", default_timeout=60).run()
 
 
+@pytest.mark.slow
 def test_the_page_lets_the_versions_look_and_draws_the_curve(
     store: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

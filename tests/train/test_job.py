@@ -94,6 +94,7 @@ def until(true: Callable[[], bool]) -> None:
     pytest.fail("it did not become true")
 
 
+@pytest.mark.slow
 def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
     assert main(["run", "--data", str(store.folder), *flags(QUICK)]) == 0
     (run,) = runs.list_runs(store)
@@ -164,6 +165,7 @@ def test_too_little_is_refused_with_a_reason(tmp_path: Path) -> None:
     assert runs.list_runs(empty) == []
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Store) -> None:
     run_id = queue(store, LONG)
     process = spawn(*command(store, run_id))
@@ -185,6 +187,7 @@ def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Sto
     assert versions.list_stored(store) == []
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_waits_for_its_turn_is_taken_up(store: Store) -> None:
     run_id = queue(store)
     with device_taken(store):
@@ -216,6 +219,7 @@ __main__.main({arguments})
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["job.prove", "versions.add_version", "runs.end"])
 def test_a_run_killed_after_its_weights_were_written_ends_with_one_version(store: Store, moment: str) -> None:
     """While it compares; with the files in place and no row; with the row there and the run still open."""
@@ -237,6 +241,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_run_started_from_a_page_outlives_the_server(store: Store) -> None:
     code = SERVER.format(folder=str(store.folder), settings=dataclasses.asdict(QUICK))
     server = spawn("-c", code, start_new_session=True)
@@ -248,6 +253,7 @@ def test_a_run_started_from_a_page_outlives_the_server(store: Store) -> None:
     assert_one_version(store, runs.get_run(store, 1))
 
 
+@pytest.mark.slow
 def test_two_people_who_press_retrain_at_once_get_a_run_each_one_after_the_other(store: Store) -> None:
     settings = dataclasses.asdict(QUICK)
     with ThreadPoolExecutor(2) as people:
@@ -260,6 +266,7 @@ def test_two_people_who_press_retrain_at_once_get_a_run_each_one_after_the_other
     assert len({one.name for one in versions.list_stored(store)}) == 2
 
 
+@pytest.mark.slow
 def test_the_second_process_of_a_run_finds_it_done(store: Store) -> None:
     """Two people press "Go on" for the same run: the one that waited must not do it again."""
     run_id = queue(store)
@@ -269,6 +276,7 @@ def test_the_second_process_of_a_run_finds_it_done(store: Store) -> None:
     assert_one_version(store, runs.get_run(store, run_id))
 
 
+@pytest.mark.slow
 def test_a_version_taken_in_from_elsewhere_keeps_its_name_and_its_weights(store: Store) -> None:
     run_id = queue(store)
     name = f"{DEFAULT_VERSION}-r{run_id}"
@@ -281,6 +289,7 @@ def test_a_version_taken_in_from_elsewhere_keeps_its_name_and_its_weights(store:
     assert versions.load_version(store, name).card.weights_sha256 == theirs.sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["queue", "training", "comparing"])
 def test_a_run_can_be_cancelled_at_every_stage_and_leaves_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch, stage: str
@@ -307,6 +316,7 @@ def test_a_run_can_be_cancelled_at_every_stage_and_leaves_nothing(
     assert not list((store.folder / "versions").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_ends_the_run_in_a_sentence_and_it_can_go_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +334,7 @@ def test_a_disk_that_is_full_ends_the_run_in_a_sentence_and_it_can_go_on(
     assert_one_version(store, take_up(store, run_id))
 
 
+@pytest.mark.slow
 def test_a_store_that_is_locked_at_the_end_does_not_hide_how_it_ended(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

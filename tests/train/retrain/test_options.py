@@ -45,6 +45,7 @@ def read_by(work: Callable[[RetrainConfig], object]) -> set[str]:
     return set(READ)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["segmitos", "instance_max"])
 def test_what_is_read_is_what_is_offered_and_recorded(method: str, drawn: list[Example], tmp_path: Path) -> None:
     base = version(method, tmp_path)
