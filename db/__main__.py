@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
     examine = commands.add_parser("doctor", help="say what is wrong with a data folder")
     _folder_option(examine, "folder", nargs="?")
-    examine.add_argument("--mend", action="store_true", help="mend what can be mended without losing anything")
+    examine.add_argument("--repair", "--mend", action="store_true", help="repair what can be repaired without loss")
     examine.set_defaults(command=_doctor)
 
     said = commands.add_parser("audit", help="all changes, decisions and deletions, oldest first")
@@ -89,13 +89,13 @@ def _restore(given: argparse.Namespace) -> int:
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    look = doctor.repair if given.mend else doctor.examine
+    look = doctor.repair if given.repair else doctor.examine
     with _bar(" fields") as progress:
         found = look(_existing(given.folder), progress)
     for one in found:
-        how = "note" if not one.fault else "can be mended with --mend" if one.mendable else "wrong"
+        how = "note" if not one.fault else "can be repaired with --repair" if one.mendable else "wrong"
         print(f"[{how}] {one.says}")
-    print("All is well." if doctor.is_sound(found) else "Something is wrong; see above.")
+    print("No problem found." if doctor.is_sound(found) else "Problems were found; see above.")
     return 0 if doctor.is_sound(found) else 1
 
 

@@ -308,7 +308,7 @@ def _check_database(file: Path, manifest: Manifest) -> list[str]:
     if revision not in known_versions():
         return ["It was made by a newer Concentric; please update the program."]
     wrong = named ^ {*manifest.files.keys() - {DATABASE}, *manifest.missing}
-    return [f"{name} does not belong to the database in it, or is not there." for name in sorted(wrong)]
+    return [f"{name} is not referenced by the database in it, or is missing." for name in sorted(wrong)]
 
 
 def _integrity(database: sqlite3.Connection) -> str:

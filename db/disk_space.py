@@ -33,7 +33,7 @@ def check_disk_space(folder: Path, coming: int = 0) -> None:
     if free - coming < reserve:
         raise StoreFull(
             f"Only {free // _MB} MB are free on the disk of the data folder, and {reserve // _MB} MB are kept for "
-            "reviews: no new fields, versions or runs are taken until there is room. Reviews are still saved."
+            "reviews: no new fields, versions or runs are accepted until space is freed. Reviews are still saved."
         )
 
 

@@ -107,7 +107,7 @@ def _tables(database: sqlite3.Connection) -> Iterator[Finding]:
     names = {name: kind for kind, name in database.execute("SELECT type, name FROM sqlite_master")}
     rows = database.execute("SELECT version_num FROM alembic_version").fetchall() if "alembic_version" in names else []
     if not rows:
-        yield Finding("The database holds something else than reviews; please use another folder.")
+        yield Finding("The database is not one of Concentric; please use another folder.")
     elif rows[0][0] not in known_versions():
         yield Finding("The database was made by a newer Concentric; please update the program.")
     elif rows[0][0] != newest_version():
@@ -117,7 +117,7 @@ def _tables(database: sqlite3.Connection) -> Iterator[Finding]:
     broken = database.execute("PRAGMA foreign_key_check").fetchall()
     if broken:
         where = ", ".join(sorted({str(row[0]) for row in broken}))
-        yield Finding(f"{_count(len(broken), 'row')} belong to nothing (in {where}).")
+        yield Finding(f"{_count(len(broken), 'row')} refer to rows that do not exist (in {where}).")
 
 
 def _rights(store: Store) -> Iterator[Finding]:
@@ -147,9 +147,7 @@ def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
             yield Finding(f"The image of field {stored.id}, {stored.name}, is {how}; {way}.", mendable=aside)
         differing, by_rule = _replayed(store, stored.id)
         for reader in differing:
-            says = (
-                f"What is shown of {reader}'s review of field {stored.id}, {stored.name}, is not what its events say."
-            )
+            says = f"{reader}'s review of field {stored.id}, {stored.name}, does not agree with its events."
             yield Finding(says, mendable=True)
         if not by_rule:
             yield Finding(f"The events of field {stored.id}, {stored.name}, do not follow the rule of events.")

@@ -63,7 +63,7 @@ def add_version(
     """Enter a version whose files are in their place already. Raises UnusableModel when they are not what is said."""
     path = weights_path(store, name)
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise UnusableModel(f"The weights of {name} are missing or damaged; it was not entered.")
+        raise UnusableModel(f"The weights of {name} are missing or damaged; the version was not stored.")
     row = VersionRow(name=name, parent=parent, run_id=run_id, sha256=sha256, comparison=dict(comparison or {}), by=by,
                      created_at=datetime.now(UTC), deleted_at=None)  # fmt: skip
     with store.writing() as session:
@@ -103,7 +103,7 @@ def load_version(store: Store, name: str) -> Model:
         raise UnusableModel(f"The weights of {name} are missing; it cannot be used.")
     file = path.stat()
     if _sha256(path, file.st_mtime_ns, file.st_size) != stored.sha256:
-        raise UnusableModel(f"The weights of {name} are not those that were entered; it is not used.")
+        raise UnusableModel(f"The weights of {name} do not match the stored sha256; it is not used.")
     return load_model(path)
 
 
@@ -141,7 +141,7 @@ def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
     """Make the champion before this one active again; returns it. Raises VersionGone when there was none."""
     reign = _active_history(decisions(store), shipped)
     if len(reign) < 2:
-        raise VersionGone("There is no earlier champion to go back to.")
+        raise VersionGone("There is no earlier active version to roll back to.")
     record_decision(store, "roll_back", reign[-2], by=by, note=note)
     return reign[-2]
 
@@ -149,7 +149,7 @@ def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
 def delete_version(store: Store, name: str, *, by: str) -> None:
     """Remove the files; that there was such a version stays known. The champion and its predecessors are kept."""
     if name in _active_history(decisions(store), ""):
-        raise UnusableModel(f"{name} is active, or was before the active one, and is kept.")
+        raise UnusableModel(f"{name} is active or an earlier active version, so it cannot be deleted.")
     path = weights_path(store, get_version(store, name).name)
     with store.writing() as session:
         session.execute(update(VersionRow).where(VersionRow.name == name).values(deleted_at=datetime.now(UTC)))

@@ -141,9 +141,9 @@ def _with_correction(files: list[Analysis]) -> list[Analysis]:
         value=None,
         step=0.01,
         format="%.4f",
-        placeholder="As the files say",
+        placeholder="From the files",
         key=session.CORRECTED,
-        help="Counts in place of what every file on show says of itself, for images whose own µm/px is wrong.",
+        help="Used for all open files instead of the value stored in them, where that value is wrong.",
     )
     try:
         return files if given is None else detecting.correct_scale(files, given)
@@ -191,8 +191,8 @@ def _offer_review(files: list[Analysis], slot: DeltaGenerator) -> None:
     if not done:
         return
     with slot, st.popover("Keep for review", icon=":material/edit:", type="primary"):
-        st.markdown("Images and detections are stored on this computer; then each of them can be corrected.")
-        case = st.text_input("Case or slide (optional)", key=session.KEEP_CASE)
+        st.markdown("Stores the images and detections on this computer, so that they can be corrected.")
+        case = st.text_input("Case (optional)", key=session.KEEP_CASE)
         anonymous = st.checkbox(
             "Leave out the file names", help="Fields are numbered instead", key=session.KEEP_WITHOUT_NAMES
         )

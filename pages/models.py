@@ -86,11 +86,11 @@ def _show_decisions(store: Store, who: Person, by: str) -> None:
 
 
 def _take_in(store: Store, by: str) -> None:
-    with st.form("take in", clear_on_submit=True):
-        file = st.file_uploader("Take in a version (the zip that Download makes)", ["zip"])
-        if st.form_submit_button("Take in") and file:
+    with st.form("import", clear_on_submit=True):
+        file = st.file_uploader("Import a version (a zip made by Download)", ["zip"])
+        if st.form_submit_button("Import") and file:
             try:
-                st.success(f"Took in {plain(training.import_version(store, file.getvalue(), by=by))}.")
+                st.success(f"Imported {plain(training.import_version(store, file.getvalue(), by=by))}.")
             except ConcentricError as error:
                 st.error(plain(str(error)))
 

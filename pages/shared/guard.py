@@ -116,14 +116,14 @@ def _refusal(scope: Scope) -> tuple[int, str] | None:
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or host_of(hosts[0]) not in access.known_hosts():
-        return 421, "This server does not go by this name. Whoever runs it can add the name to CONCENTRIC_HOSTS."
+        return 421, "This host name is not configured. The operator of this server can add it to CONCENTRIC_HOSTS."
     if len(headers.getlist("origin")) > 1 or from_elsewhere(headers):
         return 403, "Another site may not use this."
     if scope["path"] in OPEN_PATHS:
         return None
     kind = access.login()
     if kind == "proxy":
-        return None if _vouched(headers) else (401, "Please come in through the log-in of your institution.")
+        return None if _vouched(headers) else (401, "Please log in through your institution.")
     if not kind and not from_this_computer(scope):
         return 403, "Without a log-in only the computer that runs this server may use it."
     return None

@@ -57,8 +57,8 @@ def _refuse(who: Person, needs: str) -> None:
     _, middle, _ = st.columns([1, 3, 1])
     with middle:
         if who.name:
-            st.title("Not for your role", anchor=False)
-            st.markdown(f"This page needs the role {needs}. Whoever runs this server can give it to you.")
+            st.title("No access", anchor=False)
+            st.markdown(f"This page needs the role {needs}. The operator of this server can assign it.")
             return
         st.title("Concentric", anchor=False)
         st.markdown("Please log in. A log-in lasts twelve hours.")
@@ -81,7 +81,7 @@ def show_table(rows: Iterable[Mapping[str, Any]], **options: Any) -> Any:
 def show_unexpected_error(error: Exception) -> bool:
     """For errors nobody foresaw: a sentence on the page, the details in the log."""
     log.error("a page failed", exc_info=error)
-    st.error("Something went wrong on this page. Please reload it; if it stays, the server's log says why.")
+    st.error("An unexpected error occurred on this page. Please reload it; details are in the server's log.")
     return True
 
 

@@ -47,10 +47,10 @@ DAMAGE: dict[str, tuple[Callable[[Store], object], bool]] = {
                              " FROM review WHERE field_id = 1"), True),
     "Other users of this machine": (lambda store: first_image(store).chmod(0o644), True),
     "no longer refuses changes": (lambda store: change(store, "DROP TRIGGER event_update"), False),
-    "belong to nothing": (lambda store: change(store, "UPDATE review SET field_id = 77"), False),
+    "rows that do not exist": (lambda store: change(store, "UPDATE review SET field_id = 77"), False),
     "of an older Concentric": (lambda store: change(store, "UPDATE alembic_version SET version_num = '0003'"), False),
     "newer Concentric": (lambda store: change(store, "UPDATE alembic_version SET version_num = '7'"), False),
-    "holds something else": (lambda store: change(store, "DELETE FROM alembic_version"), False),
+    "not one of Concentric": (lambda store: change(store, "DELETE FROM alembic_version"), False),
 }  # fmt: skip
 
 

@@ -85,7 +85,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, co
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "concentric.sqlite")) as other:
         other.execute("CREATE TABLE recipes (a)")
-    with pytest.raises(StoreFailed, match="something else"):
+    with pytest.raises(StoreFailed, match="not a database of Concentric"):
         open_store(tmp_path)
 
 

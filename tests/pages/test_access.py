@@ -147,12 +147,12 @@ def test_with_a_login_the_name_is_not_what_was_typed(monkeypatch: pytest.MonkeyP
 
 # What a page offers, by the beginning of its label, and the role it needs.
 OFFERS = {
-    "models": {"Promote": "admin", "Reject": "admin", "Roll back to": "admin", "Take in": "admin",
+    "models": {"Promote": "admin", "Reject": "admin", "Roll back to": "admin", "Import": "admin",
                "Delete this version": "admin", "Download": "admin"},
     "detect": {"Keep 1 field": "reviewer"},
-    "review": {"Delete this field": "admin", "Let the version look": "reviewer", "Case or slide of": "reviewer"},
-    "history": {"Bring this state back": "reviewer"},
-    "compare": {"Let every version look": "reviewer"},
+    "review": {"Delete this field": "admin", "Analyse all fields": "reviewer", "Case of": "reviewer"},
+    "history": {"Restore this state": "reviewer"},
+    "compare": {"Analyse these fields": "reviewer"},
     "compared": {"Measure the memory": "reviewer", "Field": "admin"},  # Field: on which versions and readers disagree
 }  # fmt: skip
 

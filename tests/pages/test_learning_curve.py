@@ -41,7 +41,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def version(store: Store, name: str, learnt: list[int] | None, parent: str | None = DEFAULT_VERSION) -> None:
-    """A version in the store, from a run that learnt from these fields; None: taken in from outside."""
+    """A version in the store, from a run that learnt from these fields; None: imported."""
     run = None
     if learnt is not None:
         run = runs.queue_run(store, by="Anna", base_version=parent or "", source="", last_event=1, settings={},
@@ -71,7 +71,7 @@ def test_every_version_stands_where_it_scores_now(store: Store) -> None:
     assert (found.fields, found.mitoses, found.over, found.waiting, found.left_out) == (2, 8, "fields", [], [])
     said = learning_curve.forecast_sentence(found)
     assert found.forecast is not None and found.forecast.gain >= 0 and found.forecast.high <= 1
-    assert "more than the 3 learnt" in said and "3 versions and 2 held-out fields only" in said
+    assert "more than the 3 used" in said and "only 3 versions and 2 held-out fields" in said
 
 
 def test_a_version_that_has_not_looked_has_no_point(store: Store) -> None:
@@ -93,9 +93,9 @@ def test_versions_that_cannot_be_compared_are_left_out_with_the_reason(store: St
     found = learning_curve.learning_curve(store, "", HELD)
     assert {name for _, name in found.waiting} == {DEFAULT_VERSION, "good"}
     assert sorted(found.left_out) == [
-        "Left out: alien, taken in from outside, so nobody here knows what from.",
-        f"Left out: elsewhere, which did not begin from {DEFAULT_VERSION}.",
-        "Left out: leaks, child, which learnt from fields that are held out now.",
+        "Left out: alien (imported, so their training fields are not known).",
+        f"Left out: elsewhere (not retrained from {DEFAULT_VERSION}).",
+        "Left out: leaks, child (trained on fields that are held out now).",
     ]
 
 
@@ -135,8 +135,8 @@ def test_the_forecast_is_said_with_its_doubts() -> None:
         return learning_curve.forecast_sentence(learning_curve.LearningCurve(three, ahead, [], [], 12, 90, "fields"))
 
     assert said(-0.012, 0.016, 0.041) == (
-        "10 fields more than the 24 learnt from so far **may help or not**: a change of F1 between −0.01 and +0.04, "
-        "most likely +0.02. That rests on 3 versions and 12 held-out fields only."
+        "10 fields more than the 24 used so far **may help or not**: a change of F1 between −0.01 and +0.04, "
+        "most likely +0.02. Based on only 3 versions and 12 held-out fields."
     )
     assert "**should help**: a change of F1 between +0.01" in said(0.01, 0.02, 0.03)
     assert "**would hardly help**: a change of F1 between −0.03 and 0.00" in said(-0.03, -0.01, 0.004)
@@ -154,11 +154,11 @@ def test_the_page_lets_the_versions_look_and_draws_the_curve(
     version(store, "a", [1])
     version(store, "b", [1, 3])
     page = open_page()
-    assert not page.exception and any("not looked at all" in one.value for one in page.markdown)
+    assert not page.exception and any("not analysed all" in one.value for one in page.markdown)
     page.button("score-all").click().run()
     assert not page.exception and len(detector.asked) == 9  # three versions, three fields of case 1
     assert not [one for one in page.button if one.key == "score-all"]
-    assert any("10 fields more than the 2 learnt" in one.value for one in page.markdown)
+    assert any("10 fields more than the 2 used" in one.value for one in page.markdown)
     assert page.get("plotly_chart")
 
 

@@ -88,7 +88,7 @@ def value(name: str, **labels: str) -> float:
 def test_a_store_that_works_is_well(store: Store) -> None:
     answer = client().get("/api/health")
     assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
-    assert answer.json() == {"ok": True, "sentence": "All is well: the store can be read and written."}
+    assert answer.json() == {"ok": True, "sentence": "The data folder can be read and written."}
     assert not list(store.folder.glob("*.part")) and not list(store.folder.glob("health*"))
 
 

@@ -129,8 +129,8 @@ def test_the_page_orders_by_disagreement_once_the_versions_have_looked(
     found(store, last, "old", 3)  # fake-1 will find one detection in every field, the same one as fake-2
     page = open_page("Anna")
     page.selectbox(session.ORDER).set_value("disagreement").run()
-    page.button("look-at-all").click().run()
-    assert not page.exception and not [one for one in page.button if one.key == "look-at-all"]
+    page.button("analyse-all").click().run()
+    assert not page.exception and not [one for one in page.button if one.key == "analyse-all"]
     table = page.dataframe[0].value
     assert table["field"].tolist()[0] == last.name and table["compared with"].tolist() == ["old", *["fake-2"] * 3]
     assert table["disagreement"].tolist()[1:] == [0, 0, 0] and table["disagreement"][0] > 0

@@ -61,8 +61,8 @@ def test_too_little_is_a_reason_and_no_button(tmp_path: Path, monkeypatch: pytes
 
 def test_the_plan_is_shown_and_a_run_begins(kept: Store) -> None:
     page = open_page("retrain")
-    assert "**Trains:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
-    assert "**Held out for the proof:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
+    assert "**Trained on:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
+    assert "**Held out for the comparison:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
     page.number_input("setting-steps").set_value(7).run()
     press(page, "Retrain")
     (run,) = runs.list_runs(kept)
@@ -97,7 +97,7 @@ def test_a_run_on_its_way_is_watched_and_cancelled(kept: Store) -> None:
 def test_a_finished_run_shows_its_proof_and_is_promoted(kept: Store) -> None:
     ended_run(kept)
     page = open_page("retrain")
-    assert "seems better" in text(page) and "cannot prove it" in text(page) and "newly found: 2" in text(page)
+    assert "seems better" in text(page) and "not conclusive" in text(page) and "newly found: 2" in text(page)
     press(page, f"promote-{MADE}")
     assert training.active(kept) == MADE
     assert [(one.kind, one.by) for one in versions.decisions(kept)] == [("promote", "Anna")]
@@ -110,7 +110,7 @@ def test_a_damaged_version_is_not_promoted_here_either(kept: Store) -> None:
     damage(kept)
     page = open_page("retrain")
     press(page, f"promote-{MADE}")
-    assert "not those that were entered" in errors(page) and training.active(kept) == DEFAULT_VERSION
+    assert "do not match the stored sha256" in errors(page) and training.active(kept) == DEFAULT_VERSION
 
 
 @pytest.mark.parametrize(("state", "said"), [("failed", "no room on Mars"), ("cancelled", "cancelled"), ("lost", "")])
@@ -124,7 +124,7 @@ def test_a_run_that_ended_badly_says_why_and_can_go_on(kept: Store, state: str, 
         runs.end(kept, run.id, state, message=said)
     page = open_page("retrain")
     assert said in text(page) and "active version is as it was" in text(page)
-    press(page, "Go on from the last checkpoint")
+    press(page, "Resume from the last checkpoint")
     assert runs.get_run(kept, run.id).state == "queued"
 
 

@@ -169,9 +169,9 @@ def test_what_a_version_may_have_learnt_is_said(store: Store) -> None:
     enter("alien", None, None)
     assert version_comparison.overlap_warnings(store, [DEFAULT_VERSION, "good"], held(store)) == []
     assert version_comparison.overlap_warnings(store, ["leaks", "child", "alien"], held(store)) == [
-        "leaks has learnt from the cases of 2 of these 2 fields: its figures flatter.",
-        "child has learnt from the cases of 2 of these 2 fields: its figures flatter.",
-        "Nobody here knows whether alien, taken in from outside, learnt from these fields.",
+        "leaks was trained on the cases of 2 of these 2 fields, so its figures are too good.",
+        "child was trained on the cases of 2 of these 2 fields, so its figures are too good.",
+        "It is not known whether alien, imported from elsewhere, used these fields for training.",
     ]
 
 

@@ -42,7 +42,7 @@ def look() -> Health:
     try:
         store = the_store()
         _try(store)
-        return Health(True, disk_space_warning(store.folder) or "All is well: the store can be read and written.")
+        return Health(True, disk_space_warning(store.folder) or "The data folder can be read and written.")
     except StoreBusy:
         return Health(False, BUSY)
     except StoreFull:

@@ -48,9 +48,9 @@ def backup_warning(status: BackupStatus, now: datetime | None = None) -> str:
     if last is None:
         return "There is no copy of this data folder yet."
     if now - last > OVERDUE:
-        return f"The last copy is {age(now - last)} old. The server's log says why there is no newer one."
+        return f"The last copy is {age(now - last)} old. The reason is in the server's log."
     if not status.copies[0].whole:
-        return "The last copy lacks images that are missing or damaged; “Examine” names them. The last whole one stays."
+        return "Images are missing or damaged in the last copy; “Check” names them. The last complete copy is kept."
     return ""
 
 

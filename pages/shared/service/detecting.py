@@ -27,7 +27,7 @@ from pages.shared.store import the_store
 
 log = logging.getLogger("concentric")
 
-UNEXPECTED = "Something unexpected happened with this file; it is written in the log."
+UNEXPECTED = "An unexpected error occurred with this file; details are in the log."
 # (number of the field from 0, number of fields, name of the field, share of the field done 0..1)
 BatchProgress = Callable[[int, int, str, float], None]
 

@@ -65,18 +65,18 @@ def forecast_sentence(found: LearningCurve) -> str:
     """The forecast in one honest sentence, or why there is none."""
     if found.forecast is None:
         if found.fields < 2:
-            return "It cannot be said yet: at least two finished fields must be held out to tell luck from learning."
+            return "No forecast yet: at least two finished fields must be held out."
         counts = len({point.fields for point in found.points.values()})
         return (
-            f"It cannot be said yet: a curve needs versions that learnt from {FEWEST_COUNTS} different numbers of "
+            f"No forecast yet: it needs versions trained on {FEWEST_COUNTS} different numbers of "
             f"fields, and there {'is' if counts == 1 else 'are'} {counts} (a shipped version counts as 0). "
             "Correct more fields and retrain."
         )
     ahead = found.forecast
     return (
-        f"{MORE} fields more than the {ahead.fields} learnt from so far **{_verdict(ahead)}**: a change of F1 between "
+        f"{MORE} fields more than the {ahead.fields} used so far **{_verdict(ahead)}**: a change of F1 between "
         f"{_change(ahead.low)} and {_change(ahead.high)}, most likely {_change(ahead.gain)}. "
-        f"That rests on {len(found.points)} versions and {found.fields} held-out fields only."
+        f"Based on only {len(found.points)} versions and {found.fields} held-out fields."
     )
 
 
@@ -107,14 +107,14 @@ def _lineage(store: Store, held: Sequence[ReviewedField]) -> tuple[dict[str, int
         from_runs = [stored[name].run_id for name in line if name in stored]
         taught = {field for run in from_runs if run is not None for field in of_run[run]}
         if None in from_runs:
-            reasons.setdefault("taken in from outside, so nobody here knows what from", []).append(one.name)
+            reasons.setdefault("imported, so their training fields are not known", []).append(one.name)
         elif line[-1] != root:
-            reasons.setdefault(f"which did not begin from {root}", []).append(one.name)
+            reasons.setdefault(f"not retrained from {root}", []).append(one.name)
         elif {cases.get(field) for field in taught} & held_cases:
-            reasons.setdefault("which learnt from fields that are held out now", []).append(one.name)
+            reasons.setdefault("trained on fields that are held out now", []).append(one.name)
         else:
             learnt[one.name] = len(taught)
-    return learnt, [f"Left out: {', '.join(names)}, {why}." for why, names in reasons.items()]
+    return learnt, [f"Left out: {', '.join(names)} ({why})." for why, names in reasons.items()]
 
 
 def _ancestors(name: str, stored: Mapping[str, StoredVersion]) -> list[str]:

@@ -24,17 +24,17 @@ log = logging.getLogger("concentric")
 
 ANY_CASE = ""
 ORDERS = {
-    "added": "In the order they came",
+    "added": "In the order they were added",
     "uncertainty": "Most uncertain first",
-    "disagreement": "Versions disagree most first",
-    "novelty": "Least like what was reviewed first",
+    "disagreement": "Most disagreement between versions first",
+    "novelty": "Least similar to finished fields first",
 }
 ORDER_HELP = {  # what decides each order but the first
-    "uncertainty": "Candidates near the threshold: one at it counts 1, less with distance, nothing from 0.5 away on.",
-    "disagreement": "Detections of the version that proposes, or of the latest other version that looked at the field, "
-    "that the other of the two does not have within 7.5 µm.",
-    "novelty": "How unlike the nearest field that any reader has finished, in stain (mean and spread of haematoxylin "
-    "and eosin) and share of tissue: about 1 is as far as two fields drawn at random differ. It says nothing of cells.",
+    "uncertainty": "Sum over candidates: 1 at the threshold, falling to 0 at a distance of 0.5 in score.",
+    "disagreement": "Detections of the chosen version, or of the latest other version that analysed the field, "
+    "that the other one does not have within 7.5 µm.",
+    "novelty": "Distance to the most similar field that any reader has finished, in stain (mean and spread of "
+    "haematoxylin and eosin) and share of tissue: 1 is about the distance of two random fields. Cells do not count.",
 }
 Progress = Callable[[float, str], None]  # done 0..1, name of the field
 STATES = {
@@ -237,14 +237,14 @@ def describe_event(event: Event) -> str:
     origin = f" (proposed by {event.version}, score {event.score:.2f})" if event.version and event.score else ""
     said = {
         "add": f"marked as {verdict}",
-        "class": f"called {verdict}{origin}",
+        "class": f"classified as {verdict}{origin}",
         "move": f"moved a {verdict}{origin}",
-        "delete": f"took back a {verdict}{origin}",
-        "restore": f"brought back a {verdict}{origin}",
+        "delete": f"deleted a {verdict}{origin}",
+        "restore": f"restored a {verdict}{origin}",
         "state": f"field {STATES.get(event.state or '', event.state)}",
         "area": "reviewed area: a part of the field" if event.area else "reviewed area: the whole field",
     }[event.kind]
-    return said + (" · not applied: changed in another window since" if event.superseded else "")
+    return said + (" · not applied: changed later in another window" if event.superseded else "")
 
 
 def table(entries: Sequence[QueueEntry], order: str = "added") -> list[dict[str, str | int | float | None]]:

@@ -28,10 +28,10 @@ from train.retrain.plan import Plan
 log = logging.getLogger("concentric")
 
 _ROOT = Path(__file__).parents[3]
-_MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of a version that is taken in
+_MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of an imported version
 _MOST_ENTRIES = 100
 _NOT_OURS = "A version is a zip with one .safetensors file and its .json card, nothing else."
-_taking_in = Lock()  # two uploads of one name: the second is refused
+_importing = Lock()  # two uploads of one name: the second is refused
 
 
 def active(store: Store) -> str:
@@ -185,10 +185,10 @@ def export_version(store: Store, name: str) -> bytes:
 
 
 def import_version(store: Store, data: bytes, *, by: str) -> str:
-    """Take in a version that `pack` made; returns its name. Raises UnusableModel for anything else, pickles too."""
+    """Import a version that `export_version` made; returns its name. Raises UnusableModel for anything else."""
     check_disk_space(store.folder, len(data))
     name, weights, card_text = _contents(data)
-    with _taking_in:
+    with _importing:
         if name in list_versions():
             raise UnusableModel(f"There is a version {name} already.")
         card = _checked(name, weights, card_text)
@@ -236,5 +236,5 @@ def _checked(name: str, weights: bytes, card_text: str) -> ModelCard:
         except ConcentricError as error:
             raise UnusableModel(str(error)) from error
         except Exception as error:  # a card may hold anything in any place
-            raise UnusableModel("The model card cannot be understood, or does not fit the weights.") from error
+            raise UnusableModel("The model card is not valid, or does not match the weights.") from error
     return card

@@ -104,12 +104,14 @@ def overlap_warnings(store: Store, names: Iterable[str], fields: Sequence[Review
         }
         if both := sum(case_of(one.field) in taught for one in fields):
             said.append(
-                f"{name} has learnt from the cases of {both} of these {len(fields)} fields: its figures flatter."
+                f"{name} was trained on the cases of {both} of these {len(fields)} fields, so its figures are too good."
             )
         elif any(_from_outside(one, stored) for one in line):
             outside.append(name)
     if outside:
-        said.append(f"Nobody here knows whether {', '.join(outside)}, taken in from outside, learnt from these fields.")
+        said.append(
+            f"It is not known whether {', '.join(outside)}, imported from elsewhere, used these fields for training."
+        )
     return said
 
 

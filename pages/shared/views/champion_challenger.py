@@ -26,7 +26,7 @@ def show_comparison(store: Store, challenger: str, by: str, *, decide: bool = Tr
     stored = versions.get_version(store, challenger)
     comparison = stored.comparison
     if not comparison:
-        st.info("This version was not compared with another one.")
+        st.info("This version was not compared with another version.")
     else:
         _show_scores(comparison, comparison.get("against") or stored.parent or "", challenger)
         left, right = st.columns(2)
@@ -50,7 +50,7 @@ def _show_scores(comparison: Mapping[str, Any], champion: str, challenger: str) 
         f"F1 {difference['f1']:+.3f} "
         f"(95 % interval {difference['low']:+.3f} to {difference['high']:+.3f}, paired bootstrap over "
         f"{difference['over']}) on {where} held out of this training, with {comparison['mitoses']} mitoses."
-        + (" So few fields cannot prove it." if few else "")
+        + (" So few fields are not conclusive." if few else "")
     )
     rows = []
     for name, side in ((champion, comparison["champion"]), (challenger, comparison["challenger"])):

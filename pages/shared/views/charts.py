@@ -69,7 +69,7 @@ def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Fi
     if ahead is not None:
         band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
         figure.add_scatter(x=ahead.x, y=ahead.upper, showlegend=False, **band)
-        figure.add_scatter(x=ahead.x, y=ahead.lower, name="where the curve may lie (95 %)", fill="tonexty",
+        figure.add_scatter(x=ahead.x, y=ahead.lower, name="95 % band of the curve", fill="tonexty",
                            fillcolor="rgba(107, 45, 115, 0.12)", **band)  # fmt: skip
         figure.add_scatter(x=ahead.x, y=ahead.middle, name="fitted curve", mode="lines", hoverinfo="skip",
                            line={"color": colour, "dash": "dot", "width": 1.5})  # fmt: skip
@@ -85,7 +85,7 @@ def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Fi
         hovertemplate="%{text}<br>%{x} corrected fields, F1 %{y:.3f}<extra></extra>",
     )  # fmt: skip
     last = max([1, *(p.fields for p in every)]) if ahead is None else int(ahead.x[-1])
-    figure.update_xaxes(range=[-0.03 * last, 1.03 * last], title="corrected fields learnt from", zeroline=False)
+    figure.update_xaxes(range=[-0.03 * last, 1.03 * last], title="corrected fields trained on", zeroline=False)
     return figure.update_layout(**_LAYOUT, yaxis_title="F1 on the held-out fields", yaxis_tickformat=".2f")
 
 

@@ -25,7 +25,7 @@ def show_history(store: Store, stored: StoredField, reader: str, who: Person) ->
     )
     events = reviewing.changes(store, stored.id, whose)
     if not events:
-        st.info("Nothing was changed on this field yet.")
+        st.info("This field has no changes yet.")
         return
     place = _place(events)
     event = events[place - 1]
@@ -33,7 +33,9 @@ def show_history(store: Store, stored: StoredField, reader: str, who: Person) ->
     said = f"{event.at:%d %b %Y %H:%M:%S} UTC · {plain(reviewing.describe_event(event))}"
     st.caption(f"After change {place} of {len(events)} · {said}")
     back = place < len(events) and whose == reader and who.may("reviewer")
-    if back and st.button("Bring this state back", icon=":material/history:", help="As new changes: nothing is lost"):
+    if back and st.button(
+        "Restore this state", icon=":material/history:", help="Adds new changes; the history is kept"
+    ):
         restore(store, stored.id, reader, event.id)
         st.rerun()
     show_table(_table(events))
@@ -47,7 +49,7 @@ def _place(events: list[Event]) -> int:
     """How many changes to look at, by the slider; all of them at first."""
     if len(events) == 1:
         return 1
-    return int(st.slider("Look back", 1, len(events), len(events), key=_key(events), format="change %d"))
+    return int(st.slider("Show the state after", 1, len(events), len(events), key=_key(events), format="change %d"))
 
 
 def _show_at(store: Store, stored: StoredField, reader: str, event: Event) -> None:

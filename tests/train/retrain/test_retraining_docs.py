@@ -35,4 +35,4 @@ def test_the_table_of_ways_names_every_version_and_file() -> None:
 def test_the_numbers_in_the_text_are_those_of_the_program() -> None:
     words = re.sub(r"\s+", " ", TEXT)
     assert (FEWEST_FIELDS, FEWEST_MITOSES) == (2, 5) and "fewer than two fields or five mitoses" in words
-    assert LOST_AFTER.total_seconds() == 15 and "no sign of life for 15 seconds" in words
+    assert LOST_AFTER.total_seconds() == 15 and "no heartbeat of its process for 15 seconds" in words
