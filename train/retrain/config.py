@@ -31,7 +31,9 @@ class RetrainConfig:
     most_crops: int = option(1500, "crops kept in memory at most; many fields share them", 1, 100_000)
     crop_px: int = option(96, "side of a crop at the network's scale, a multiple of 32", 64, 2048)
     lr: float = option(1e-3, "learning rate at its peak (AdamW, one cycle)", 1e-7, 1.0)
-    mitosis_weight: float = option(4.0, "weight of a disc pixel against a background pixel", 0.1, 100.0)
+    mitosis_weight: float = option(
+        TrainConfig.mitosis_weight, "weight of a disc pixel against a background pixel", 0.1, 100.0
+    )
     boundary: float = option(0.5, "even odds of the loss, between the logit 0 and the old threshold (1)", 0.0, 2.0)
     distil: float = option(1.0, "how much background shall keep the answer of the version it starts from", 0.0, 100.0)
     blend: float = option(0.75, "share of the learned weights in the result; the rest is the old version", 0.0, 1.0)
