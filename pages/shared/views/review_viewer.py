@@ -42,8 +42,8 @@ def show_field(
     coming = [one.field for one in (*entries[place + 1 : place + 3], *entries[max(0, place - 1) : place])]
     data = _data(store, stored, proposed, reader, model, who, coming)
     data |= {
-        "ahead": _ahead(store, entries, stored.id, reader, model, who),
-        "went": st.session_state.get(session.LAST_STEP, 0),
+        "next_fields": _next_fields(store, entries, stored.id, reader, model, who),
+        "last_step": st.session_state.get(session.LAST_STEP, 0),
     }
     show_review(
         data,
@@ -75,17 +75,17 @@ def _data(
     return review_data(stored, review_of(store, stored.id, reader), proposed, sight, coming=coming)
 
 
-def _ahead(
+def _next_fields(
     store: Store, entries: list[QueueEntry], current: int, reader: str, model: Model, who: Person
 ) -> dict[str, Any]:
-    """What the viewer shows at once when the reader moves on, where the version has looked at it already."""
-    ways = {"next": reviewing.neighbour(entries, current, 1), "previous": reviewing.neighbour(entries, current, -1)}
+    """The fields that the viewer shows at once when the reader moves on, where the version has analysed them."""
+    targets = {"next": reviewing.neighbour(entries, current, 1), "previous": reviewing.neighbour(entries, current, -1)}
     if st.session_state[session.ORDER] != "novelty":  # there, finishing a field changes the order
-        ways["finish"] = ways["exclude"] = reviewing.next_open(entries, current) or current
+        targets["finish"] = targets["exclude"] = reviewing.next_open(entries, current) or current
     by_id = {entry.field.id: entry.field for entry in entries}
-    known = {key: proposals(store, key, model.version) for key in {*ways.values()} - {current}}
+    known = {key: proposals(store, key, model.version) for key in {*targets.values()} - {current}}
     fields = {str(key): _data(store, by_id[key], one, reader, model, who) for key, one in known.items() if one}
-    return {"ways": {way: str(key) for way, key in ways.items()}, "fields": fields}
+    return {"targets": {step: str(key) for step, key in targets.items()}, "fields": fields}
 
 
 def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) -> None:
