@@ -146,7 +146,7 @@ def _ask_to_delete(store: Store, stored: StoredField, who: Person) -> None:
         f"**{plain(stored.name)}**, its stored image and all marks of {known} "
         f"{'reader' if known == 1 else 'readers'} will be deleted. This cannot be undone."
     )
-    if st.button("Delete", type="primary"):
+    if st.button("Delete field", type="primary"):
         delete_field(store, stored.id, by=session.author(who))
         st.rerun()
 

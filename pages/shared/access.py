@@ -1,4 +1,4 @@
-"""Who may come in: the log-in that is configured, the person of a session, and what each role may do."""
+"""Access: the log-in that is configured, the person of a session, and what each role may do."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _secrets(section: str) -> Mapping[str, Any]:
     if st.secrets.load_if_toml_exists():
         found: Any = st.secrets.get(section, {})
         return found if isinstance(found, Mapping) else {}
-    # Nobody may come in because the file that says who may has become unreadable.
+    # Access is refused when the file that defines it cannot be read.
     if any(Path(file).exists() for file in config.get_option("secrets.files")):
         raise ConcentricError("secrets.toml cannot be read; the operator of this server must correct it.")
     return {}

@@ -1,4 +1,4 @@
-"""The door of the server: which hosts and origins may ask, who a proxy vouches for, and what browsers must keep to."""
+"""Checks on every request: allowed hosts and origins, the person a proxy names, and the security headers for browsers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Guard:
             return
         try:
             refused = _refusal(scope)
-        except ConcentricError as error:  # nobody comes in while it cannot be told who may
+        except ConcentricError as error:  # refuse everybody while the access rules cannot be read
             refused = 503, str(error)
         if refused is None:
             await self._app(scope, receive, _with_headers(send))
@@ -83,7 +83,7 @@ MIDDLEWARE = [Middleware(Guard)]
 
 
 def refuse_to_start_unsafely() -> None:
-    """End the process with a sentence when strangers could come in."""
+    """End the process with a sentence when the settings would allow unauthenticated access."""
     try:
         access.check_start(config.get_option("server.address"))
     except ConcentricError as error:

@@ -79,7 +79,7 @@ def show_table(rows: Iterable[Mapping[str, Any]], **options: Any) -> Any:
 
 
 def show_unexpected_error(error: Exception) -> bool:
-    """For errors nobody foresaw: a sentence on the page, the details in the log."""
+    """For unexpected errors: a sentence on the page, the details in the log."""
     log.error("a page failed", exc_info=error)
     st.error("An unexpected error occurred on this page. Please reload it; details are in the server's log.")
     return True

@@ -197,7 +197,7 @@ def test_agreement_of_two_readers_is_counted(kept: Store, page: AppTest) -> None
 def test_deleting_asks_first(kept: Store, page: AppTest) -> None:
     next(button for button in page.button if button.label.startswith("Delete this field")).click().run()
     assert not page.exception and len(list_fields(kept)) == 3
-    assert "Delete" in [button.label for button in page.button]
+    assert "Delete field" in [button.label for button in page.button]
 
 
 def test_a_field_is_deleted_in_the_name_of_the_log_in(
