@@ -1,4 +1,4 @@
-"""Checks on every request: allowed hosts and origins, the person a proxy names, and the security headers for browsers."""
+"""Checks on every request: allowed hosts and origins, the person a proxy names, the security headers for browsers."""
 
 from __future__ import annotations
 
