@@ -11,7 +11,7 @@ from pages.shared.guard import MIDDLEWARE, refuse_to_start_unsafely
 from pages.shared.operation.metrics import CountAnswers
 from pages.shared.operation.routes import OPERATION_ROUTES
 from pages.shared.operation.start import operation
-from pages.shared.shell import say_it_went_wrong
+from pages.shared.shell import show_unexpected_error
 from pages.shared.viewer.routes import ROUTES
 
 # A folder pages/ would make Streamlit run the first page it is asked for without this file, and so without the menu.
@@ -22,7 +22,7 @@ app = st.App(
     routes=[*ROUTES, *OPERATION_ROUTES],
     middleware=[*MIDDLEWARE, Middleware(CountAnswers)],
     lifespan=operation,
-    on_script_error=say_it_went_wrong,
+    on_script_error=show_unexpected_error,
 )
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import func, select
 
 from benchmarks.record import Figures, cpu_name, write_result
 from db.archive import restore, verify, write_archive
-from db.doctor import examine, is_well
+from db.doctor import examine, is_sound
 from db.engine import Store, open_store
 from db.fields import add_field, image_path, list_fields
 from db.reviews import apply_ops, history, parse_op
@@ -118,7 +118,7 @@ def change(field: int, mark: str, seq: int, x: float) -> dict[str, Any]:
 def identical(store: Store, back: Store, events: int) -> bool:
     """Whether the restored store has the first events, the fields and the images of the other, and is well."""
     fields = list_fields(store)
-    if list_fields(back) != fields or not is_well(examine(back.folder)):
+    if list_fields(back) != fields or not is_sound(examine(back.folder)):
         return False
     kept = 0
     for one in fields:

@@ -258,10 +258,10 @@ def version_judge(rng: Random) -> Judge:
         else:
             data = mutated(whole[:600], rng) + mutated(whole[600:tail][-1000:], rng) + mutated(whole[tail:], rng)
             data = data if rng.random() < 0.3 else whole[:tail] + mutated(whole[tail:], rng)
-        name = training.unpack(store, data, by="Anna")
+        name = training.import_version(store, data, by="Anna")
         try:  # what was taken in can be shown, and goes out again
             assert name in {row["version"] for row in training.overview(store)}
-            training.pack(store, name)
+            training.export_version(store, name)
         finally:
             versions.weights_path(store, name).unlink()
             _forget(store, name)

@@ -19,12 +19,12 @@ from sqlalchemy import insert
 from benchmarks.faults import make_op
 from benchmarks.record import Figures, cpu_name, write_result
 from db.engine import Store, open_store
-from db.fields import save_looks
+from db.fields import save_appearances
 from db.reviews import apply_ops, parse_op
 from db.schema import FieldRow, PredictionRow, ProposalRow
 from pages.shared.service import reviewing
 
-ORDERS = ("added", "doubt", "disagreement", "novelty")
+ORDERS = ("added", "uncertainty", "disagreement", "novelty")
 CELLS = 40
 
 
@@ -56,7 +56,7 @@ def fill(folder: Path, fields: int) -> Store:
     store, now = open_store(folder), datetime.now(UTC)
     predictions = [
         {"id": 2 * n + v + 1, "field_id": n + 1, "version": f"v{v}", "um_per_px": 0.25, "threshold": 0.5,
-         "doubt": n / fields, "seconds": 1.0, "notes": "", "created_at": now}
+         "uncertainty": n / fields, "seconds": 1.0, "notes": "", "created_at": now}
         for n in range(fields) for v in range(2)
     ]  # fmt: skip
     proposals = [
@@ -71,7 +71,7 @@ def fill(folder: Path, fields: int) -> Store:
         ])  # fmt: skip
         writing.execute(insert(PredictionRow), predictions)
         writing.execute(insert(ProposalRow), proposals)
-    save_looks(store, {n + 1: (n / fields, 0.0) for n in range(fields)})
+    save_appearances(store, {n + 1: (n / fields, 0.0) for n in range(fields)})
     state = make_op(1, 0, kind="state", state="complete")
     apply_ops(store, 1, "Reader", [parse_op({k: v for k, v in state.items() if k not in ("id", "x", "y", "cls")})])
     return store

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from db import archive, audit, doctor
-from db.disk import create, put
+from db.disk import create, move_into_place
 from db.engine import Store, data_folder, open_store
 from db.errors import as_sentences
 from db.migrate import DATABASE
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
     examine = commands.add_parser("doctor", help="say what is wrong with a data folder")
     _folder_option(examine, "folder", nargs="?")
-    examine.add_argument("--mend", action="store_true", help="mend what can be mended without losing anything")
+    examine.add_argument("--repair", "--mend", action="store_true", help="repair what can be repaired without loss")
     examine.set_defaults(command=_doctor)
 
     said = commands.add_parser("audit", help="all changes, decisions and deletions, oldest first")
@@ -89,14 +89,14 @@ def _restore(given: argparse.Namespace) -> int:
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    look = doctor.mend if given.mend else doctor.examine
+    look = doctor.repair if given.repair else doctor.examine
     with _bar(" fields") as progress:
         found = look(_existing(given.folder), progress)
     for one in found:
-        how = "note" if not one.fault else "can be mended with --mend" if one.mendable else "wrong"
+        how = "note" if not one.fault else "can be repaired with --repair" if one.mendable else "wrong"
         print(f"[{how}] {one.says}")
-    print("All is well." if doctor.is_well(found) else "Something is wrong; see above.")
-    return 0 if doctor.is_well(found) else 1
+    print("No problem found." if doctor.is_sound(found) else "Problems were found; see above.")
+    return 0 if doctor.is_sound(found) else 1
 
 
 def _audit(given: argparse.Namespace) -> int:
@@ -112,7 +112,7 @@ def _audit(given: argparse.Namespace) -> int:
             create(part).close()
             with part.open("w", encoding="utf-8", newline="") as file:
                 number = audit.write(store, file, given.format)
-            put(part, given.out)
+            move_into_place(part, given.out)
     finally:
         part.unlink(missing_ok=True)
     print(f"{given.out}: {number} entries")

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from db.disk import create, make_folders, put
+from db.disk import create, make_folders, move_into_place
 from db.engine import Store
 from db.errors import NO_DATABASE, BackupDamaged, StoreBusy, StoreFailed, StoreFull, as_sentences
 from db.migrate import DATABASE, copy_database, known_versions, open_existing
@@ -61,11 +61,11 @@ class _Changed(Exception):
     """Something that the copied database names was deleted before its file was copied."""
 
 
-def nothing(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
-def write_archive(store: Store, place: Path, progress: Progress = nothing) -> Manifest:
+def write_archive(store: Store, place: Path, progress: Progress = no_progress) -> Manifest:
     """Copy one moment of the store into a new file, while others read and write. Written beside it and renamed.
 
     Raises StoreFailed: the file is there already, the database is damaged; StoreBusy; StoreFull. Then no file is left.
@@ -80,7 +80,7 @@ def write_archive(store: Store, place: Path, progress: Progress = nothing) -> Ma
         try:
             with as_sentences():
                 manifest = _write(store, part, snapshot, progress)
-                put(part, place)
+                move_into_place(part, place)
             return manifest
         except _Changed:
             continue  # fields were deleted meanwhile: once more, from how it is now
@@ -90,13 +90,13 @@ def write_archive(store: Store, place: Path, progress: Progress = nothing) -> Ma
     raise StoreBusy("Fields were deleted again and again while they were copied; please try again in a moment.")
 
 
-def verify(place: Path, progress: Progress = nothing) -> tuple[Manifest, list[str]]:
+def verify(place: Path, progress: Progress = no_progress) -> tuple[Manifest, list[str]]:
     """Read all of a backup: what it holds, and a sentence for each thing that is wrong. Raises BackupDamaged."""
     with tempfile.TemporaryDirectory() as folder, as_sentences():
         return _read(place, Path(folder), progress, keep=False)
 
 
-def restore(place: Path, folder: Path, progress: Progress = nothing) -> Manifest:
+def restore(place: Path, folder: Path, progress: Progress = no_progress) -> Manifest:
     """Unpack a backup into an empty folder, or one that is not there yet; checked while it is unpacked.
 
     The database comes last, so that a folder half restored cannot be taken for a whole one. Raises BackupDamaged, with
@@ -112,7 +112,7 @@ def restore(place: Path, folder: Path, progress: Progress = nothing) -> Manifest
             if problems:
                 raise BackupDamaged(" ".join(problems[:3]))
             _flush()
-            put(folder / f"{DATABASE}.part", folder / DATABASE)
+            move_into_place(folder / f"{DATABASE}.part", folder / DATABASE)
     except BaseException:
         for path in folder.iterdir():  # it was empty, so all of this is ours
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -308,7 +308,7 @@ def _check_database(file: Path, manifest: Manifest) -> list[str]:
     if revision not in known_versions():
         return ["It was made by a newer Concentric; please update the program."]
     wrong = named ^ {*manifest.files.keys() - {DATABASE}, *manifest.missing}
-    return [f"{name} does not belong to the database in it, or is not there." for name in sorted(wrong)]
+    return [f"{name} is not referenced by the database in it, or is missing." for name in sorted(wrong)]
 
 
 def _integrity(database: sqlite3.Connection) -> str:

@@ -16,7 +16,7 @@ from threading import Event, Thread
 
 from sqlalchemy import select
 
-from db.archive import Manifest, Progress, nothing, read_manifest, verify, write_archive
+from db.archive import Manifest, Progress, no_progress, read_manifest, verify, write_archive
 from db.disk import FILE_MODE, make_folders
 from db.engine import Store
 from db.errors import BackupDamaged, StoreBusy, as_sentences
@@ -72,7 +72,7 @@ def last_copy(store: Store) -> datetime | None:
     return known[-1].at if known else None
 
 
-def make_copy(store: Store, progress: Progress = nothing) -> Copy:
+def make_copy(store: Store, progress: Progress = no_progress) -> Copy:
     """Copy the store now and read the copy back; only then remove the oldest beyond those that are kept.
 
     The newest whole copy always stays. Raises StoreBusy while another process makes one, StoreFull, StoreFailed,

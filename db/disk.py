@@ -31,14 +31,14 @@ def create(place: Path) -> BinaryIO:
     return open(os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), FILE_MODE), "w+b")
 
 
-def open_to_others(paths: Iterable[Path]) -> list[Path]:
+def readable_by_others(paths: Iterable[Path]) -> list[Path]:
     """Those of these files and folders that other users of the machine may read or write."""
     return [path for path in paths if path.exists() and path.stat().st_mode & 0o077] if os.name == "posix" else []
 
 
-def close_to_others(paths: Iterable[Path]) -> None:
+def restrict_access(paths: Iterable[Path]) -> None:
     """Take other users' rights away; what belongs to somebody else is left as it is (the doctor names it)."""
-    for path in open_to_others(paths):
+    for path in readable_by_others(paths):
         with suppress(PermissionError, FileNotFoundError):
             path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
 
@@ -57,7 +57,7 @@ def write_part(place: Path, content: bytes) -> Path:
     return part
 
 
-def put(part: Path, place: Path) -> None:
+def move_into_place(part: Path, place: Path) -> None:
     """Rename, and make the new name last through a power cut."""
     os.replace(part, place)
     if os.name == "posix":
@@ -70,4 +70,4 @@ def put(part: Path, place: Path) -> None:
 
 def write_durably(place: Path, content: bytes) -> None:
     """`place` has the old content or all of the new, whatever happens."""
-    put(write_part(place, content), place)
+    move_into_place(write_part(place, content), place)

@@ -9,14 +9,14 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from db.archive import Progress, nothing
-from db.disk import close_to_others, open_to_others
+from db.archive import Progress, no_progress
+from db.disk import readable_by_others, restrict_access
 from db.engine import Store, own_files
 from db.errors import NO_DATABASE, as_sentences
 from db.fields import find_field, list_fields, tombstones
 from db.images import image_path, is_whole
 from db.migrate import known_versions, newest_version, open_existing
-from db.orphans import find_aside, in_set_aside, orphans, put_in_order, set_aside
+from db.orphans import files_set_aside, find_aside, orphans, set_aside, set_orphans_aside
 from db.reviews import rebuild, replayed, reviews_of
 from db.versions import list_stored, weights_path
 
@@ -35,7 +35,7 @@ class Finding:
     mendable: bool = False
 
 
-def examine(folder: Path, progress: Progress = nothing) -> list[Finding]:
+def examine(folder: Path, progress: Progress = no_progress) -> list[Finding]:
     """Everything that is wrong with a data folder. Nothing is changed; others may go on working.
 
     progress: of the fields.
@@ -54,7 +54,7 @@ def examine(folder: Path, progress: Progress = nothing) -> list[Finding]:
         store.close()
 
 
-def mend(folder: Path, progress: Progress = nothing) -> list[Finding]:
+def repair(folder: Path, progress: Progress = no_progress) -> list[Finding]:
     """Mend what can be mended without loss, and examine again: what is left.
 
     Rebuilds marks and reviews from their events, sets files without a row aside, takes whole images back from there,
@@ -64,8 +64,8 @@ def mend(folder: Path, progress: Progress = nothing) -> list[Finding]:
     try:
         if not list(_database(store)):
             with as_sentences():
-                close_to_others(own_files(store))
-                put_in_order(store)
+                restrict_access(own_files(store))
+                set_orphans_aside(store)
                 for stored in list_fields(store):
                     _mend_image(store, stored.digest)
                     if _replayed(store, stored.id)[0]:
@@ -75,7 +75,7 @@ def mend(folder: Path, progress: Progress = nothing) -> list[Finding]:
     return examine(folder, progress)
 
 
-def is_well(findings: Iterable[Finding]) -> bool:
+def is_sound(findings: Iterable[Finding]) -> bool:
     """Whether none of them is a fault."""
     return not any(one.fault for one in findings)
 
@@ -107,7 +107,7 @@ def _tables(database: sqlite3.Connection) -> Iterator[Finding]:
     names = {name: kind for kind, name in database.execute("SELECT type, name FROM sqlite_master")}
     rows = database.execute("SELECT version_num FROM alembic_version").fetchall() if "alembic_version" in names else []
     if not rows:
-        yield Finding("The database holds something else than reviews; please use another folder.")
+        yield Finding("The database is not one of Concentric; please use another folder.")
     elif rows[0][0] not in known_versions():
         yield Finding("The database was made by a newer Concentric; please update the program.")
     elif rows[0][0] != newest_version():
@@ -117,11 +117,11 @@ def _tables(database: sqlite3.Connection) -> Iterator[Finding]:
     broken = database.execute("PRAGMA foreign_key_check").fetchall()
     if broken:
         where = ", ".join(sorted({str(row[0]) for row in broken}))
-        yield Finding(f"{_count(len(broken), 'row')} belong to nothing (in {where}).")
+        yield Finding(f"{_count(len(broken), 'row')} refer to rows that do not exist (in {where}).")
 
 
 def _rights(store: Store) -> Iterator[Finding]:
-    if wide := open_to_others(own_files(store)):
+    if wide := readable_by_others(own_files(store)):
         says = f"Other users of this machine may read {_count(len(wide), 'file')} or folders, {wide[0]} among them."
         yield Finding(says, mendable=True)
 
@@ -147,9 +147,7 @@ def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
             yield Finding(f"The image of field {stored.id}, {stored.name}, is {how}; {way}.", mendable=aside)
         differing, by_rule = _replayed(store, stored.id)
         for reader in differing:
-            says = (
-                f"What is shown of {reader}'s review of field {stored.id}, {stored.name}, is not what its events say."
-            )
+            says = f"{reader}'s review of field {stored.id}, {stored.name}, does not agree with its events."
             yield Finding(says, mendable=True)
         if not by_rule:
             yield Finding(f"The events of field {stored.id}, {stored.name}, do not follow the rule of events.")
@@ -167,7 +165,7 @@ def _versions(store: Store) -> Iterator[Finding]:
 
 
 def _aside(store: Store) -> Iterator[Finding]:
-    found = in_set_aside(store)
+    found = files_set_aside(store)
     if not found:
         return
     deleted: set[str] = set()

@@ -15,10 +15,10 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from db.disk import close_to_others, make_folders, write_durably
+from db.disk import make_folders, restrict_access, write_durably
 from db.errors import BUSY, CHANGED, MOVED, NO_DATABASE, StoreBusy, StoreFailed, as_sentences
 from db.migrate import DATABASE, copy_to_backups, migrate, open_existing
-from db.orphans import put_in_order
+from db.orphans import set_orphans_aside
 
 BUSY_TIMEOUT_S = 3.0
 _SECRET_BYTES = 32
@@ -127,9 +127,9 @@ def open_store(folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
     make_folders(folder, store.images, store.backups)
     with as_sentences():
         migrate(store.file, store.backups, busy_timeout_s)
-        close_to_others(own_files(store))
+        restrict_access(own_files(store))
     with suppress(StoreBusy):  # the next start does it
-        put_in_order(store)
+        set_orphans_aside(store)
     return store
 
 

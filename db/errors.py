@@ -49,7 +49,7 @@ class VersionGone(ConcentricError):
 
 
 BUSY = "The database is busy; please try again in a moment. Nothing was saved."
-FULL = "The disk is full, so nothing was saved; please make room and try again."
+FULL = "The disk is full, so nothing was saved; please free some space and try again."
 NO_DATABASE = (
     "The database file concentric.sqlite is damaged or is not a database; please put a backup in its place. "
     "python -m db doctor says what is wrong, python -m db restore makes a folder from a backup."
@@ -63,7 +63,7 @@ CHANGED = (
     "the program and put a backup in the place of the database, unless a newer Concentric has changed it "
     "(python -m db doctor says what is wrong)."
 )
-_BAD_VALUE = "A text holds characters, or a number is so large, that it cannot be stored. Nothing was saved."
+_BAD_VALUE = "A text contains characters, or a number is too large, to be stored. Nothing was saved."
 _UNREADABLE = "The database could not be read or written, perhaps because of the disk or of access rights."
 
 _BY_CODE: dict[int, tuple[type[StoreFailed], str]] = {

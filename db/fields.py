@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from db.disk import put, write_part
+from db.disk import move_into_place, write_part
 from db.engine import Store
 from db.errors import FieldGone, ImageDamaged, as_sentences
 from db.images import decode, encode, image_path, is_whole
@@ -20,8 +20,9 @@ from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Field, Region
 
 __all__ = [
-    "StoredField", "Tombstone", "add_field", "delete_field", "find_field", "finished", "get_field", "image_path",
-    "list_cases", "list_fields", "load_field", "looks", "rename", "save_looks", "set_case", "set_scale", "tombstones",
+    "StoredField", "Tombstone", "add_field", "appearances", "delete_field", "find_field", "finished_field_ids",
+    "get_field", "image_path", "list_cases", "list_fields", "load_field", "rename", "save_appearances", "set_case",
+    "set_scale", "tombstones",
 ]  # fmt: skip
 
 _GONE = "This field is no longer there: it was deleted."
@@ -95,7 +96,7 @@ def add_field(
                 if not keep_name and name is None:
                     row.name = f"Field {row.id}"
             # While nobody else writes: a start or a deletion elsewhere sees the file and its row, or neither.
-            put(part, place)
+            move_into_place(part, place)
         return _stored(row), was_there
     finally:
         part.unlink(missing_ok=True)
@@ -154,21 +155,21 @@ def set_scale(store: Store, field_id: int, um_per_px: float) -> None:
     _set(store, field_id, um_per_px=check_um_per_px(um_per_px), scale_source="given")
 
 
-def looks(store: Store) -> dict[int, Appearance]:
+def appearances(store: Store) -> dict[int, Appearance]:
     """field id -> how it looks; fields nobody has described yet are missing."""
     with store.reading() as session:
         rows = session.execute(select(FieldRow.id, FieldRow.look))
         return {key: tuple(look) for key, look in rows if look is not None}
 
 
-def save_looks(store: Store, found: Mapping[int, Appearance]) -> None:
+def save_appearances(store: Store, found: Mapping[int, Appearance]) -> None:
     """Keep how these fields look, by id; those that were deleted meanwhile are passed over."""
     with store.writing() as session:
         for key, look in found.items():
             session.execute(update(FieldRow).where(FieldRow.id == key).values(look=list(look)))
 
 
-def finished(store: Store) -> set[int]:
+def finished_field_ids(store: Store) -> set[int]:
     """Ids of the fields that any reader has completed."""
     with store.reading() as session:
         return set(session.scalars(select(ReviewRow.field_id).where(ReviewRow.state == "complete").distinct()))

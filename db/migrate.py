@@ -51,7 +51,7 @@ def migrate(file: Path, backups: Path, busy_timeout_s: float, to: str = "head") 
             copy_to_backups(file, backups)
         command.upgrade(config, to)
         if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
-            raise StoreFailed("The database has rows that belong to nothing, so it was left as it was.")
+            raise StoreFailed("The database has rows that refer to rows that do not exist, so it was not changed.")
 
 
 def draft(revision: str, says: str) -> None:
@@ -117,7 +117,7 @@ def _revision(connection: Connection, known: set[str]) -> str | None:
     """The version of the file; None for a new one. Raises StoreFailed for one we cannot have written."""
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None and inspect(connection).get_table_names():
-        raise StoreFailed("The file concentric.sqlite holds something else than reviews; please use another folder.")
+        raise StoreFailed("The file concentric.sqlite is not a database of Concentric; please use another folder.")
     if revision is not None and revision not in known:
         raise StoreFailed("The database was made by a newer Concentric; please update the program to open it.")
     return revision

@@ -94,7 +94,7 @@ def _own(kind: str, sent: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(value: Any, form: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not form.fullmatch(value):
-        raise BadOp("The change has an id that no page makes.")
+        raise BadOp("The change has an id of unknown form.")
     return value
 
 

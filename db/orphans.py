@@ -24,7 +24,7 @@ _STALE_PART_S = 3600
 _OUR_PART = re.compile(r"[0-9a-f]{64}\.png\.[0-9a-f]{16}\.part")  # as db.disk.write_part names it
 
 
-def put_in_order(store: Store) -> list[Path]:
+def set_orphans_aside(store: Store) -> list[Path]:
     """Set aside image files without a row, take back those whose row is there again; returns what was set aside.
 
     Unfinished files that this program began to write more than an hour ago are removed: nobody was told of them.
@@ -43,14 +43,14 @@ def orphans(session: Session, store: Store) -> list[Path]:
     return sorted(file for file in files if file.name not in kept)
 
 
-def in_set_aside(store: Store) -> list[Path]:
+def files_set_aside(store: Store) -> list[Path]:
     """The files that were set aside."""
     return sorted(store.aside.iterdir()) if store.aside.is_dir() else []
 
 
 def find_aside(store: Store, digest: str) -> Path | None:
     """A whole copy of this image among the files that were set aside."""
-    named = (file for file in in_set_aside(store) if file.name.startswith(digest))
+    named = (file for file in files_set_aside(store) if file.name.startswith(digest))
     return next((file for file in named if is_whole(file, digest)), None)
 
 
@@ -62,7 +62,7 @@ def remove_stale_parts(folder: Path, form: re.Pattern[str]) -> None:
 
 
 def _take_back(session: Session, store: Store) -> None:
-    aside = {file.name for file in in_set_aside(store)}
+    aside = {file.name for file in files_set_aside(store)}
     if not aside:
         return
     for digest in session.scalars(select(FieldRow.digest)):

@@ -39,7 +39,7 @@ class Proposals:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class StoredDetections:
     """What one version found in one field, best first: all candidates, or those from its threshold on, as was asked.
 
     seconds: what the analysis took; the first one of a process also made the engine.
@@ -77,7 +77,7 @@ def save_prediction(store: Store, field_id: int, prediction: Prediction) -> int:
             version=prediction.version,
             um_per_px=field.um_per_px,
             threshold=float(prediction.threshold),
-            doubt=doubt(found.score.tolist(), prediction.threshold),
+            uncertainty=uncertainty(found.score.tolist(), prediction.threshold),
             seconds=float(prediction.seconds),
             notes="\n".join(prediction.notes),
             created_at=datetime.now(UTC),
@@ -115,7 +115,7 @@ def versions(store: Store, field_id: int) -> list[str]:
         return list(session.scalars(wanted.where(FieldRow.id == field_id).order_by(PredictionRow.id)))
 
 
-def looked(store: Store) -> dict[int, set[str]]:
+def versions_by_field(store: Store) -> dict[int, set[str]]:
     """field id -> the versions that have looked at it at its present µm/px; fields no version has seen are missing."""
     by_field: dict[int, set[str]] = {}
     with store.reading() as session:
@@ -124,21 +124,21 @@ def looked(store: Store) -> dict[int, set[str]]:
     return by_field
 
 
-def doubts(store: Store, version: str) -> dict[int, float]:
+def uncertainties(store: Store, version: str) -> dict[int, float]:
     """field id -> how unsure a version is there; fields it has not looked at are missing."""
-    wanted = select(PredictionRow.field_id, PredictionRow.doubt).join(FieldRow, _current())
+    wanted = select(PredictionRow.field_id, PredictionRow.uncertainty).join(FieldRow, _current())
     with store.reading() as session:
         return {key: value for key, value in session.execute(wanted.where(PredictionRow.version == version))}
 
 
-def detected(store: Store, version: str) -> dict[int, Detections]:
+def detections_by_field(store: Store, version: str) -> dict[int, Detections]:
     """field id -> detections of a version; fields it has not looked at at their present µm/px are missing."""
     its = select(PredictionRow.id).join(FieldRow, _current()).where(PredictionRow.version == version)
     with store.reading() as session:
         return {one.field_id: one.detections for one in _found(session, its)}
 
 
-def candidates(store: Store, version: str) -> dict[int, Found]:
+def candidates_by_field(store: Store, version: str) -> dict[int, StoredDetections]:
     """field id -> all that a version found, below its threshold too; fields are missing as in `detected`."""
     its = select(PredictionRow.id).join(FieldRow, _current()).where(PredictionRow.version == version)
     with store.reading() as session:
@@ -162,7 +162,7 @@ def disagreements(store: Store, version: str) -> dict[int, Disagreement]:
     }
 
 
-def _found(session: Session, ids: Select[int], *, below: bool = False) -> list[Found]:
+def _found(session: Session, ids: Select[int], *, below: bool = False) -> list[StoredDetections]:
     """The detections of many predictions, in two queries. below: all candidates instead."""
     table = ProposalRow.__table__.c
     wanted = select(PredictionRow).where(PredictionRow.id.in_(ids))
@@ -174,7 +174,7 @@ def _found(session: Session, ids: Select[int], *, below: bool = False) -> list[F
     for number, *rest in rows:
         by_prediction.setdefault(number, []).append(tuple(rest))
     return [
-        Found(
+        StoredDetections(
             one.field_id,
             one.version,
             one.um_per_px,
@@ -191,12 +191,12 @@ def _detections(rows: Sequence[tuple[float, ...]]) -> Detections:
     return Detections(values[:, :2], values[:, 2], values[:, 3])
 
 
-def _unmatched(one: Found, other: Found) -> int:
+def _unmatched(one: StoredDetections, other: StoredDetections) -> int:
     pairs = match(one.detections.xy_px, other.detections.xy_px, LENIENT_RADIUS_UM / one.um_per_px).pairs
     return len(one.detections) + len(other.detections) - 2 * len(pairs)
 
 
-def doubt(scores: Sequence[float], threshold: float) -> float:
+def uncertainty(scores: Sequence[float], threshold: float) -> float:
     """Candidates near the threshold: each counts 1 at it, less with distance, nothing from 0.5 away on."""
     return float(sum(max(0.0, 1 - 2 * abs(score - threshold)) for score in scores))
 

@@ -90,7 +90,7 @@ def shown_state(state: ReviewState, mitoses: int) -> ShownState:
 
 
 @dataclass
-class Last:
+class LastApplied:
     """The latest applied event of one client on one target."""
 
     id: int
@@ -98,7 +98,7 @@ class Last:
 
 
 @dataclass
-class Course:
+class ReplayState:
     """A review while events are taken one after the other, oldest first."""
 
     state: ReviewState = "unseen"
@@ -106,7 +106,7 @@ class Course:
     marks: dict[str, Mark] = field(default_factory=dict)
     seconds: float = 0.0
     rev: int = 0
-    last: dict[str, dict[str, Last]] = field(default_factory=dict)  # target -> client -> latest
+    last: dict[str, dict[str, LastApplied]] = field(default_factory=dict)  # target -> client -> latest
 
     def take(self, event: Event) -> Event:
         """Apply an event unless it is superseded; returns it with `superseded` set."""
@@ -118,7 +118,7 @@ class Course:
             event = replace(event, superseded=superseded)
         if superseded:
             return event
-        self.last.setdefault(event.target, {})[event.client] = Last(event.id, event.seq)
+        self.last.setdefault(event.target, {})[event.client] = LastApplied(event.id, event.seq)
         if event.kind == "state":
             self.state = event.state or self.state
         elif event.kind == "area":
@@ -149,7 +149,7 @@ class Course:
 
 def replay(events: Iterable[Event]) -> Review:
     """The state after these events of one reader on one field, oldest first; `superseded` is found again."""
-    course = Course()
+    course = ReplayState()
     for event in events:
         course.take(event)
     return course.review()

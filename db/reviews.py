@@ -18,7 +18,7 @@ from db.engine import Store
 from db.errors import FieldGone
 from db.ops import BadOp, Op, check_reader, parse_op
 from db.predictions import provenance
-from db.replay import Course, Event, Last, Mark, Review, replay, shown_state
+from db.replay import Event, LastApplied, Mark, ReplayState, Review, replay, shown_state
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow
 from mitosis_core.errors import ConcentricError
 from mitosis_core.types import Region
@@ -129,7 +129,7 @@ def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
         if event_id not in {event.id for event in events}:
             raise ConcentricError("This moment is not part of the history of this review.")
         then = replay(event for event in events if event.id <= event_id)
-        course = Course()
+        course = ReplayState()
         for event in events:
             course.take(event)
         return _write(session, field_id, reader, course, list(_steps_back(course.review(), then, reader)))
@@ -137,7 +137,7 @@ def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
 
 def replayed(store: Store, field_id: int) -> tuple[dict[str, Review], bool]:
     """What the events of a field give, by reader, and whether each was rightly applied or superseded."""
-    courses: dict[str, Course] = defaultdict(Course)
+    courses: dict[str, ReplayState] = defaultdict(ReplayState)
     rightly = [
         courses[event.reader].take(event).superseded == event.superseded for event in history(store, field_id)
     ]  # fmt: skip
@@ -185,7 +185,7 @@ def _apply(session: Session, field: FieldRow, reader: str, ops: Sequence[Op]) ->
     )
 
 
-def _write(session: Session, field_id: int, reader: str, course: Course, events: list[Event]) -> Applied:
+def _write(session: Session, field_id: int, reader: str, course: ReplayState, events: list[Event]) -> Applied:
     """Number the events, take them, and store them with what follows."""
     # The ids are given here, under the write lock, because the rule needs them before the rows are written.
     first = (session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'event'")) or 0) + 1
@@ -214,9 +214,9 @@ def _objection(op: Op, field: FieldRow, origins: Mapping[str, object]) -> str | 
     return None
 
 
-def _course(session: Session, field_id: int, reader: str, targets: set[str]) -> Course:
+def _course(session: Session, field_id: int, reader: str, targets: set[str]) -> ReplayState:
     """The review as it stands, as far as changes of these targets need it."""
-    course = Course()
+    course = ReplayState()
     row = session.execute(
         select(ReviewRow.__table__).where(_REVIEW.field_id == field_id, _REVIEW.reader == reader)
     ).first()
@@ -229,7 +229,7 @@ def _course(session: Session, field_id: int, reader: str, targets: set[str]) -> 
         .group_by(_EVENT.target, _EVENT.client)
     )
     for target, client, number, seq in session.execute(latest):
-        course.last.setdefault(target, {})[client] = Last(number, seq)
+        course.last.setdefault(target, {})[client] = LastApplied(number, seq)
     return course
 
 
@@ -310,7 +310,7 @@ def _mark_row(mark: Mark, field_id: int, reader: str) -> dict[str, Any]:
     return {"field_id": field_id, "reader": reader, **{one.name: getattr(mark, one.name) for one in fields(mark)}}
 
 
-def _review_row(review: Review | Course, field_id: int, reader: str) -> dict[str, Any]:
+def _review_row(review: Review | ReplayState, field_id: int, reader: str) -> dict[str, Any]:
     values = {"state": review.state, "seconds": review.seconds, "rev": review.rev, **_sides(review.area)}
     return {"field_id": field_id, "reader": reader, **values}
 

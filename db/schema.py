@@ -82,7 +82,7 @@ class PredictionRow(Base):
     version: Mapped[str] = mapped_column(String(100))
     um_per_px: Mapped[float]
     threshold: Mapped[float]
-    doubt: Mapped[float]
+    uncertainty: Mapped[float] = mapped_column("doubt")  # the name that stored databases have
     seconds: Mapped[float]
     notes: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Utc)
@@ -173,7 +173,7 @@ class ReviewRow(Base):
     rev: Mapped[int]
 
 
-class PartRow(Base):
+class SplitRow(Base):
     """Which part of the fields a case belongs to, once and for all: a case held out never trains."""
 
     __tablename__ = "part"

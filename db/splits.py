@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from db.engine import Store
 from db.fields import StoredField
-from db.schema import PartRow
+from db.schema import SplitRow
 
 HELD_OUT_SHARE = 0.25  # of the cases
 
@@ -20,15 +20,15 @@ def case_of(field: StoredField) -> str:
     return field.case or f"field {field.digest[:16]}"
 
 
-def parts(store: Store, fields: Iterable[StoredField]) -> dict[int, bool]:
+def held_out_by_field(store: Store, fields: Iterable[StoredField]) -> dict[int, bool]:
     """field id -> whether it is held out. A case that was seen before stays where it is; the second case of all is
     held out, and later ones so that about a quarter of the cases are."""
     fields = list(fields)
     with store.writing() as session:
-        known = {case: held_out for case, held_out in session.execute(select(PartRow.case, PartRow.held_out))}
+        known = {case: held_out for case, held_out in session.execute(select(SplitRow.case, SplitRow.held_out))}
         for case in dict.fromkeys(case_of(field) for field in fields):
             if case not in known:
                 wanted = floor((len(known) + 1) * HELD_OUT_SHARE + 0.5)
                 known[case] = sum(known.values()) < wanted
-                session.add(PartRow(case=case, held_out=known[case], at=datetime.now(UTC)))
+                session.add(SplitRow(case=case, held_out=known[case], at=datetime.now(UTC)))
     return {field.id: known[case_of(field)] for field in fields}

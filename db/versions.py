@@ -62,7 +62,7 @@ def add_version(
     """Enter a version whose files are in their place already. Raises UnusableModel when they are not what is said."""
     path = weights_path(store, name)
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise UnusableModel(f"The weights of {name} are missing or damaged; it was not entered.")
+        raise UnusableModel(f"The weights of {name} are missing or damaged; the version was not stored.")
     row = VersionRow(
         name=name,
         parent=parent,
@@ -110,7 +110,7 @@ def load_version(store: Store, name: str) -> Model:
         raise UnusableModel(f"The weights of {name} are missing; it cannot be used.")
     file = path.stat()
     if _sha256(path, file.st_mtime_ns, file.st_size) != stored.sha256:
-        raise UnusableModel(f"The weights of {name} are not those that were entered; it is not used.")
+        raise UnusableModel(f"The weights of {name} do not match the stored sha256; it is not used.")
     return load_model(path)
 
 
@@ -120,7 +120,7 @@ def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def decide(store: Store, kind: str, version: str, *, by: str, note: str = "") -> None:
+def record_decision(store: Store, kind: str, version: str, *, by: str, note: str = "") -> None:
     """Write down a decision. The champion follows from these."""
     with store.writing() as session:
         session.add(DecisionRow(kind=kind, version=version, by=by, note=note.strip(), at=datetime.now(UTC)))
@@ -135,28 +135,28 @@ def decisions(store: Store) -> list[Decision]:
 
 def champion(store: Store, shipped: str) -> str:
     """The active version: what was promoted last, or what a roll-back went back to; at first the shipped one."""
-    return _reign(decisions(store), shipped)[-1]
+    return _active_history(decisions(store), shipped)[-1]
 
 
-def before_champion(store: Store, shipped: str) -> str | None:
+def previous_champion(store: Store, shipped: str) -> str | None:
     """The version that a roll-back would make active."""
-    reign = _reign(decisions(store), shipped)
+    reign = _active_history(decisions(store), shipped)
     return reign[-2] if len(reign) > 1 else None
 
 
 def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
     """Make the champion before this one active again; returns it. Raises VersionGone when there was none."""
-    reign = _reign(decisions(store), shipped)
+    reign = _active_history(decisions(store), shipped)
     if len(reign) < 2:
-        raise VersionGone("There is no earlier champion to go back to.")
-    decide(store, "roll_back", reign[-2], by=by, note=note)
+        raise VersionGone("There is no earlier active version to roll back to.")
+    record_decision(store, "roll_back", reign[-2], by=by, note=note)
     return reign[-2]
 
 
 def delete_version(store: Store, name: str, *, by: str) -> None:
     """Remove the files; that there was such a version stays known. The champion and its predecessors are kept."""
-    if name in _reign(decisions(store), ""):
-        raise UnusableModel(f"{name} is active, or was before the active one, and is kept.")
+    if name in _active_history(decisions(store), ""):
+        raise UnusableModel(f"{name} is active or an earlier active version, so it cannot be deleted.")
     path = weights_path(store, get_version(store, name).name)
     with store.writing() as session:
         session.execute(update(VersionRow).where(VersionRow.name == name).values(deleted_at=datetime.now(UTC)))
@@ -165,7 +165,7 @@ def delete_version(store: Store, name: str, *, by: str) -> None:
         file.unlink(missing_ok=True)
 
 
-def put_files(store: Store, name: str, weights: bytes, card: str) -> Path:
+def write_files(store: Store, name: str, weights: bytes, card: str) -> Path:
     """Write weights and card of a version, whole or not at all; the row comes after. Raises UnusableModel when there
     is such a version already, StoreFailed."""
     path = weights_path(store, name)
@@ -177,12 +177,12 @@ def put_files(store: Store, name: str, weights: bytes, card: str) -> Path:
     return path
 
 
-def enter(
+def store_version(
     store: Store, name: str, weights: bytes, card: str, *, by: str, parent: str | None = None,
     run_id: int | None = None, comparison: Comparison | None = None,
 ) -> StoredVersion:  # fmt: skip
     """Files and row of a new version; when it is refused, nothing is left of it."""
-    path = put_files(store, name, weights, card)
+    path = write_files(store, name, weights, card)
     try:
         return add_version(store, name, hashlib.sha256(weights).hexdigest(), by=by, parent=parent, run_id=run_id,
                            comparison=comparison)  # fmt: skip
@@ -198,7 +198,7 @@ def _refuse_known(store: Store, name: str) -> None:
             raise UnusableModel(f"There is a version {name} already.")
 
 
-def _reign(past: list[Decision], shipped: str) -> list[str]:
+def _active_history(past: list[Decision], shipped: str) -> list[str]:
     """The champions one over the other, the active one last: promoting puts one on top, rolling back takes it off."""
     reign = [shipped]
     for one in past:

@@ -55,7 +55,7 @@ def take_review(page: Page, address: str) -> None:
     """Keep the sample, judge a few proposals, and take the picture."""
     page.get_by_role("button", name="Keep for review").click()
     page.get_by_role("button", name="Keep 1 field").click()
-    page.get_by_text("Who is reading?").wait_for(timeout=60_000)
+    page.get_by_text("**Reader:**").wait_for(timeout=60_000)
     page.goto(f"{address}/review?reader=Anna")
     page.locator(".viewer[data-editable]").wait_for(timeout=60_000)
     page.wait_for_timeout(2000)

@@ -8,19 +8,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-from train.retrain.config import RetrainConfig
+from train.retrain.config import HEADS_ONLY, RetrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGE, FIGURES = ROOT / "docs/retraining.md", ROOT / "benchmarks/results/label_efficiency.json"
 
 
 def options_table() -> str:
-    """Every option of RetrainConfig with its default and its bounds."""
-    rows = ["| option | default | from | to | what it is |", "|---|---|---|---|---|"]
+    """Every option of RetrainConfig with its default, its bounds, and the way of retraining for which it acts."""
+    rows = ["| option | default | from | to | acts for | what it is |", "|---|---|---|---|---|---|"]
     for option in dataclasses.fields(RetrainConfig):
         about = option.metadata
         bounds = " | ".join(f"{about[end]:.10g}" for end in ("low", "high"))
-        rows.append(f"| `{option.name}` | {option.default:g} | {bounds} | {about['help']} |")  # type: ignore[str-format]
+        way = "heads" if option.name in HEADS_ONLY else "both"
+        rows.append(f"| `{option.name}` | {option.default:g} | {bounds} | {way} | {about['help']} |")  # type: ignore[str-format]
     return "\n".join(rows)
 
 

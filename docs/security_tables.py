@@ -18,7 +18,7 @@ ROUTE_NEEDS = {"GET /api/images/{name}": "reader", "POST /api/ops": "reviewer"}
 _HOW = {"reader": "a signed address, as pages give it", "reviewer": "a token for one field and one reader"}
 # For monitoring, which has no role.
 OPERATION_NEEDS = {
-    "GET /api/health": "outsiders are told no more than whether all is well",
+    "GET /api/health": "outsiders only see whether the server is healthy",
     "GET /api/metrics": "asked from this computer itself, or with the operator's token",
 }
 # A page that asks to log in is made of them too; without a log-in only this computer gets them.

@@ -12,7 +12,7 @@ from pages.shared import session
 from pages.shared.service import detecting, training, version_comparison
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
-from pages.shared.views.version_comparison import show_versus
+from pages.shared.views.version_comparison import show_version_comparison
 
 _HELD_OUT, _EVERY = "Held out", "All finished"
 
@@ -25,9 +25,9 @@ def main() -> None:
         store = the_store()
         models, fields = _choose(store)
         if _enough(models, fields):
-            if doubts := version_comparison.doubts(store, [model.version for model in models], fields):
+            if doubts := version_comparison.overlap_warnings(store, [model.version for model in models], fields):
                 st.warning(plain(" ".join(doubts)))
-            show_versus(store, models, fields, who)
+            show_version_comparison(store, models, fields, who)
     except ConcentricError as error:
         st.error(plain(str(error)))
 
@@ -39,18 +39,18 @@ def _choose(store: Store) -> tuple[list[Model], list[ReviewedField]]:
     st.session_state.setdefault(session.COMPARED, names[:3])
     st.session_state[session.COMPARED] = [name for name in st.session_state[session.COMPARED] if name in names]
     chosen = left.multiselect("Versions", names, key=session.COMPARED, max_selections=version_comparison.MOST,
-                              help=f"Two to {version_comparison.MOST}, of any method. More come from the Retrain page, "
-                              "or are taken in on the Models page.")  # fmt: skip
+                              help=f"Two to {version_comparison.MOST}, of any method. Make versions on the Retrain "
+                              "page, or import them on the Models page.")  # fmt: skip
     source = middle.selectbox(
         "Labels", [CONSENSUS, *training.sources(store)], key=session.COMPARED_BY,
         format_func=lambda name: f"of {name}" if name else "Consensus",
     )  # fmt: skip
     which = right.segmented_control(
         "Fields", [_HELD_OUT, _EVERY], default=_HELD_OUT, required=True, key=session.COMPARED_ON,
-        help="Held out: finished fields of cases that no run here may learn from.",
+        help="Held out: finished fields of cases that are never trained on here.",
     )  # fmt: skip
     if which == _EVERY:
-        st.warning("Versions may have learnt from some of these fields; one that did looks better here than it is.")
+        st.warning("Versions may have been trained on some of these fields; their figures are then too good.")
     return _load(chosen), version_comparison.fields_of(store, source, every=which == _EVERY)
 
 
@@ -69,8 +69,7 @@ def _enough(models: list[Model], fields: list[ReviewedField]) -> bool:
     """Whether there is something to compare; else what to do is said."""
     if len(models) < version_comparison.FEWEST:
         st.info(
-            "Please choose at least two versions. More of them come from the Retrain page, or are taken in on the "
-            "Models page."
+            "Please choose at least two versions. Make versions on the Retrain page, or import them on the Models page."
         )
     elif not fields:
         st.info(

@@ -31,9 +31,9 @@ def _show(store: Store) -> None:
     copied = st.container()
     _back_up(store)  # first, so that what it made is shown
     with copied:
-        _show_standing(backup_copies.standing(store))
-    st.subheader("Who did what", anchor=False)
-    st.caption("Every change to a review, every decision about a version, every deleted field, oldest first.")
+        _show_standing(backup_copies.backup_status(store))
+    st.subheader("Audit trail", anchor=False)
+    st.caption("All changes to reviews, decisions about versions and deleted fields, oldest first.")
     with st.container(horizontal=True):
         for form in audit.FORMATS:
             st.download_button(f"Audit ({form.upper()})", backup_copies.audit_file(store, form), f"audit.{form}",
@@ -43,7 +43,7 @@ def _show(store: Store) -> None:
         show_table(rows)
 
 
-def _show_standing(stands: backup_copies.Standing) -> None:
+def _show_standing(stands: backup_copies.BackupStatus) -> None:
     st.code(str(stands.folder), language=None)
     last = "none" if stands.last is None else backup_copies.age(datetime.now(UTC) - stands.last)
     for column, (label, value) in zip(
@@ -57,9 +57,9 @@ def _show_standing(stands: backup_copies.Standing) -> None:
         strict=True,
     ):
         column.metric(label, value)
-    if doubt := backup_copies.doubt(stands):
+    if doubt := backup_copies.backup_warning(stands):
         st.warning(plain(doubt))
-    st.caption(plain(f"{backup_copies.routine()} They lie in {stands.copies_folder}."))
+    st.caption(plain(f"{backup_copies.schedule_sentence()} Folder: {stands.copies_folder}."))
     if stands.copies:
         newest = stands.copies[0]
         if newest.bytes <= backup_copies.DOWNLOAD_BYTES:
@@ -76,7 +76,7 @@ def _back_up(store: Store) -> None:
     slot = st.progress(0.0, "Copying…")
     try:
         made = make_copy(store, lambda done, total: slot.progress(done / max(total, 1), "Copying…"))
-        st.success(plain(f"Copied and read back: {made.path}"))
+        st.success(plain(f"Copied and verified: {made.path}"))
     except ConcentricError as error:
         st.error(plain(str(error)))
     finally:
@@ -84,25 +84,29 @@ def _back_up(store: Store) -> None:
 
 
 def _examine() -> None:
-    st.subheader("Is all well?", anchor=False)
-    if st.button("Examine", icon=":material/stethoscope:", help="Opens every image and replays every change."):
-        slot = st.progress(0.0, "Looking…")
+    st.subheader("Integrity check", anchor=False)
+    if st.button(
+        "Check", icon=":material/stethoscope:", help="Reads every image and recomputes every review from its changes."
+    ):
+        slot = st.progress(0.0, "Checking…")
         try:
-            st.session_state[session.FOUND] = doctor.examine(
+            st.session_state[session.FINDINGS] = doctor.examine(
                 data_folder(), lambda done, total: slot.progress(done / max(total, 1), f"Field {done} of {total}")
             )
         except ConcentricError as error:
             st.error(plain(str(error)))
         slot.empty()
-    found: list[doctor.Finding] | None = st.session_state.get(session.FOUND)
+    found: list[doctor.Finding] | None = st.session_state.get(session.FINDINGS)
     if found is None:
         return
-    if doctor.is_well(found):
-        st.success("All is well: the database is whole, every image is there, and every review is what its events say.")
+    if doctor.is_sound(found):
+        st.success(
+            "No problem found: the database is intact, all images are present, all reviews agree with their changes."
+        )
     for one in found:
         (st.warning if one.fault else st.info)(plain(one.says))
     if any(one.mendable for one in found):
-        st.caption("Some of this can be mended without losing anything: `python -m db doctor --mend`")
+        st.caption("Some of these can be repaired without loss: `python -m db doctor --repair`")
 
 
 main()

@@ -101,7 +101,7 @@ def _opened_files() -> list[Analysis]:
     """Every file of the uploader, read once in a session, or else the sample."""
     _uploader()
     uploads = st.session_state[session.UPLOADS] or []
-    known = session.opened()
+    known = session.opened_files()
     new = [upload for upload in uploads if upload.file_id not in known]
     if new:
         bar = st.progress(0.0, "Reading…")
@@ -111,7 +111,7 @@ def _opened_files() -> list[Analysis]:
         bar.empty()
     for gone in set(known) - {upload.file_id for upload in uploads}:
         del known[gone]
-    return detecting.tell_apart([known[upload.file_id] for upload in uploads] or [cache.sample()])
+    return detecting.number_duplicate_names([known[upload.file_id] for upload in uploads] or [cache.sample()])
 
 
 def _with_scale(files: list[Analysis], later: DeltaGenerator) -> list[Analysis]:
@@ -141,9 +141,9 @@ def _with_correction(files: list[Analysis]) -> list[Analysis]:
         value=None,
         step=0.01,
         format="%.4f",
-        placeholder="As the files say",
+        placeholder="From the files",
         key=session.CORRECTED,
-        help="Counts in place of what every file on show says of itself, for images whose own µm/px is wrong.",
+        help="Used for all open files instead of the value stored in them, where that value is wrong.",
     )
     try:
         return files if given is None else detecting.correct_scale(files, given)
@@ -191,10 +191,10 @@ def _offer_review(files: list[Analysis], slot: DeltaGenerator) -> None:
     if not done:
         return
     with slot, st.popover("Keep for review", icon=":material/edit:", type="primary"):
-        st.markdown("Images and detections are stored on this computer; then each of them can be corrected.")
-        case = st.text_input("Case or slide (optional)", key=session.KEEP_CASE)
+        st.markdown("Stores the images and detections on this computer, so that they can be corrected.")
+        case = st.text_input("Case (optional)", key=session.KEEP_CASE)
         anonymous = st.checkbox(
-            "Leave out the file names", help="Fields are numbered instead", key=session.KEEP_NAMELESS
+            "Leave out the file names", help="Fields are numbered instead", key=session.KEEP_WITHOUT_NAMES
         )
         if st.button(f"Keep {len(done)} field{'s' * (len(done) > 1)} and review", type="primary"):
             _keep(done, case, keep_names=not anonymous)
@@ -203,7 +203,7 @@ def _offer_review(files: list[Analysis], slot: DeltaGenerator) -> None:
 def _keep(done: list[Analysis], case: str, *, keep_names: bool) -> None:
     try:
         with st.spinner("Storing…"):
-            kept, _ = reviewing.keep(the_store(), done, case=case, keep_names=keep_names)
+            kept, _ = reviewing.store_for_review(the_store(), done, case=case, keep_names=keep_names)
     except ConcentricError as error:
         st.error(plain(str(error)))
         return

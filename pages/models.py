@@ -59,7 +59,7 @@ def _show_version(store: Store, name: str, who: Person, by: str) -> None:
 def _take_out(store: Store, name: str, by: str, *, stored: bool, damaged: bool) -> None:
     with st.container(horizontal=True):
         if not damaged:
-            st.download_button("Download", training.pack(store, name), f"{name}.zip", "application/zip",
+            st.download_button("Download", training.export_version(store, name), f"{name}.zip", "application/zip",
                                icon=":material/download:", on_click="ignore")  # fmt: skip
         if stored and st.button("Delete this version", icon=":material/delete:"):
             versions.delete_version(store, name, by=by)
@@ -67,7 +67,7 @@ def _take_out(store: Store, name: str, by: str, *, stored: bool, damaged: bool) 
 
 
 def _show_decisions(store: Store, who: Person, by: str) -> None:
-    said, before = versions.decisions(store), versions.before_champion(store, DEFAULT_VERSION)
+    said, before = versions.decisions(store), versions.previous_champion(store, DEFAULT_VERSION)
     st.markdown(f"**Active: {plain(training.active(store))}**")
     if (
         before
@@ -86,11 +86,11 @@ def _show_decisions(store: Store, who: Person, by: str) -> None:
 
 
 def _take_in(store: Store, by: str) -> None:
-    with st.form("take in", clear_on_submit=True):
-        file = st.file_uploader("Take in a version (the zip that Download makes)", ["zip"])
-        if st.form_submit_button("Take in") and file:
+    with st.form("import", clear_on_submit=True):
+        file = st.file_uploader("Import a version (a zip made by Download)", ["zip"])
+        if st.form_submit_button("Import") and file:
             try:
-                st.success(f"Took in {plain(training.unpack(store, file.getvalue(), by=by))}.")
+                st.success(f"Imported {plain(training.import_version(store, file.getvalue(), by=by))}.")
             except ConcentricError as error:
                 st.error(plain(str(error)))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
+from dataclasses import Field
 from typing import Any
 
 import streamlit as st
@@ -18,8 +19,7 @@ from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
 from pages.shared.views import charts
 from pages.shared.views.champion_challenger import show_comparison
-from pages.shared.views.learning_curve import show_learning
-from train.retrain.config import RetrainConfig
+from pages.shared.views.learning_curve import show_learning_curve
 from train.retrain.plan import PartCounts, Plan
 
 
@@ -37,7 +37,7 @@ def main() -> None:
             source, held_out = _offer(store, by)
         with right:
             _show_runs(store, by)
-        show_learning(store, source, held_out)
+        show_learning_curve(store, source, held_out)
     except ConcentricError as error:
         st.error(plain(str(error)))
 
@@ -48,21 +48,21 @@ def _offer(store: Store, by: str) -> tuple[str, list[int]]:
         "Labels",
         [CONSENSUS, *training.sources(store)],
         format_func=lambda name: f"of {name}" if name else "Consensus of all readers",
-        help="Only finished fields count. A mitosis trains as a disc with an ignored ring; a look-alike as a hard "
-        "negative; an unsure cell and everything outside the reviewed area say nothing.",
+        help="Only finished fields are used. A mitosis is a disc with an ignored ring; a look-alike is a hard "
+        "negative; an unsure cell and everything outside the reviewed area are ignored.",
     )
     planned = training.plan(store, source)
-    st.markdown(f"**Trains:** {_words(planned.train)}")
-    st.markdown(f"**Held out for the proof:** {_words(planned.held_out)}")
-    st.caption("Held out by case; a case once held out stays held out. The result is compared with the active version.")
+    st.markdown(f"**Trained on:** {_words(planned.train)}")
+    st.markdown(f"**Held out for the comparison:** {_words(planned.held_out)}")
+    st.caption("Whole cases are held out, and stay held out. The new version is compared with the active one on them.")
     kinds = training.bases(store)
     base = st.selectbox(
         "Starts from",
         list(kinds),
         format_func=lambda name: f"{name} ({kinds[name]}{', active' if name == training.active(store) else ''})",
-        help="Its method stays what it is. SegMitos versions learn fastest; the others take some minutes more.",
+        help="The new version keeps the method of this one. SegMitos trains fastest.",
     )
-    settings = _settings()
+    settings = _settings(training.options(store, base))
     if planned.objection:
         st.warning(plain(planned.objection))
     else:
@@ -73,7 +73,7 @@ def _offer(store: Store, by: str) -> tuple[str, list[int]]:
 def _start(store: Store, by: str, source: str, base: str, planned: Plan, settings: dict[str, Any]) -> None:
     if st.button("How long will it take?", type="tertiary", icon=":material/timer:"):
         with st.spinner("Measuring…"):
-            about = reviewing.minutes(training.estimate_s(store, planned, base, settings))
+            about = reviewing.duration(training.estimate_s(store, planned, base, settings))
         st.markdown(f"About **{about}** on this machine.")
     waiting = any(run.is_open for run in runs.list_runs(store))
     label = "Queue another run" if waiting else "Retrain"
@@ -88,11 +88,13 @@ def _words(part: PartCounts) -> str:
     return f"{part.fields} fields{empty}, {part.mitoses} mitoses, {part.lookalikes} look-alikes"
 
 
-def _settings() -> dict[str, Any]:
-    """The form that RetrainConfig describes."""
+def _settings(options: Sequence[Field[Any]]) -> dict[str, Any]:
+    """A number for each option that acts for the version a run starts from."""
     chosen: dict[str, Any] = {}
+    if not options:
+        return chosen
     with st.expander("Settings"):
-        for option in dataclasses.fields(RetrainConfig):
+        for option in options:
             default: Any = option.default
             kind: Any = type(default)
             chosen[option.name] = st.number_input(
@@ -110,7 +112,7 @@ def _settings() -> dict[str, Any]:
 def _show_runs(store: Store, by: str) -> None:
     known = runs.list_runs(store)
     if not known:
-        st.info("No run yet. A run takes some minutes; you may close the page meanwhile.")
+        st.info("No run yet. A run takes some minutes and continues when the page is closed.")
         return
     by_id = {run.id: run for run in known}
     if st.session_state.get(session.RUN) not in by_id:
@@ -138,12 +140,12 @@ def _watch(store: Store, run_id: int) -> None:
     if run.state == "queued":
         st.progress(0.0, "Waiting for its turn or starting…")
     elif said:
-        left = reviewing.minutes(said["seconds_left"])
+        left = reviewing.duration(said["seconds_left"])
         stage = "Comparing with the active version" if said.get("stage") == "comparing" else f"{left} left"
         st.progress(min(1.0, said["step"] / said["steps"]), f"Step {said['step']} of {said['steps']} · {stage}")
         st.plotly_chart(charts.training_curve(said["curve"]), key="curve")
     else:
-        st.progress(0.0, "Looking at the fields…")
+        st.progress(0.0, "Preparing the fields…")
     if run.cancel_asked:
         st.caption("Cancelling…")
     elif st.button("Cancel", icon=":material/cancel:"):
@@ -160,12 +162,12 @@ def _show_end(store: Store, run: Run, by: str) -> None:
     else:
         said = {
             "failed": f"The run failed: {run.message}",
-            "lost": "The run stopped without a word (the computer or its process was stopped).",
+            "lost": "The run stopped unexpectedly: the computer or its process was stopped.",
             "cancelled": "The run was cancelled.",
         }[run.state]
         st.warning(plain(said) + " The active version is as it was.")
-        if st.button("Go on from the last checkpoint", icon=":material/play_arrow:"):
-            training.go_on(store, run.id)
+        if st.button("Resume from the last checkpoint", icon=":material/play_arrow:"):
+            training.resume(store, run.id)
             st.rerun()
     if run.progress.get("curve"):
         st.plotly_chart(charts.training_curve(run.progress["curve"]), key="curve")
@@ -174,7 +176,7 @@ def _show_end(store: Store, run: Run, by: str) -> None:
 
 def _show_log(store: Store, run_id: int) -> None:
     with st.expander("Log"):
-        st.code(training.log_of(store, run_id) or "Nothing was written.", language=None)
+        st.code(training.log_of(store, run_id) or "The log is empty.", language=None)
 
 
 main()

@@ -11,6 +11,8 @@ from docs.settings_table import write_table
 from mitosis_core import __version__
 from mitosis_core.methods import METHODS
 from pages.shared.operation.settings import SETTINGS
+from train.config import TrainConfig
+from train.retrain.config import RetrainConfig
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,6 +91,34 @@ def test_every_file_that_the_recipes_for_contributors_name_exists() -> None:
     named = set(re.findall(r"`((?:[\w.-]+/)+(?:[\w.-]+)?)`", text("CONTRIBUTING.md")))
     assert len(named) > 10
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+def test_the_names_that_contributors_are_sent_to_stand_in_their_files() -> None:
+    """`file` (`name`, and `name` ...): each name is in that file."""
+    found = re.findall(r"`([\w./-]+)` \(((?:[^()]*`[^`]+`)[^()]*)\)", text("CONTRIBUTING.md"))
+    assert len(found) >= 7
+    for file, names in found:
+        assert not [name for name in re.findall(r"`(\w+)`", names) if name not in text(file)], file
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["## Add a method", "## Add a format", "## Add a page", "| the key for reject", "| the default weight of the loss"],
+)
+def test_each_common_task_has_one_place(task: str) -> None:
+    assert text("CONTRIBUTING.md").count(task) == 1
+
+
+def test_the_key_for_reject_stands_in_one_file() -> None:
+    acts = [
+        path for path in (ROOT / "pages/shared/viewer").glob("*.js") if "viewer.reject()" in path.read_text("utf-8")
+    ]
+    assert [path.name for path in acts] == ["keys.js"]
+
+
+def test_the_loss_weight_has_one_default() -> None:
+    assert RetrainConfig().mitosis_weight == TrainConfig().mitosis_weight
+    assert "TrainConfig.mitosis_weight" in text("train/retrain/config.py")
 
 
 def test_every_decision_is_listed() -> None:

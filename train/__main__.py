@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import start_logging
 from train.config import TrainConfig
-from train.retrain.config import RetrainConfig
+from train.retrain.config import HEADS_ONLY, RetrainConfig
 
 if TYPE_CHECKING:
     from train.data.examples import Example
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--jobs", type=int, default=1, help="networks trained at the same time, one thread each")
     fit.add_argument("--data-note", default="", help="provenance of the data, for the card")
     fit.add_argument("--licence", default="", help="licence of the weights, for the card")
-    _add_options(fit, TrainConfig, by_method=True)
+    _add_options(fit, TrainConfig)
     fit.set_defaults(command=_fit)
     return parser
 
@@ -74,7 +74,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--by", default="command line", help="who starts it")
     run.add_argument("--source", default="", help="the reader whose verdicts it learns from (default: the consensus)")
     run.add_argument("--base", default="", help="the version it starts from (default: the active one)")
-    _add_options(run, RetrainConfig)
+    _add_options(run, RetrainConfig, HEADS_ONLY)
     run.set_defaults(command=_run)
 
 
@@ -86,20 +86,30 @@ def _labels_options(labels: argparse.ArgumentParser) -> None:
 
 
 def _add_options(
-    parser: argparse.ArgumentParser, config: type[TrainConfig] | type[RetrainConfig], *, by_method: bool = False
+    parser: argparse.ArgumentParser, config: type[TrainConfig] | type[RetrainConfig], heads_only: Collection[str] = ()
 ) -> None:
-    """One flag for every option. by_method: what is not given is left to the recipe of the method."""
+    """One flag for every option; what is not given is left to the recipe of the method or to the defaults."""
     for option in dataclasses.fields(config):
-        flag, default = f"--{option.name.replace('_', '-')}", argparse.SUPPRESS if by_method else option.default
-        parser.add_argument(flag, type=type(option.default), default=default, help=option.metadata["help"])
+        flag, note = (
+            f"--{option.name.replace('_', '-')}",
+            " (where heads are trained)" if option.name in heads_only else "",
+        )
+        parser.add_argument(
+            flag, type=type(option.default), default=argparse.SUPPRESS, help=option.metadata["help"] + note
+        )
+
+
+def _given_options(given: argparse.Namespace, config: type[TrainConfig] | type[RetrainConfig]) -> dict[str, Any]:
+    names = [option.name for option in dataclasses.fields(config)]
+    return {name: getattr(given, name) for name in names if hasattr(given, name)}
 
 
 def _run(given: argparse.Namespace) -> int:
     from train import job
 
     start_logging()
-    config = RetrainConfig(**{one.name: getattr(given, one.name) for one in dataclasses.fields(RetrainConfig)})
-    run = job.do_run_here(given.data, given.run, by=given.by, source=given.source, base=given.base, config=config)
+    settings = _given_options(given, RetrainConfig)
+    run = job.do_run_here(given.data, given.run, by=given.by, source=given.source, base=given.base, settings=settings)
     print(f"Run {run.id}: {run.state}. {run.version or run.message}")
     return 0 if run.state == "done" else 2
 
@@ -119,8 +129,7 @@ def _fit(given: argparse.Namespace) -> int:
     from train.methods import default_config
     from train.methods.deepmitosis import with_estimated_masks
 
-    wanted = {option.name for option in dataclasses.fields(TrainConfig)} & vars(given).keys()
-    config = default_config(**{"method": "segmitos", **{name: getattr(given, name) for name in wanted}})
+    config = default_config(**{"method": "segmitos", **_given_options(given, TrainConfig)})
     _check_names(config)
     segmenter = load_model(given.segmenter) if given.segmenter else None
     fields = _fields(given)

@@ -13,7 +13,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, count
@@ -21,19 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from db import runs, versions
+from db.disk_space import check_disk_space
 from db.engine import Store, open_store
 from db.errors import as_sentences
 from db.fields import load_field
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
-from db.room import check_room
 from db.runs import Run
-from db.splits import case_of, parts
+from db.splits import case_of, held_out_by_field
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import safe_cell
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
 from mitosis_core.vocabulary import Part, RunState
 from train.retrain.challenge import evaluate_challenger
-from train.retrain.config import RetrainConfig
+from train.retrain.config import RetrainConfig, way_of
 from train.retrain.corrected import CorrectedField
 from train.retrain.plan import PartCounts, Plan
 from train.retrain.retrain import Progress, retrain
@@ -91,16 +91,37 @@ def write_labels(data: Path, run_id: int, out: Path) -> None:
                 table.writerow([safe_cell(one.field.name), x, y, label, one.um_per_px, safe_cell(one.slide)])
 
 
-def do_run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, config: RetrainConfig) -> Run:
-    """Do a run in this process, a new one or one that waits or was interrupted; returns how it ended."""
+def do_run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, settings: Mapping[str, Any]) -> Run:
+    """Do a run in this process, a new one or one that waits or was interrupted; returns how it ended.
+
+    settings: options of RetrainConfig, where a new run shall not have the default. Raises ValueError for one that does
+    nothing for the version, or any for a run that has its settings already.
+    """
     store = open_store(data)
     if run_id is None:
         base_version = base or versions.champion(store, DEFAULT_VERSION)
+        config = RetrainConfig(**settings)
+        _check_acting(store, base_version, config, settings)
         run_id = queue(store, by=by, base_version=base_version, source=source, config=config).id
+    elif settings:
+        raise ValueError(f"Run {run_id} has its settings already; please leave out {_named(settings)}.")
     elif not runs.get_run(store, run_id).is_open:
         runs.requeue(store, run_id)
     do_run(store, run_id)
     return runs.get_run(store, run_id)
+
+
+def _check_acting(store: Store, base_version: str, config: RetrainConfig, given: Iterable[str]) -> None:
+    card = versions.load_version(store, base_version).card
+    idle = set(given) - config.acting(way_of(card)).keys()
+    if idle:
+        raise ValueError(
+            f"{base_version} is fine-tuned, for which {_named(idle)} would do nothing; please leave it out."
+        )
+
+
+def _named(options: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(options))
 
 
 def do_run(store: Store, run_id: int) -> RunState:
@@ -154,7 +175,7 @@ def _train(store: Store, run: Run, heartbeat: _Heartbeat) -> str:
         active, comparison = _active_version(store, base), None
         if held_out:
             comparison = evaluate_challenger(active, model, held_out, lambda: heartbeat.cancelled)
-        versions.enter(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
+        versions.store_version(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
                        run_id=run.id, comparison=comparison)  # fmt: skip
     finally:
         _remove(folder, f"{name}.*")
@@ -247,7 +268,7 @@ def _device_lock(store: Store, heartbeat: _Heartbeat) -> Iterator[None]:
 def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
     """What a run by these labels would learn from and be compared on now. New cases are given their part."""
     known = reviewed_fields(store, source)
-    held_out = parts(store, [one.field for one in known])
+    held_out = held_out_by_field(store, [one.field for one in known])
     by_part = {
         False: [one for one in known if not held_out[one.field.id]],
         True: [one for one in known if held_out[one.field.id]],
@@ -262,14 +283,15 @@ def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
 def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:
     """A new run over everything reviewed so far. Raises UnusableData when that is too little, UnusableModel when the
     version is damaged, StoreFull when there is too little room for what a run writes."""
-    check_room(store.folder)
+    check_disk_space(store.folder)
     planned = plan_run(store, source)
     if planned.objection:
         raise UnusableData(planned.objection)
-    versions.load_version(store, base_version).check()
+    base = versions.load_version(store, base_version)
+    base.check()
     return runs.queue_run(
-        store, by=by, base_version=base_version, source=source, last_event=last_event(store), settings=asdict(config),
-        split=planned.split, code=code_version(),
+        store, by=by, base_version=base_version, source=source, last_event=last_event(store),
+        settings=config.acting(way_of(base.card)), split=planned.split, code=code_version(),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Who may come in: the log-in that is configured, the person of a session, and what each role may do."""
+"""Access: the log-in that is configured, the person of a session, and what each role may do."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def check_start(address: str | None) -> None:
     if proxy_header() and len(proxy_secret()) < _SHORTEST_SECRET:
         raise ConcentricError(
             f"CONCENTRIC_PROXY_HEADER needs CONCENTRIC_PROXY_SECRET, of at least {_SHORTEST_SECRET} characters, which "
-            "the proxy sends in X-Concentric-Proxy-Secret; else anybody could say to be somebody else."
+            "the proxy sends in X-Concentric-Proxy-Secret; without it, anybody could pretend to be another person."
         )
     if proxy_header() and _secrets("auth"):
         raise ConcentricError("Please configure one log-in: either [auth] in secrets.toml or CONCENTRIC_PROXY_HEADER.")
@@ -145,7 +145,7 @@ def _secrets(section: str) -> Mapping[str, Any]:
     if st.secrets.load_if_toml_exists():
         found: Any = st.secrets.get(section, {})
         return found if isinstance(found, Mapping) else {}
-    # Nobody may come in because the file that says who may has become unreadable.
+    # Access is refused when the file that defines it cannot be read.
     if any(Path(file).exists() for file in config.get_option("secrets.files")):
-        raise ConcentricError("secrets.toml cannot be read; whoever runs this server has to mend it.")
+        raise ConcentricError("secrets.toml cannot be read; the operator of this server must correct it.")
     return {}

@@ -1,4 +1,4 @@
-"""The door of the server: which hosts and origins may ask, who a proxy vouches for, and what browsers must keep to."""
+"""Checks on every request: allowed hosts and origins, the person a proxy names, the security headers for browsers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Guard:
             return
         try:
             refused = _refusal(scope)
-        except ConcentricError as error:  # nobody comes in while it cannot be told who may
+        except ConcentricError as error:  # refuse everybody while the access rules cannot be read
             refused = 503, str(error)
         if refused is None:
             await self._app(scope, receive, _with_headers(send))
@@ -83,7 +83,7 @@ MIDDLEWARE = [Middleware(Guard)]
 
 
 def refuse_to_start_unsafely() -> None:
-    """End the process with a sentence when strangers could come in."""
+    """End the process with a sentence when the settings would allow unauthenticated access."""
     try:
         access.check_start(config.get_option("server.address"))
     except ConcentricError as error:
@@ -116,14 +116,14 @@ def _refusal(scope: Scope) -> tuple[int, str] | None:
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or host_of(hosts[0]) not in access.known_hosts():
-        return 421, "This server does not go by this name. Whoever runs it can add the name to CONCENTRIC_HOSTS."
+        return 421, "This host name is not configured. The operator of this server can add it to CONCENTRIC_HOSTS."
     if len(headers.getlist("origin")) > 1 or from_elsewhere(headers):
         return 403, "Another site may not use this."
     if scope["path"] in OPEN_PATHS:
         return None
     kind = access.login()
     if kind == "proxy":
-        return None if _vouched(headers) else (401, "Please come in through the log-in of your institution.")
+        return None if _vouched(headers) else (401, "Please log in through your institution.")
     if not kind and not from_this_computer(scope):
         return 403, "Without a log-in only the computer that runs this server may use it."
     return None

@@ -22,13 +22,13 @@ DIAMETER = "field_diameter_mm"
 VERSION = "version"
 READER = "reader"
 FIELD_ID = "field_id"  # of the store: the field on review
-GO_TO = "go_to"  # a field chosen in a list below the widgets that show it
+NEXT_FIELD = "next_field"  # a field chosen in a list below the widgets that show it
 RUN = "run"  # of the Retrain page: the run on show
-WENT = "went"  # the counter of the last step the viewer took
+LAST_STEP = "last_step"  # the counter of the last step the viewer took
 TRAINER = "trainer"  # who starts a run
 CASE = "case"
 KEEP_CASE = "keep_case"  # given to the fields that are kept
-KEEP_NAMELESS = "keep_nameless"
+KEEP_WITHOUT_NAMES = "keep_without_names"
 ORDER = "order"
 BLIND = "blind"
 OTHERS = "others"
@@ -39,8 +39,8 @@ COMPARED_BY = "compared_by"  # whose labels they are compared by
 COMPARED_ON = "compared_on"  # which fields
 DISPUTED = "disputed"  # id of the field whose marks are compared
 ONLY_DISPUTED = "only_disputed"
-FOUND = "found"  # what was found when the data folder was examined
-_PEAKS = "peaks"
+FINDINGS = "findings"  # what was found when the data folder was examined
+_PEAK_MEMORY = "peak_memory_gb"
 _OPENED = "opened"
 _USER = "user"
 
@@ -56,15 +56,15 @@ def author(who: Person, typed: str = READER) -> str:
     return who.name or str(st.session_state.get(typed) or "").strip() or "somebody"
 
 
-def opened() -> dict[str, Analysis]:
+def opened_files() -> dict[str, Analysis]:
     """Files read in this session, by the uploader's id of the file."""
     files: dict[str, Analysis] = st.session_state.setdefault(_OPENED, {})
     return files
 
 
-def peaks() -> dict[tuple[str, str], float]:
+def peak_memory_gb() -> dict[tuple[str, str], float]:
     """Memory measured in this session, in GB, by version and digest of the field."""
-    known: dict[tuple[str, str], float] = st.session_state.setdefault(_PEAKS, {})
+    known: dict[tuple[str, str], float] = st.session_state.setdefault(_PEAK_MEMORY, {})
     return known
 
 

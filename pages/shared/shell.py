@@ -10,8 +10,8 @@ from typing import Any
 
 import streamlit as st
 
+from db.disk_space import disk_space_warning
 from db.engine import data_folder
-from db.room import warning
 from mitosis_core.errors import ConcentricError
 from mitosis_core.interchange.safe_csv import safe_cell
 from pages.shared.access import Person, login, person
@@ -40,7 +40,7 @@ def open_page(title: str, needs: str = "reader") -> Person:
     if not who.may(needs):
         _refuse(who, needs)
         st.stop()
-    if said := warning(data_folder()):
+    if said := disk_space_warning(data_folder()):
         st.warning(plain(said), icon=":material/hard_drive:")
     return who
 
@@ -57,8 +57,8 @@ def _refuse(who: Person, needs: str) -> None:
     _, middle, _ = st.columns([1, 3, 1])
     with middle:
         if who.name:
-            st.title("Not for your role", anchor=False)
-            st.markdown(f"This page needs the role {needs}. Whoever runs this server can give it to you.")
+            st.title("No access", anchor=False)
+            st.markdown(f"This page needs the role {needs}. The operator of this server can assign it.")
             return
         st.title("Concentric", anchor=False)
         st.markdown("Please log in. A log-in lasts twelve hours.")
@@ -78,10 +78,10 @@ def show_table(rows: Iterable[Mapping[str, Any]], **options: Any) -> Any:
     return st.dataframe(safe_rows(rows), hide_index=True, **options)
 
 
-def say_it_went_wrong(error: Exception) -> bool:
-    """For errors nobody foresaw: a sentence on the page, the details in the log."""
+def show_unexpected_error(error: Exception) -> bool:
+    """For unexpected errors: a sentence on the page, the details in the log."""
     log.error("a page failed", exc_info=error)
-    st.error("Something went wrong on this page. Please reload it; if it stays, the server's log says why.")
+    st.error("An unexpected error occurred on this page. Please reload it; details are in the server's log.")
     return True
 
 

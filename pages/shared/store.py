@@ -16,7 +16,8 @@ _opening = Lock()
 def the_store() -> Store:
     """Opened, and migrated where needed, at the first call, and from then on copied once a day.
 
-    Raises ConcentricError when it cannot be used; a later call tries again, and nobody waits long behind those who try.
+    Raises ConcentricError when it cannot be used; a later call tries again. Waits for another call
+    that is opening it, but not for long.
     """
     if not _opening.acquire(timeout=BUSY_TIMEOUT_S):
         raise StoreBusy(BUSY)

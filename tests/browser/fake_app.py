@@ -9,7 +9,7 @@ import streamlit as st
 from pages.shared import cache
 from pages.shared.guard import MIDDLEWARE
 from pages.shared.service import detecting
-from pages.shared.shell import say_it_went_wrong
+from pages.shared.shell import show_unexpected_error
 from pages.shared.viewer.routes import ROUTES
 from tests.pages.fakes import FakeDetector
 
@@ -17,5 +17,5 @@ FakeDetector().install(detecting)
 cache.describe_device = detecting.describe_device
 
 app = st.App(
-    Path(__file__).parents[2] / "app.py", routes=ROUTES, middleware=MIDDLEWARE, on_script_error=say_it_went_wrong
+    Path(__file__).parents[2] / "app.py", routes=ROUTES, middleware=MIDDLEWARE, on_script_error=show_unexpected_error
 )

@@ -106,11 +106,11 @@ class Desk:
         self.page.request.post(f"{self.address}/api/ops", data={"field": "1", "ops": [op | change]}, headers=headers)
 
     @property
-    def aside(self) -> Any:
+    def refused(self) -> Any:
         """The notice of what the server did not take."""
-        return self.page.locator(".aside")
+        return self.page.locator(".refused")
 
-    def kept_aside(self) -> list[Any]:
+    def kept_refused(self) -> list[Any]:
         """What the browser keeps of it."""
         kept = self.page.evaluate(
             "Object.entries(localStorage).filter(([key]) => key.startsWith('concentric-refused/'))"
@@ -320,17 +320,17 @@ def test_a_closed_window_leaves_its_changes_to_the_next(desk: Desk, context: Any
 def test_a_field_that_is_refused_holds_up_no_other(desk: Desk) -> None:
     desk.fail("forbidden")
     desk.click(*EMPTY)
-    desk.aside.get_by_text("2 changes were not saved: This field is not yours.").wait_for()
+    desk.refused.get_by_text("2 changes were not saved: This field is not yours.").wait_for()
     desk.saved()
-    assert len(desk.kept_aside()) == 2
+    assert len(desk.kept_refused()) == 2
     desk.page.locator(".mark:not(.thin):not(.faint)").wait_for(state="detached")
     desk.fail("")
     desk.click(*EMPTY_TOO)
     assert len(desk.marks()) == 1
-    desk.aside.get_by_role("button", name="Discard").click()
+    desk.refused.get_by_role("button", name="Discard").click()
     desk.page.get_by_role("alertdialog").get_by_role("button", name="Discard").click()
-    desk.aside.wait_for(state="hidden")
-    assert desk.kept_aside() == []
+    desk.refused.wait_for(state="hidden")
+    assert desk.kept_refused() == []
 
 
 @pytest.mark.parametrize(("mode", "why"), [("broken", "unexpected happened."), ("broken page", "no proper answer.")])
@@ -343,24 +343,24 @@ def test_a_change_that_breaks_the_server_is_set_aside_and_the_others_go_on(desk:
     desk.page.locator(".pill").get_by_text("NOT SAVED (2)").wait_for()
     desk.keys("Escape", "1")
     desk.click(*EMPTY_TOO)
-    desk.aside.get_by_text("One change was not saved:").wait_for()
-    assert why in desk.aside.inner_text()
+    desk.refused.get_by_text("One change was not saved:").wait_for()
+    assert why in desk.refused.inner_text()
     assert [mark["cls"] for mark in desk.marks().values()] == ["mitosis"]
     assert desk.page.locator(".saved").inner_text() == "NOT SAVED (1)"
     often = len(sent)
     assert 3 < often < 12  # it was tried again, and then no more
     desk.page.reload()
-    desk.aside.get_by_text("One change was not saved:").wait_for()
+    desk.refused.get_by_text("One change was not saved:").wait_for()
     with desk.page.expect_download() as download:
-        desk.aside.get_by_role("button", name="Download").click()
+        desk.refused.get_by_role("button", name="Download").click()
     (kept,) = json.loads(download.value.path().read_text())
     assert kept["op"]["cls"] == "lookalike" and why in kept["why"] and set(kept) == {"op", "why"}
     assert len([body for body in sent[often:] if "lookalike" in body]) == 0
     desk.fail("")
-    desk.aside.get_by_role("button", name="Send what was not saved again").click()
-    desk.aside.wait_for(state="hidden")
+    desk.refused.get_by_role("button", name="Send what was not saved again").click()
+    desk.refused.wait_for(state="hidden")
     assert sorted(mark["cls"] for mark in desk.marks().values()) == ["lookalike", "mitosis"]
-    assert desk.kept_aside() == []
+    assert desk.kept_refused() == []
 
 
 def test_without_a_store_in_the_browser_it_works_in_memory(stranger: Desk) -> None:
@@ -375,7 +375,7 @@ def test_without_a_store_in_the_browser_it_works_in_memory(stranger: Desk) -> No
     assert len(stranger.marks()) == 1
     stranger.fail("forbidden")
     stranger.click(*EMPTY_TOO)
-    stranger.aside.get_by_text("One change was not saved").wait_for()  # of memory
+    stranger.refused.get_by_text("One change was not saved").wait_for()  # of memory
 
 
 # ---- old and new
@@ -437,13 +437,13 @@ def test_a_field_by_keyboard_alone(desk: Desk) -> None:
 
 def test_finishing_asks_about_undecided_proposals(desk: Desk) -> None:
     desk.keys("f")
-    question = desk.page.get_by_role("alertdialog")
-    question.get_by_text("4 proposals are undecided.").wait_for()
+    dialog = desk.page.get_by_role("alertdialog")
+    dialog.get_by_text("4 proposals are undecided.").wait_for()
     desk.keys("Escape")
-    question.wait_for(state="hidden")
+    dialog.wait_for(state="hidden")
     assert desk.review()["state"] == "unseen"
     desk.keys("f")
-    question.get_by_role("button", name="Accept them all and finish").click()
+    dialog.get_by_role("button", name="Accept them all and finish").click()
     desk.ready("2")
     review = desk.review()
     assert review["state"] == "complete"

@@ -96,7 +96,7 @@ def test_who_is_on_no_list_only_looks(page: Any, lab: Server) -> None:
     assert not page.locator(".viewer[data-editable]").count()
     page.goto(f"{lab.address}/models")
     page.get_by_text("Active:").wait_for()
-    assert "Take in" not in buttons(page) and "Download" not in buttons(page)
+    assert "Import" not in buttons(page) and "Download" not in buttons(page)
 
 
 def test_an_admin_trains_and_the_session_ends_with_the_log_out(page: Any, lab: Server) -> None:

@@ -233,7 +233,7 @@ def test_a_field_is_deleted_after_a_question(browser: Any, tmp_path: Path) -> No
         desk = bench.desk("Delete")
         desk.page.get_by_role("button", name="Delete this field…").click()
         assert len(list_fields(bench.store)) == 3
-        desk.page.get_by_role("button", name="Delete for good").click()
+        desk.page.get_by_role("button", name="Delete field", exact=True).click()
         desk.ready(1)
         assert [one.id for one in list_fields(bench.store)] == [one.id for one in bench.fields[1:]]
     finally:

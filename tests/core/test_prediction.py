@@ -34,6 +34,7 @@ def darkness(pixels: UInt8) -> EngineOutput:
     return EngineOutput((1 - cells.mean(axis=2) / 255).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_tiled_equals_whole(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     field = draw_sample_field(seed=5, size_px=1100, um_per_px=0.333, mitoses=2, lookalikes=2).field
     run = torch_engine(random_version.net(), torch.device("cpu"), half=False)
@@ -158,6 +159,7 @@ def test_at_the_border_nothing_is_said_and_the_area_is_without_it() -> None:
     assert searched_region(tiny, 3.0).area_mm2(0.25) == pytest.approx(4e-6)
 
 
+@pytest.mark.slow
 def test_a_prediction_holds_its_candidates_and_reports_progress(random_version: Model) -> None:
     field = draw_sample_field(seed=1, size_px=400).field
     shares: list[float] = []
@@ -171,6 +173,7 @@ def test_a_prediction_holds_its_candidates_and_reports_progress(random_version: 
     assert answer.map is not None and answer.map.values.shape == (75, 75)
 
 
+@pytest.mark.slow
 def test_the_accelerated_engine_agrees_with_plain_pytorch(random_version: Model) -> None:
     pytest.importorskip("openvino")
     field = draw_sample_field(seed=2, size_px=400).field

@@ -12,7 +12,7 @@ from db.engine import Store, open_store
 from db.fields import StoredField, add_field, delete_field
 from db.ops import Op, parse_op
 from db.reviews import apply_ops
-from db.versions import decide, enter
+from db.versions import record_decision, store_version
 from mitosis_core.types import Field
 
 SIZE_PX = 100
@@ -63,6 +63,6 @@ def filled(store: Store, field: StoredField) -> Store:
     for reader, one in (("Ann", field), ("Bob", other), ("Ann", gone)):
         apply_ops(store, one.id, reader, [make_op(one.id, seq=1), make_op(one.id, "state", state="complete", seq=2)])
     delete_field(store, gone.id, by="Ann")
-    enter(store, "v1", b"weights", "{}", by="Ann")
-    decide(store, "promote", "v1", by="Ann")
+    store_version(store, "v1", b"weights", "{}", by="Ann")
+    record_decision(store, "promote", "v1", by="Ann")
     return store

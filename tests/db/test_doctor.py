@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from db.disk import write_durably
-from db.doctor import Finding, examine, is_well, mend
+from db.doctor import Finding, examine, is_sound, repair
 from db.engine import Store
 from db.fields import add_field, delete_field, image_path, list_fields, load_field
 from db.images import encode
-from db.orphans import in_set_aside
+from db.orphans import files_set_aside
 from db.reviews import history, reviews_of
 from db.versions import weights_path
 from tests.db.conftest import make_field
@@ -30,7 +30,7 @@ def first_image(store: Store) -> Path:
 
 def test_a_whole_store_is_well(filled: Store) -> None:
     seen: list[tuple[int, int]] = []
-    assert examine(filled.folder, lambda *share: seen.append(share)) == [] and is_well([])
+    assert examine(filled.folder, lambda *share: seen.append(share)) == [] and is_sound([])
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -47,10 +47,10 @@ DAMAGE: dict[str, tuple[Callable[[Store], object], bool]] = {
                              " FROM review WHERE field_id = 1"), True),
     "Other users of this machine": (lambda store: first_image(store).chmod(0o644), True),
     "no longer refuses changes": (lambda store: change(store, "DROP TRIGGER event_update"), False),
-    "belong to nothing": (lambda store: change(store, "UPDATE review SET field_id = 77"), False),
+    "rows that do not exist": (lambda store: change(store, "UPDATE review SET field_id = 77"), False),
     "of an older Concentric": (lambda store: change(store, "UPDATE alembic_version SET version_num = '0003'"), False),
     "newer Concentric": (lambda store: change(store, "UPDATE alembic_version SET version_num = '7'"), False),
-    "holds something else": (lambda store: change(store, "DELETE FROM alembic_version"), False),
+    "not one of Concentric": (lambda store: change(store, "DELETE FROM alembic_version"), False),
 }  # fmt: skip
 
 
@@ -61,8 +61,8 @@ def test_each_damage_is_said_and_mended_where_nothing_is_lost(filled: Store, say
     do(filled)
     (found,) = examine(filled.folder)
     assert says in found.says and found.fault and found.mendable == mendable
-    left = mend(filled.folder)
-    assert is_well(left) == mendable
+    left = repair(filled.folder)
+    assert is_sound(left) == mendable
     if mendable:
         after = {one.id: (history(filled, one.id), reviews_of(filled, one.id)) for one in list_fields(filled)}
         assert after == before
@@ -85,8 +85,8 @@ def test_a_whole_image_among_those_set_aside_is_taken_back(filled: Store) -> Non
     write_durably(filled.aside / place.name, whole)
     place.write_bytes(b"damaged")
     assert [one.mendable for one in examine(filled.folder) if one.fault] == [True]
-    assert is_well(mend(filled.folder)) and load_field(filled, stored).digest == stored.digest
-    assert [file.read_bytes() for file in in_set_aside(filled)] == [b"damaged"]
+    assert is_sound(repair(filled.folder)) and load_field(filled, stored).digest == stored.digest
+    assert [file.read_bytes() for file in files_set_aside(filled)] == [b"damaged"]
 
 
 def test_what_was_set_aside_is_listed_and_no_fault(filled: Store) -> None:
@@ -94,7 +94,7 @@ def test_what_was_set_aside_is_listed_and_no_fault(filled: Store) -> None:
     kept = image_path(filled, gone.digest).read_bytes()
     delete_field(filled, gone.id, by="Ann")
     image_path(filled, gone.digest).write_bytes(kept)  # as a crash in the middle of deleting leaves it
-    (found,) = mend(filled.folder)
+    (found,) = repair(filled.folder)
     assert (
         not found.fault and gone.digest in found.says and "1 of them are of fields that somebody deleted" in found.says
     )
@@ -106,7 +106,7 @@ def test_a_database_that_is_lost_or_damaged(filled: Store, content: bytes | None
     filled.file.unlink()
     if content is not None:
         filled.file.write_bytes(content)
-    (found,) = mend(filled.folder)
+    (found,) = repair(filled.folder)
     assert isinstance(found, Finding) and found.fault and not found.mendable and "backup" in found.says
     assert len(list(filled.images.iterdir())) == 2 and filled.file.exists() == (content is not None)
 

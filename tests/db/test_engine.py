@@ -16,7 +16,7 @@ from db.errors import StoreBusy, StoreFailed, StoreFull
 from db.fields import StoredField, add_field, delete_field, list_fields, tombstones
 from db.reviews import apply_ops, history, review_of
 from db.schema import Base
-from db.versions import decide
+from db.versions import record_decision
 from tests.db.conftest import MakeOp, make_field, make_op
 
 
@@ -85,7 +85,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, co
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "concentric.sqlite")) as other:
         other.execute("CREATE TABLE recipes (a)")
-    with pytest.raises(StoreFailed, match="something else"):
+    with pytest.raises(StoreFailed, match="not a database of Concentric"):
         open_store(tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_the_database_itself_keeps_events_decisions_and_tombstones(
     apply_ops(store, other.id, "Ann", [make_op(other.id)])
     apply_ops(store, field.id, "Ann", [op()])
     delete_field(store, other.id, by="Ann")
-    decide(store, "promote", "v1", by="Ann")
+    record_decision(store, "promote", "v1", by="Ann")
     with closing(sqlite3.connect(store.file, isolation_level=None)) as outside:
         outside.execute(f"PRAGMA foreign_keys = {foreign_keys}")
         for statement in REFUSED_SQL:

@@ -12,17 +12,17 @@ from db.errors import BadValue, FieldGone, ImageDamaged
 from db.fields import (
     StoredField,
     add_field,
+    appearances,
     delete_field,
     find_field,
-    finished,
+    finished_field_ids,
     get_field,
     image_path,
     list_cases,
     list_fields,
     load_field,
-    looks,
     rename,
-    save_looks,
+    save_appearances,
     set_case,
     set_scale,
     tombstones,
@@ -142,7 +142,7 @@ def test_a_tombstone_says_what_was_deleted_and_by_whom(store: Store) -> None:
 
 def test_what_no_database_can_hold_is_a_sentence(store: Store, field: StoredField) -> None:
     for ask in (lambda: find_field(store, "\ud800"), lambda: get_field(store, 2**70)):
-        with pytest.raises(BadValue, match="cannot be stored"):
+        with pytest.raises(BadValue, match="Nothing was saved"):
             ask()
     rename(store, field.id, "a\ud800b")
     assert get_field(store, field.id).name == "a b"
@@ -150,16 +150,16 @@ def test_what_no_database_can_hold_is_a_sentence(store: Store, field: StoredFiel
 
 def test_looks_are_kept_and_go_with_their_field(store: Store, field: StoredField) -> None:
     other = add_field(store, make_field(seed=1))[0]
-    assert looks(store) == {}
-    save_looks(store, {field.id: (0.5, 0.25), 99: (1.0,)})
-    save_looks(store, {other.id: ()})  # bare glass is known to be so
-    assert looks(store) == {field.id: (0.5, 0.25), other.id: ()}
+    assert appearances(store) == {}
+    save_appearances(store, {field.id: (0.5, 0.25), 99: (1.0,)})
+    save_appearances(store, {other.id: ()})  # bare glass is known to be so
+    assert appearances(store) == {field.id: (0.5, 0.25), other.id: ()}
     delete_field(store, field.id, by="Ann")
-    assert looks(store) == {other.id: ()}
+    assert appearances(store) == {other.id: ()}
 
 
 def test_a_field_is_finished_when_any_reader_has_completed_it(store: Store, field: StoredField, op: MakeOp) -> None:
     apply_ops(store, field.id, "Anna", [op("state", state="in_review")])
-    assert finished(store) == set()
+    assert finished_field_ids(store) == set()
     apply_ops(store, field.id, "Bert", [op("state", state="complete")])
-    assert finished(store) == {field.id}
+    assert finished_field_ids(store) == {field.id}

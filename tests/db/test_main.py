@@ -25,7 +25,7 @@ def test_the_exit_code_tells_that_something_is_wrong(
 ) -> None:
     data, file = str(filled.folder), str(tmp_path / "b.zip")
     (filled.images / "left.png").write_bytes(b"x")
-    assert main(["doctor", data]) == 1 and "can be mended with --mend" in capsys.readouterr().out
+    assert main(["doctor", data]) == 1 and "can be repaired with --repair" in capsys.readouterr().out
     assert main(["doctor", data, "--mend"]) == 0 and "[note] 1 file without a field" in capsys.readouterr().out
     image_path(filled, list_fields(filled)[0].digest).unlink()
     assert main(["doctor", data]) == 1 and main(["backup", file, "--data", data]) == 1

@@ -9,15 +9,15 @@ from db.fields import StoredField, add_field, set_scale
 from db.predictions import (
     Disagreement,
     Proposal,
-    candidates,
-    detected,
+    candidates_by_field,
+    detections_by_field,
     disagreements,
-    doubt,
-    doubts,
-    looked,
     proposals,
     save_prediction,
+    uncertainties,
+    uncertainty,
     versions,
+    versions_by_field,
 )  # fmt: skip
 from mitosis_core.types import Detections, Prediction
 from tests.db.conftest import make_field
@@ -48,20 +48,24 @@ def test_a_version_is_kept_once(store: Store, field: StoredField) -> None:
 def test_a_field_with_nothing_found_was_looked_at(store: Store, field: StoredField) -> None:
     save_prediction(store, field.id, Prediction(Detections(), 0.5, "v1", 1.0, 0.1))
     found = proposals(store, field.id, "v1")
-    assert found is not None and found.candidates == () and doubts(store, "v1") == {field.id: 0}
+    assert found is not None and found.candidates == () and uncertainties(store, "v1") == {field.id: 0}
 
 
 def test_another_scale_asks_for_another_prediction(store: Store, field: StoredField) -> None:
     first = save_prediction(store, field.id, prediction())
     set_scale(store, field.id, 0.5)
-    assert proposals(store, field.id, "v1") is None and versions(store, field.id) == [] and doubts(store, "v1") == {}
+    assert (
+        proposals(store, field.id, "v1") is None
+        and versions(store, field.id) == []
+        and uncertainties(store, "v1") == {}
+    )
     assert save_prediction(store, field.id, prediction()) != first
 
 
 def test_doubt_counts_what_lies_near_the_threshold(store: Store, field: StoredField) -> None:
-    assert doubt([0.5, 0.75, 0.0, 1.0], 0.5) == 1.5
+    assert uncertainty([0.5, 0.75, 0.0, 1.0], 0.5) == 1.5
     save_prediction(store, field.id, prediction())
-    assert doubts(store, "v1") == {field.id: 1.5}
+    assert uncertainties(store, "v1") == {field.id: 1.5}
 
 
 def seen(store: Store, field_id: int, version: str, places: list[tuple[float, float, float]], at: float = 0.5) -> None:
@@ -95,22 +99,22 @@ def test_disagreement_asks_both_versions_at_the_present_scale(store: Store, fiel
     seen(store, field.id, "b", [])
     seen(store, other.id, "b", [(1, 1, 0.9)])
     assert disagreements(store, "a") == {field.id: Disagreement(0, "b")}
-    assert looked(store) == {field.id: {"a", "b"}, other.id: {"b"}}
+    assert versions_by_field(store) == {field.id: {"a", "b"}, other.id: {"b"}}
     set_scale(store, field.id, 0.5)
-    assert disagreements(store, "a") == {} and looked(store) == {other.id: {"b"}}
+    assert disagreements(store, "a") == {} and versions_by_field(store) == {other.id: {"b"}}
 
 
 def test_detections_of_all_fields_at_once(store: Store, field: StoredField) -> None:
     seen(store, field.id, "a", [(1, 2, 0.9), (3, 4, 0.5), (5, 6, 0.49)])
-    found = detected(store, "a")
-    assert found[field.id].xy_px.tolist() == [[1, 2], [3, 4]] and detected(store, "b") == {}
+    found = detections_by_field(store, "a")
+    assert found[field.id].xy_px.tolist() == [[1, 2], [3, 4]] and detections_by_field(store, "b") == {}
 
 
 def test_candidates_are_all_that_was_found_with_the_threshold_and_the_time(store: Store, field: StoredField) -> None:
     seen(store, field.id, "a", [(1, 2, 0.9), (3, 4, 0.5), (5, 6, 0.1)], at=0.6)
-    one = candidates(store, "a")[field.id]
-    assert one.detections.xy_px.tolist() == [[1, 2], [3, 4], [5, 6]] and candidates(store, "b") == {}
+    one = candidates_by_field(store, "a")[field.id]
+    assert one.detections.xy_px.tolist() == [[1, 2], [3, 4], [5, 6]] and candidates_by_field(store, "b") == {}
     assert (one.field_id, one.version, one.um_per_px, one.threshold, one.seconds) == (field.id, "a", 0.25, 0.6, 1.0)
-    assert len(detected(store, "a")[field.id]) == 1
+    assert len(detections_by_field(store, "a")[field.id]) == 1
     set_scale(store, field.id, 0.5)
-    assert candidates(store, "a") == {}
+    assert candidates_by_field(store, "a") == {}

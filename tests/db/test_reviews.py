@@ -237,6 +237,7 @@ def by_the_rule(event: Event, events: list[Event]) -> bool:
     return event.kind != "time" and (newer_elsewhere or newer_here)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(CHANGES, st.data())
 def test_replaying_the_events_gives_the_tables(changes: list[Any], data: st.DataObject) -> None:

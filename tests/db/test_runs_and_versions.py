@@ -18,7 +18,7 @@ from db.labels import reviewed_fields
 from db.reviews import apply_ops, parse_op
 from db.runs import Run
 from db.schema import RunRow
-from db.splits import parts
+from db.splits import held_out_by_field
 from mitosis_core.errors import UnusableModel
 from mitosis_core.types import Field
 
@@ -40,7 +40,7 @@ def queued(store: Store) -> Run:
 
 
 def version(store: Store, name: str) -> None:
-    path = versions.put_files(store, name, name.encode(), "{}")
+    path = versions.write_files(store, name, name.encode(), "{}")
     versions.add_version(store, name, hashlib.sha256(path.read_bytes()).hexdigest(), by="Anna")
 
 
@@ -89,7 +89,7 @@ def test_an_unknown_run_is_a_sentence(store: Store) -> None:
 
 def test_the_second_case_is_held_out_and_about_a_quarter_of_many(store: Store) -> None:
     fields = [field(store, n, f"case {n // 2}") for n in range(40)]
-    held_out = parts(store, fields)
+    held_out = held_out_by_field(store, fields)
     by_case = [held_out[one.id] for one in fields[::2]]
     assert by_case == [held_out[one.id] for one in fields[1::2]]  # a case is never torn apart
     assert by_case[:2] == [False, True] and sum(by_case) == 5
@@ -97,16 +97,16 @@ def test_the_second_case_is_held_out_and_about_a_quarter_of_many(store: Store) -
 
 def test_a_case_stays_where_it_is_whatever_comes(store: Store) -> None:
     first = [field(store, n, f"case {n}") for n in range(3)]
-    before = parts(store, first)
+    before = held_out_by_field(store, first)
     later = [field(store, n, f"case {n % 3}") for n in range(10, 16)]
-    after = parts(store, [*later, *reversed(first)])
+    after = held_out_by_field(store, [*later, *reversed(first)])
     assert all(after[one.id] == before[one.id] for one in first)
     assert all(after[one.id] == before[first[number % 3].id] for number, one in enumerate(later, 10))
 
 
 def test_fields_without_a_case_stand_for_themselves(store: Store) -> None:
     fields = [field(store, n) for n in range(2)]
-    assert list(parts(store, fields).values()) == [False, True]
+    assert list(held_out_by_field(store, fields).values()) == [False, True]
 
 
 # ---- labels
@@ -150,7 +150,7 @@ def test_the_champion_follows_from_the_decisions(store: Store) -> None:
         version(store, name)
     assert versions.champion(store, SHIPPED) == SHIPPED
     for name in ("v1", "v2"):
-        versions.decide(store, "promote", name, by="Anna")
+        versions.record_decision(store, "promote", name, by="Anna")
     assert versions.champion(store, SHIPPED) == "v2"
     assert versions.roll_back(store, SHIPPED, by="Bert", note="worse on case 7") == "v1"
     assert versions.roll_back(store, SHIPPED, by="Bert") == versions.champion(store, SHIPPED) == SHIPPED
@@ -160,7 +160,7 @@ def test_the_champion_follows_from_the_decisions(store: Store) -> None:
 
 
 def test_a_version_is_entered_only_when_its_file_is_what_is_said(store: Store) -> None:
-    versions.put_files(store, "v1", b"weights", "{}")
+    versions.write_files(store, "v1", b"weights", "{}")
     with pytest.raises(UnusableModel, match="missing or damaged"):
         versions.add_version(store, "v1", "0" * 64, by="Anna")
     assert versions.list_stored(store) == []
@@ -169,7 +169,7 @@ def test_a_version_is_entered_only_when_its_file_is_what_is_said(store: Store) -
 def test_deleting_keeps_the_history_and_never_the_champion(store: Store) -> None:
     for name in ("v1", "v2"):
         version(store, name)
-    versions.decide(store, "promote", "v1", by="Anna")
+    versions.record_decision(store, "promote", "v1", by="Anna")
     versions.delete_version(store, "v2", by="Anna")
     assert not versions.weights_path(store, "v2").exists()
     assert [one.name for one in versions.list_stored(store)] == ["v1"]
@@ -196,9 +196,9 @@ def test_a_lost_run_that_had_not_begun_waits_again_when_it_speaks(store: Store) 
 
 
 def test_of_a_version_that_is_refused_nothing_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions.enter(store, "v1", b"weights", "{}", by="Anna")
+    versions.store_version(store, "v1", b"weights", "{}", by="Anna")
     with pytest.raises(UnusableModel, match="v1 already"):
-        versions.enter(store, "v1", b"others", "{}", by="Bert")
+        versions.store_version(store, "v1", b"others", "{}", by="Bert")
     assert versions.weights_path(store, "v1").read_bytes() == b"weights"
 
     def full(*_: object, **__: object) -> None:
@@ -206,12 +206,12 @@ def test_of_a_version_that_is_refused_nothing_is_left(store: Store, monkeypatch:
 
     monkeypatch.setattr(versions, "add_version", full)
     with pytest.raises(StoreFull):
-        versions.enter(store, "v2", b"weights", "{}", by="Anna")
+        versions.store_version(store, "v2", b"weights", "{}", by="Anna")
     assert {file.name for file in (store.folder / "versions").iterdir()} == {"v1.safetensors", "v1.json"}
 
 
 def test_the_way_back_is_known(store: Store) -> None:
     version(store, "v1")
-    assert versions.before_champion(store, SHIPPED) is None
-    versions.decide(store, "promote", "v1", by="Anna")
-    assert versions.before_champion(store, SHIPPED) == SHIPPED
+    assert versions.previous_champion(store, SHIPPED) is None
+    versions.record_decision(store, "promote", "v1", by="Anna")
+    assert versions.previous_champion(store, SHIPPED) == SHIPPED

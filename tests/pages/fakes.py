@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 
 import numpy as np
 
-from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.image.sample_field import SampleField, draw_sample_field
 from mitosis_core.types import Detections, Field, Float32, Prediction, ProbabilityMap
 
 THRESHOLD = 0.5
@@ -20,6 +21,12 @@ SAMPLE_MITOSES, SAMPLE_LOOKALIKES = 6, 8
 class FakeModel:
     version: str = "fake-1"
     threshold: float = THRESHOLD
+
+
+@cache
+def drawn_once() -> SampleField:
+    """The sample field; drawing it takes most of a second."""
+    return draw_sample_field()
 
 
 class FakeDetector:
@@ -43,7 +50,7 @@ class FakeDetector:
 
     @staticmethod
     def _find(field: Field) -> Detections:
-        sample = draw_sample_field()
+        sample = drawn_once()
         if field.digest != sample.field.digest:
             xy = np.array([[field.width_px * 0.25, field.height_px * 0.25], [field.width_px * 0.75, 40]], np.float32)
             return Detections(xy, np.array([0.9, 0.3], np.float32), np.full(2, 60, np.float32))
@@ -54,6 +61,7 @@ class FakeDetector:
     def install(self, actions: ModuleType) -> None:
         """Put this detector in the place of the real one, for good."""
         actions.predict = self.predict  # type: ignore[attr-defined]
+        actions.draw_sample_field = drawn_once  # type: ignore[attr-defined]
         actions.load_model = lambda version=None: FakeModel()  # type: ignore[attr-defined]
         actions.list_versions = lambda: ["fake-1"]  # type: ignore[attr-defined]
         actions.describe_device = lambda device="auto": "CPU (fake)"  # type: ignore[attr-defined]

@@ -125,7 +125,7 @@ def test_the_marks_of_others_are_seen_after_finishing_an_own_review(
     field, _ = add_field(one, Field(np.full((32, 32, 3), 200, np.uint8), 0.25, "a.png"))
 
     def seen(name: str, role: Role) -> list[str]:
-        return sorted(reviewing.others(one, field, name, Person(name, role)))
+        return sorted(reviewing.visible_reviews(one, field, name, Person(name, role)))
 
     def finish(name: str) -> None:
         from db.reviews import parse_op
@@ -147,12 +147,12 @@ def test_with_a_login_the_name_is_not_what_was_typed(monkeypatch: pytest.MonkeyP
 
 # What a page offers, by the beginning of its label, and the role it needs.
 OFFERS = {
-    "models": {"Promote": "admin", "Reject": "admin", "Roll back to": "admin", "Take in": "admin",
+    "models": {"Promote": "admin", "Reject": "admin", "Roll back to": "admin", "Import": "admin",
                "Delete this version": "admin", "Download": "admin"},
     "detect": {"Keep 1 field": "reviewer"},
-    "review": {"Delete this field": "admin", "Let the version look": "reviewer", "Case or slide of": "reviewer"},
-    "history": {"Bring this state back": "reviewer"},
-    "compare": {"Let every version look": "reviewer"},
+    "review": {"Delete this field": "admin", "Analyse all fields": "reviewer", "Case of": "reviewer"},
+    "history": {"Restore this state": "reviewer"},
+    "compare": {"Analyse these fields": "reviewer"},
     "compared": {"Measure the memory": "reviewer", "Field": "admin"},  # Field: on which versions and readers disagree
 }  # fmt: skip
 
@@ -164,7 +164,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(detecting, "predict", FakeDetector().predict)
     finished_fields(tmp_path / "data").close()
     st.cache_resource.clear()
-    versions.decide(store.the_store(), "promote", str(ended_run(store.the_store()).version), by="Anna")
+    versions.record_decision(store.the_store(), "promote", str(ended_run(store.the_store()).version), by="Anna")
     yield
     st.cache_resource.clear()
 
@@ -190,13 +190,14 @@ def _offered(where: str) -> list[str]:
             for kind in ("button", "selectbox", "text_input", "download_button") for one in page.get(kind)]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lab")
 @pytest.mark.parametrize("where", OFFERS)
 def test_a_page_offers_what_the_role_may_do_and_no_more(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if where == "compared":
         one = store.the_store()
         every = [(field, name) for field in list_fields(one) for name in (DEFAULT_VERSION, f"{DEFAULT_VERSION}-r1")]
-        assert reviewing.look_at(one, every, detecting.load_model, PredictionCache()) == []
+        assert reviewing.analyse_fields(one, every, detecting.load_model, PredictionCache()) == []
     for role in (Role.READER, Role.REVIEWER, Role.ADMIN):
         monkeypatch.setattr(shell, "person", lambda role=role: Person("Anna", role))
         labels = _offered(where)

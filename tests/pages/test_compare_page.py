@@ -30,7 +30,7 @@ from tests.pages.test_models_page import damage, errors, labels, press
 from tests.train.finished import finished_fields
 
 OTHER = "theirs"
-LOOK, MEASURE = "Let every version look at these fields", "Measure the memory of 2 versions"
+LOOK, MEASURE = "Analyse these fields with every version", "Measure the memory of 2 versions"
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     st.cache_resource.clear()
     one, shipped = store.the_store(), load_model()
     card = dataclasses.replace(shipped.card, version=OTHER, method="rdlm")
-    versions.enter(one, OTHER, shipped.weights.read_bytes(), card.to_json(), by="Anna")
+    versions.store_version(one, OTHER, shipped.weights.read_bytes(), card.to_json(), by="Anna")
     yield one
     st.cache_resource.clear()
 
@@ -79,7 +79,7 @@ def test_without_a_finished_field_too(kept: Store) -> None:
 
 def test_versions_look_where_they_have_not_yet_and_are_compared(kept: Store, detector: FakeDetector) -> None:
     page = open_page()
-    assert "4 to go" in text(page) and not page.dataframe and "Nobody here knows whether theirs" in text(page)
+    assert "4 left" in text(page) and not page.dataframe and "It is not known whether theirs" in text(page)
     press(page, LOOK)
     assert len(detector.asked) == 4 and LOOK not in labels(page)
     rows = page.dataframe[0].value.to_dict("records")
@@ -114,7 +114,7 @@ def test_the_field_in_dispute_shows_every_version_in_its_own_way(
 def test_all_finished_fields_come_with_a_warning(kept: Store, detector: FakeDetector) -> None:
     page = open_page()
     page.segmented_control(session.COMPARED_ON).set_value("All finished").run()
-    assert "may have learnt from some of these fields" in text(page) and "8 to go" in text(page)
+    assert "may have been trained on some of these fields" in text(page) and "8 left" in text(page)
 
 
 def test_memory_is_measured_behind_a_button_and_remembered(
@@ -131,6 +131,6 @@ def test_what_cannot_be_used_is_a_sentence(kept: Store, detector: FakeDetector) 
     image_path(kept, list_fields(kept)[1].digest).write_bytes(b"no image")
     page = press(open_page(), LOOK)
     assert "is damaged" in text(page)
-    assert "What follows speaks of the other 1 of 2" in text(page.run()) and page.dataframe
+    assert "The results below are for the other 1 of 2" in text(page.run()) and page.dataframe
     damage(kept, OTHER)
-    assert "not those that were entered" in errors(page.run()) and "at least two versions" in text(page)
+    assert "do not match the stored sha256" in errors(page.run()) and "at least two versions" in text(page)

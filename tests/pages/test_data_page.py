@@ -70,22 +70,22 @@ def test_back_up_now_makes_a_whole_copy_and_shows_it(kept: Store) -> None:
 def test_an_old_copy_or_one_that_is_not_whole_is_a_warning(kept: Store) -> None:
     image_path(kept, list_fields(kept)[0].digest).unlink()
     make_copy(kept)
-    stands, now = backup_copies.standing(kept), datetime.now(UTC)
-    assert "missing or damaged" in backup_copies.doubt(stands, now)
+    stands, now = backup_copies.backup_status(kept), datetime.now(UTC)
+    assert "missing or damaged" in backup_copies.backup_warning(stands, now)
     whole = dataclasses.replace(stands, copies=(dataclasses.replace(stands.copies[0], whole=True),))
-    assert backup_copies.doubt(whole, now + timedelta(days=1.9)) == ""
-    assert "2 days old" in backup_copies.doubt(whole, now + timedelta(days=2.1))
+    assert backup_copies.backup_warning(whole, now + timedelta(days=1.9)) == ""
+    assert "2 days old" in backup_copies.backup_warning(whole, now + timedelta(days=2.1))
 
 
 def test_the_doctor_speaks_on_the_page(kept: Store) -> None:
-    page = press(open_page(), "Examine")
-    assert "All is well" in said(page)
+    page = press(open_page(), "Check")
+    assert "No problem found" in said(page)
     rename(kept, 1, "[a](http://elsewhere)")
     image_path(kept, list_fields(kept)[0].digest).unlink()
     (kept.images / "left.png").write_bytes(b"x")
-    page = press(page, "Examine")
-    assert "All is well" not in said(page) and "1 image file without a field" in said(page)
-    assert any(r"\[a\]\(http" in one.value for one in page.warning) and "--mend" in said(page)
+    page = press(page, "Check")
+    assert "No problem found" not in said(page) and "1 image file without a field" in said(page)
+    assert any(r"\[a\]\(http" in one.value for one in page.warning) and "--repair" in said(page)
 
 
 def test_a_lost_database_is_a_sentence_and_can_still_be_examined(kept: Store) -> None:
@@ -93,7 +93,7 @@ def test_a_lost_database_is_a_sentence_and_can_still_be_examined(kept: Store) ->
     for file in kept.folder.glob("concentric.sqlite*"):
         file.unlink()
     store._open.cache_clear()
-    page = press(open_page(), "Examine")
+    page = press(open_page(), "Check")
     assert "missing or empty, so nothing was changed" in page.error[0].value.replace("\\", "")
     assert "beside 2 images" in said(page)
 

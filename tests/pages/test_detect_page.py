@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mitosis_core.image.sample_field import draw_sample_field
 from pages.shared import session
-from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
+from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, drawn_once
 from tests.pages.test_detecting import png
 
 
@@ -44,7 +43,7 @@ def test_the_empty_page_explains_itself_and_offers_the_sample(page: AppTest, det
 def test_the_sample_is_analysed_and_shown(page: AppTest) -> None:
     page.button[0].click().run()
     data = viewer(page)
-    sample = draw_sample_field()
+    sample = drawn_once()
     assert len(data["points"]) == SAMPLE_MITOSES + SAMPLE_LOOKALIKES
     assert (data["points"][0]["x"], data["points"][0]["y"]) == pytest.approx(sample.mitoses_xy_px[0], abs=0.01)
     assert data["score"] == {"value": 0.5, "default": 0.5} and data["editable"] is False

@@ -87,7 +87,7 @@ def test_the_cache_drops_the_longest_unused() -> None:
 
 @given(st.lists(st.sampled_from(["a.png", "a (2).png", "b.png", "c"]), max_size=8))
 def test_names_told_apart_are_unique_and_the_first_keeps_its_own(names: list[str]) -> None:
-    apart = [one.name for one in detecting.tell_apart([Analysis(name) for name in names])]
+    apart = [one.name for one in detecting.number_duplicate_names([Analysis(name) for name in names])]
     assert len(set(apart)) == len(names)
     if names:
         assert apart[0] == names[0]

@@ -50,7 +50,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         rename(one, field.id, f"{BAIT} {number}")
         set_case(one, field.id, f"{BAIT} {field.case}")
         _review(one, field.id)
-    versions.decide(one, "promote", f"{DEFAULT_VERSION}-r1", by=BAIT, note=BAIT)
+    versions.record_decision(one, "promote", f"{DEFAULT_VERSION}-r1", by=BAIT, note=BAIT)
     yield one
     st.cache_resource.clear()
 

@@ -15,6 +15,7 @@ def nothing(_: Path) -> Any:
     return nullcontext()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "status", "stored", "good"),
     [

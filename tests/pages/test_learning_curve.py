@@ -41,12 +41,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def version(store: Store, name: str, learnt: list[int] | None, parent: str | None = DEFAULT_VERSION) -> None:
-    """A version in the store, from a run that learnt from these fields; None: taken in from outside."""
+    """A version in the store, from a run that learnt from these fields; None: imported."""
     run = None
     if learnt is not None:
         run = runs.queue_run(store, by="Anna", base_version=parent or "", source="", last_event=1, settings={},
                              split={"train": learnt, "held_out": list(HELD)}, code="c").id  # fmt: skip
-    path = versions.put_files(store, name, name.encode(), "{}")
+    path = versions.write_files(store, name, name.encode(), "{}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     versions.add_version(store, name, digest, by="Anna", parent=parent, run_id=run)
 
@@ -64,20 +64,20 @@ def test_every_version_stands_where_it_scores_now(store: Store) -> None:
     version(store, "b", [3, 5], parent="a")  # and what a had learnt
     for name, right in ((DEFAULT_VERSION, 2), ("a", 3), ("b", 4)):
         looks(store, name, right, wrong=4 - right)
-    found = learning_curve.learning(store, "", HELD)
+    found = learning_curve.learning_curve(store, "", HELD)
     assert {name: (one.fields, one.f1) for name, one in found.points.items()} == {
         DEFAULT_VERSION: (0, 0.5), "a": (1, 0.75), "b": (3, 1.0),
     }  # fmt: skip
     assert (found.fields, found.mitoses, found.over, found.waiting, found.left_out) == (2, 8, "fields", [], [])
-    said = learning_curve.say(found)
+    said = learning_curve.forecast_sentence(found)
     assert found.forecast is not None and found.forecast.gain >= 0 and found.forecast.high <= 1
-    assert "more than the 3 learnt" in said and "3 versions and 2 held-out fields only" in said
+    assert "more than the 3 used" in said and "only 3 versions and 2 held-out fields" in said
 
 
 def test_a_version_that_has_not_looked_has_no_point(store: Store) -> None:
     version(store, "a", [1])
     looks(store, "a", 4)
-    found = learning_curve.learning(store, "", HELD)
+    found = learning_curve.learning_curve(store, "", HELD)
     assert list(found.points) == ["a"]
     assert [(one.id, name) for one, name in found.waiting] == [(2, DEFAULT_VERSION), (4, DEFAULT_VERSION)]
 
@@ -90,19 +90,19 @@ def test_versions_that_cannot_be_compared_are_left_out_with_the_reason(store: St
     version(store, "gone", [1])
     versions.delete_version(store, "gone", by="Anna")
     version(store, "good", [1])
-    found = learning_curve.learning(store, "", HELD)
+    found = learning_curve.learning_curve(store, "", HELD)
     assert {name for _, name in found.waiting} == {DEFAULT_VERSION, "good"}
     assert sorted(found.left_out) == [
-        "Left out: alien, taken in from outside, so nobody here knows what from.",
-        f"Left out: elsewhere, which did not begin from {DEFAULT_VERSION}.",
-        "Left out: leaks, child, which learnt from fields that are held out now.",
+        "Left out: alien (imported, so their training fields are not known).",
+        f"Left out: elsewhere (not retrained from {DEFAULT_VERSION}).",
+        "Left out: leaks, child (trained on fields that are held out now).",
     ]
 
 
 def test_a_field_whose_case_is_held_out_now_leaks_too(store: Store) -> None:
     version(store, "a", [1])
     set_case(store, 1, "case 1")
-    assert "held out now" in learning_curve.learning(store, "", HELD).left_out[0]
+    assert "held out now" in learning_curve.learning_curve(store, "", HELD).left_out[0]
 
 
 def test_what_the_readers_did_not_judge_does_not_count(store: Store) -> None:
@@ -110,7 +110,7 @@ def test_what_the_readers_did_not_judge_does_not_count(store: Store) -> None:
         area = parse_op(sent(field, "area", client="other", area=[0, 0, 400, 200], base=99))
         assert apply_ops(store, field, "Anna", [area]).done
     looks(store, DEFAULT_VERSION, 3, wrong=2)  # the wrong ones lie below, as does the fourth mitosis
-    point = learning_curve.learning(store, "", HELD).points[DEFAULT_VERSION]
+    point = learning_curve.learning_curve(store, "", HELD).points[DEFAULT_VERSION]
     assert point.f1 == pytest.approx(6 / 7)
 
 
@@ -118,10 +118,12 @@ def test_too_few_versions_or_fields_are_no_forecast(store: Store) -> None:
     version(store, "a", [1])
     for name in (DEFAULT_VERSION, "a"):
         looks(store, name, 3)
-    assert "3 different numbers" in learning_curve.say(learning_curve.learning(store, "", HELD))
+    assert "3 different numbers" in learning_curve.forecast_sentence(learning_curve.learning_curve(store, "", HELD))
     version(store, "b", [1, 3])
     looks(store, "b", 3)
-    assert "at least two finished fields" in learning_curve.say(learning_curve.learning(store, "", HELD[:1]))
+    assert "at least two finished fields" in learning_curve.forecast_sentence(
+        learning_curve.learning_curve(store, "", HELD[:1])
+    )
 
 
 def test_the_forecast_is_said_with_its_doubts() -> None:
@@ -130,11 +132,11 @@ def test_the_forecast_is_said_with_its_doubts() -> None:
     def said(low: float, gain: float, high: float) -> str:
         ahead = Forecast(24, gain, low, high, nowhere.astype(np.int64), nowhere, nowhere, nowhere)
         three = {name: Point(n, 0.5, 0.4, 0.6) for n, name in enumerate("abc")}
-        return learning_curve.say(learning_curve.Learning(three, ahead, [], [], 12, 90, "fields"))
+        return learning_curve.forecast_sentence(learning_curve.LearningCurve(three, ahead, [], [], 12, 90, "fields"))
 
     assert said(-0.012, 0.016, 0.041) == (
-        "10 fields more than the 24 learnt from so far **may help or not**: a change of F1 between −0.01 and +0.04, "
-        "most likely +0.02. That rests on 3 versions and 12 held-out fields only."
+        "10 fields more than the 24 used so far **may help or not**: a change of F1 between −0.01 and +0.04, "
+        "most likely +0.02. Based on only 3 versions and 12 held-out fields."
     )
     assert "**should help**: a change of F1 between +0.01" in said(0.01, 0.02, 0.03)
     assert "**would hardly help**: a change of F1 between −0.03 and 0.00" in said(-0.03, -0.01, 0.004)
@@ -144,6 +146,7 @@ def open_page() -> AppTest:
     return AppTest.from_file("../../pages/retrain.py", default_timeout=60).run()
 
 
+@pytest.mark.slow
 def test_the_page_lets_the_versions_look_and_draws_the_curve(
     store: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,11 +154,11 @@ def test_the_page_lets_the_versions_look_and_draws_the_curve(
     version(store, "a", [1])
     version(store, "b", [1, 3])
     page = open_page()
-    assert not page.exception and any("not looked at all" in one.value for one in page.markdown)
+    assert not page.exception and any("not analysed all" in one.value for one in page.markdown)
     page.button("score-all").click().run()
     assert not page.exception and len(detector.asked) == 9  # three versions, three fields of case 1
     assert not [one for one in page.button if one.key == "score-all"]
-    assert any("10 fields more than the 2 learnt" in one.value for one in page.markdown)
+    assert any("10 fields more than the 2 used" in one.value for one in page.markdown)
     assert page.get("plotly_chart")
 
 

@@ -69,7 +69,7 @@ def test_an_empty_store_shows_the_shipped_version_and_its_card(tmp_path: Path, m
     page = open_page()
     assert list(overview(page)) == [DEFAULT_VERSION] and overview(page)[DEFAULT_VERSION]["active"] == "★"
     assert json.loads(page.json[0].value)["version"] == DEFAULT_VERSION
-    assert labels(page) == ["Take in"]  # nothing to roll back to, to promote or to delete
+    assert labels(page) == ["Import"]  # nothing to roll back to, to promote or to delete
 
 
 @pytest.mark.parametrize("wrong", ['"data": []', '"parent": {}', '"data": {"fields": 1e999}', '"weights_sha256": ""'])
@@ -118,7 +118,7 @@ def test_promote_reject_and_roll_back_are_recorded(kept: Store) -> None:
 
 
 def test_deleting_keeps_the_history_and_never_the_active_version(kept: Store) -> None:
-    versions.decide(kept, "promote", MADE, by="Anna")
+    versions.record_decision(kept, "promote", MADE, by="Anna")
     page = open_page()
     page.selectbox[0].set_value(MADE).run()
     press(page, "Delete this version")
@@ -136,11 +136,11 @@ def test_deleting_keeps_the_history_and_never_the_active_version(kept: Store) ->
 def test_a_version_is_taken_in_or_refused_in_a_sentence(kept: Store) -> None:
     page = open_page()
     page.file_uploader[0].upload("theirs.zip", version(), "application/zip")
-    press(page, "Take in")
-    assert "Took in theirs" in page.success[0].value
+    press(page, "Import")
+    assert "Imported theirs" in page.success[0].value
     assert "theirs" in overview(page.run())
     page.file_uploader[0].upload("x.zip", REFUSED["a zip with a pickle"], "application/zip")
-    press(page, "Take in")
+    press(page, "Import")
     assert "nothing else" in errors(page) and set(overview(page)) == {DEFAULT_VERSION, MADE, "theirs"}
 
 
@@ -152,7 +152,7 @@ def test_a_damaged_version_is_not_promoted(kept: Store) -> None:
     page.selectbox[0].set_value(MADE).run()
     damage(kept)  # after the page was shown
     press(page, f"promote-{MADE}")
-    assert "not those that were entered" in errors(page)
+    assert "do not match the stored sha256" in errors(page)
     assert training.active(kept) == DEFAULT_VERSION and versions.decisions(kept) == []
 
 
@@ -172,14 +172,14 @@ def test_swapped_weights_are_not_used(kept: Store) -> None:
     net = model.net()
     next(net.parameters()).data.zero_()
     save_model(net, model.card, versions.weights_path(kept, MADE))
-    assert "not those that were entered" in training.damage(kept, MADE)
+    assert "do not match the stored sha256" in training.damage(kept, MADE)
 
 
 def test_a_card_that_does_not_fit_its_weights_is_a_sentence_on_the_page(kept: Store) -> None:
     card = versions.weights_path(kept, MADE).with_suffix(".json")
     card.write_text(json.dumps({**json.loads(card.read_text()), "stride": 8}))
     load_model.cache_clear()
-    versions.decide(kept, "promote", MADE, by="Anna")
+    versions.record_decision(kept, "promote", MADE, by="Anna")
     detect = AppTest.from_file("../../pages/detect.py", default_timeout=60)
     detect.session_state[session.SAMPLE] = True
     detect.run()
@@ -187,7 +187,7 @@ def test_a_card_that_does_not_fit_its_weights_is_a_sentence_on_the_page(kept: St
 
 
 def test_when_the_champion_itself_is_damaged_there_is_a_way_on(kept: Store) -> None:
-    versions.decide(kept, "promote", MADE, by="Anna")
+    versions.record_decision(kept, "promote", MADE, by="Anna")
     damage(kept)
     detect = AppTest.from_file("../../pages/detect.py", default_timeout=60)
     detect.session_state[session.SAMPLE] = True
@@ -198,7 +198,7 @@ def test_when_the_champion_itself_is_damaged_there_is_a_way_on(kept: Store) -> N
     for name in ("review", "retrain", "about"):  # a sentence at most
         assert not open_page(name).exception
     page = open_page()
-    assert overview(page)[MADE]["state"] == "damaged" and "not those that were entered" in errors(page)
+    assert overview(page)[MADE]["state"] == "damaged" and "do not match the stored sha256" in errors(page)
     press(page, "roll-back")  # the other
     assert training.active(kept) == DEFAULT_VERSION
     again = AppTest.from_file("../../pages/detect.py", default_timeout=60)

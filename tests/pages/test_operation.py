@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from db import room, runs
+from db import disk_space, runs
 from db.backup import make_copy
 from db.engine import Store
 from db.errors import StoreFull
@@ -64,7 +64,7 @@ def kept(store: Store, detector: FakeDetector, name: str = "a.png", seed: int = 
     """The id of a field that was analysed and kept, as the Detect page does it."""
     files = detecting.give_scale([detecting.open_file(name, png(seed))], 0.25)
     done = detecting.analyse(files, FakeModel(), PredictionCache())  # type: ignore[arg-type]
-    return reviewing.keep(store, done, case=f"case of {name}", keep_names=True)[0][0].id
+    return reviewing.store_for_review(store, done, case=f"case of {name}", keep_names=True)[0][0].id
 
 
 def review(field: int, reader: str, **changed: Any) -> Any:
@@ -88,7 +88,7 @@ def value(name: str, **labels: str) -> float:
 def test_a_store_that_works_is_well(store: Store) -> None:
     answer = client().get("/api/health")
     assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
-    assert answer.json() == {"ok": True, "sentence": "All is well: the store can be read and written."}
+    assert answer.json() == {"ok": True, "sentence": "The data folder can be read and written."}
     assert not list(store.folder.glob("*.part")) and not list(store.folder.glob("health*"))
 
 
@@ -271,7 +271,7 @@ def test_no_name_of_a_file_a_case_or_a_reader_comes_into_the_log(
 @pytest.fixture
 def scarce(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Less is free than the reserve."""
-    monkeypatch.setenv("CONCENTRIC_RESERVE_MB", str(2 * room.free_bytes(store.folder) / 1e6))
+    monkeypatch.setenv("CONCENTRIC_RESERVE_MB", str(2 * disk_space.free_bytes(store.folder) / 1e6))
     return store
 
 
@@ -280,12 +280,12 @@ def test_below_the_reserve_nothing_new_is_taken_and_reviews_go_on(
 ) -> None:
     field = kept(store, detector)
     files = {path for path in store.folder.rglob("*") if path.is_file()}
-    monkeypatch.setenv("CONCENTRIC_RESERVE_MB", str(2 * room.free_bytes(store.folder) / 1e6))
+    monkeypatch.setenv("CONCENTRIC_RESERVE_MB", str(2 * disk_space.free_bytes(store.folder) / 1e6))
     for take in (
         lambda: kept(store, detector, "b.png", 2),
         lambda: training.start(store, by="", source="", settings={}),
-        lambda: training.go_on(store, 1),
-        lambda: training.unpack(store, b"", by=""),
+        lambda: training.resume(store, 1),
+        lambda: training.import_version(store, b"", by=""),
     ):
         with pytest.raises(StoreFull, match="no new fields"):
             take()

@@ -44,10 +44,12 @@ def version(name: str = "theirs", **changed: Any) -> bytes:
 
 
 def test_what_goes_out_comes_in_the_same(store: Store, tmp_path: Path) -> None:
-    assert training.unpack(store, version(), by="Bert") == "theirs"
+    assert training.import_version(store, version(), by="Bert") == "theirs"
     again = open_store(tmp_path / "other")
-    data = training.pack(store, "theirs")
-    assert training.unpack(again, data, by="Cleo") == "theirs" and training.pack(again, "theirs") == data
+    data = training.export_version(store, "theirs")
+    assert (
+        training.import_version(again, data, by="Cleo") == "theirs" and training.export_version(again, "theirs") == data
+    )
     here, there = (versions.load_version(one, "theirs") for one in (store, again))
     assert here.card == there.card == dataclasses.replace(CARD, version="theirs")
     assert there.weights.read_bytes() == WEIGHTS
@@ -127,7 +129,7 @@ REFUSED = {
 def test_what_is_not_a_version_is_refused_and_leaves_nothing(store: Store, tmp_path: Path, what: str) -> None:
     before = {path for path in tmp_path.rglob("*") if path.suffix not in (".sqlite-wal", ".sqlite-shm")}
     with pytest.raises(ConcentricError) as said:
-        training.unpack(store, REFUSED[what], by="Bert")
+        training.import_version(store, REFUSED[what], by="Bert")
     assert str(said.value).endswith(".") and "Traceback" not in str(said.value)
     assert versions.list_stored(store, deleted=True) == [] and versions.decisions(store) == []
     after = {path for path in tmp_path.rglob("*") if path.suffix not in (".sqlite-wal", ".sqlite-shm")}
@@ -142,30 +144,30 @@ def test_a_bomb_is_counted_while_it_is_unpacked_whatever_its_directory_says(
     monkeypatch.setattr(training, "_MOST_BYTES", 4_000_000)
     tracemalloc.start()
     with pytest.raises(UnusableModel):
-        training.unpack(store, data, by="Bert")
+        training.import_version(store, data, by="Bert")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20_000_000
 
 
 def test_a_name_is_given_once(store: Store) -> None:
-    training.unpack(store, version(), by="Bert")
+    training.import_version(store, version(), by="Bert")
     first = versions.weights_path(store, "theirs").read_bytes()
-    versions.decide(store, "reject", "theirs", by="Bert")
+    versions.record_decision(store, "reject", "theirs", by="Bert")
     with pytest.raises(UnusableModel, match="theirs already"):
-        training.unpack(store, version(licence="another"), by="Cleo")
+        training.import_version(store, version(licence="another"), by="Cleo")
     assert versions.weights_path(store, "theirs").read_bytes() == first
     assert versions.load_version(store, "theirs").card.licence == CARD.licence
     versions.delete_version(store, "theirs", by="Bert")
     with pytest.raises(UnusableModel, match="theirs already"):  # its history would be that of another one
-        training.unpack(store, version(), by="Cleo")
+        training.import_version(store, version(), by="Cleo")
     assert not versions.weights_path(store, "theirs").exists()
 
 
 def test_two_who_take_in_the_same_name_at_once(store: Store) -> None:
     def take_in(by: str) -> str:
         try:
-            return training.unpack(store, version(licence=by), by=by)
+            return training.import_version(store, version(licence=by), by=by)
         except UnusableModel as error:
             return str(error)
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import event
 
 from db.engine import Store, open_store
-from db.fields import StoredField, add_field, image_path, list_fields, looks, save_looks
-from db.predictions import looked, save_prediction
+from db.fields import StoredField, add_field, appearances, image_path, list_fields, save_appearances
+from db.predictions import save_prediction, versions_by_field
 from db.reviews import apply_ops, parse_op
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared import session
@@ -64,13 +64,13 @@ def test_the_fields_on_which_versions_disagree_come_first_and_the_unknown_last(s
 
 
 def test_the_least_like_a_reviewed_field_come_first(store: Store) -> None:
-    assert all(entry.figure is None for entry in reviewing.queue(store, "Anna", "v", order="novelty"))
-    reviewing.describe(store)
+    assert all(entry.order_value is None for entry in reviewing.queue(store, "Anna", "v", order="novelty"))
+    reviewing.store_appearances(store)
     first, _, _, pale = list_fields(store)
     finish(store, first)
     entries = reviewing.queue(store, "Anna", "v", order="novelty")
     assert names(entries) == ["f3.png", "f2.png", "f1.png", "f0.png"]
-    assert entries[-1].figure == reviewing.Figure(0.0)
+    assert entries[-1].order_value == reviewing.OrderValue(0.0)
     finish(store, pale)  # now the paler one is the least like any
     assert names(reviewing.queue(store, "Anna", "v", order="novelty"))[0] == "f2.png"
 
@@ -87,13 +87,13 @@ def test_fields_are_described_once_when_kept_or_when_asked_for(
     store: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = detecting.analyse([detecting.open_sample()], FakeModel(), PredictionCache())  # type: ignore[arg-type]
-    (kept,), _ = reviewing.keep(store, answers, case="", keep_names=True)
-    assert set(looks(store)) == {kept.id}
+    (kept,), _ = reviewing.store_for_review(store, answers, case="", keep_names=True)
+    assert set(appearances(store)) == {kept.id}
     image_path(store, list_fields(store)[0].digest).write_bytes(b"damaged")
     seen: list[str] = []
-    reviewing.describe(store, lambda share, name: seen.append(name))
-    reviewing.describe(store, lambda share, name: seen.append(name))
-    assert seen == ["f0.png", "f1.png", "f2.png", "f3.png"] and looks(store)[1] == ()
+    reviewing.store_appearances(store, lambda share, name: seen.append(name))
+    reviewing.store_appearances(store, lambda share, name: seen.append(name))
+    assert seen == ["f0.png", "f1.png", "f2.png", "f3.png"] and appearances(store)[1] == ()
 
 
 def test_who_has_to_look_so_that_an_order_is_known(store: Store) -> None:
@@ -101,8 +101,8 @@ def test_who_has_to_look_so_that_an_order_is_known(store: Store) -> None:
     found(store, fields[0], "new", 1)
     found(store, fields[1], "other", 1)
     entries = reviewing.queue(store, "Anna", "new")
-    assert [one.id for one, _ in reviewing.to_look_at(store, entries, "new")] == [2, 3, 4]
-    asked = [(one.id, name) for one, name in reviewing.to_look_at(store, entries, "new", "old")]
+    assert [one.id for one, _ in reviewing.not_analysed(store, entries, "new")] == [2, 3, 4]
+    asked = [(one.id, name) for one, name in reviewing.not_analysed(store, entries, "new", "old")]
     assert asked == [(2, "new"), (3, "new"), (4, "new"), (1, "old"), (3, "old"), (4, "old")]
 
 
@@ -111,12 +111,12 @@ def test_a_field_that_cannot_be_looked_at_does_not_stop_the_others(store: Store,
     image_path(store, entries[0].field.digest).write_bytes(b"damaged")
     detector.breaks_on = "f1.png"
     shares: list[float] = []
-    problems = reviewing.look_at(
-        store, reviewing.to_look_at(store, entries, "fake-1"), FakeModel, PredictionCache(),  # type: ignore[arg-type]
+    problems = reviewing.analyse_fields(
+        store, reviewing.not_analysed(store, entries, "fake-1"), FakeModel, PredictionCache(),  # type: ignore[arg-type]
         lambda share, name: shares.append(share),
     )  # fmt: skip
     assert [problem.split(":")[0] for problem in problems] == ["f0.png", "f1.png"]
-    assert set(looked(store)) == {3, 4}
+    assert set(versions_by_field(store)) == {3, 4}
     assert shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1
 
 
@@ -129,8 +129,8 @@ def test_the_page_orders_by_disagreement_once_the_versions_have_looked(
     found(store, last, "old", 3)  # fake-1 will find one detection in every field, the same one as fake-2
     page = open_page("Anna")
     page.selectbox(session.ORDER).set_value("disagreement").run()
-    page.button("look-at-all").click().run()
-    assert not page.exception and not [one for one in page.button if one.key == "look-at-all"]
+    page.button("analyse-all").click().run()
+    assert not page.exception and not [one for one in page.button if one.key == "analyse-all"]
     table = page.dataframe[0].value
     assert table["field"].tolist()[0] == last.name and table["compared with"].tolist() == ["old", *["fake-2"] * 3]
     assert table["disagreement"].tolist()[1:] == [0, 0, 0] and table["disagreement"][0] > 0
@@ -141,7 +141,7 @@ def test_the_page_says_what_novelty_waits_for(store: Store, detector: FakeDetect
     page = open_page("Anna")
     page.selectbox(session.ORDER).set_value("novelty").run()
     assert not page.exception and any("No field is finished yet" in one.value for one in page.caption)
-    assert len(looks(store)) == 4
+    assert len(appearances(store)) == 4
     finish(store, list_fields(store)[0])
     table = page.run().dataframe[0].value
     assert table["field"].tolist()[0] == "f3.png" and table["novelty"].tolist()[-1] == 0
@@ -151,7 +151,7 @@ def test_the_page_says_what_novelty_waits_for(store: Store, detector: FakeDetect
     assert page.selectbox(session.FIELD_ID).value == 4
 
 
-@pytest.mark.parametrize("order", ["doubt", "disagreement", "novelty"])
+@pytest.mark.parametrize("order", ["uncertainty", "disagreement", "novelty"])
 def test_an_order_asks_the_database_as_often_for_many_fields_as_for_few(tmp_path: Path, order: str) -> None:
     assert queries(many(tmp_path / "few", 4), order) == queries(many(tmp_path / "many", 60), order)
 
@@ -160,7 +160,7 @@ def queries(store: Store, order: str) -> int:
     """How often the database is asked while the queue is made."""
     asked: list[str] = []
     event.listen(store.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
-    assert all(entry.figure for entry in reviewing.queue(store, "Anna", "v0", order=order))
+    assert all(entry.order_value for entry in reviewing.queue(store, "Anna", "v0", order=order))
     return len(asked)
 
 
@@ -171,6 +171,6 @@ def many(folder: Path, number: int) -> Store:
         field = add_field(store, Field(np.full((16, 16, 3), seed, np.uint8), 0.25, f"f{seed}.png"))[0]
         for version in ("v0", "v1"):
             found(store, field, version, 3)
-    save_looks(store, {field.id: (field.id / number, 0.0) for field in list_fields(store)})
+    save_appearances(store, {field.id: (field.id / number, 0.0) for field in list_fields(store)})
     finish(store, list_fields(store)[0])
     return store

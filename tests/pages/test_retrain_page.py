@@ -15,11 +15,13 @@ from db import runs, versions
 from db.engine import Store
 from db.runs import Run
 from db.schema import RunRow
+from mitosis_core import model
 from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import store
 from pages.shared.service import training
 from tests.pages.test_models_page import MADE, damage, errors, labels, open_page, press
 from tests.train.finished import ended_run, finished_fields
+from train.retrain.config import HEADS_ONLY
 
 RETRAIN = ("Retrain", "Queue another run")
 
@@ -59,13 +61,26 @@ def test_too_little_is_a_reason_and_no_button(tmp_path: Path, monkeypatch: pytes
 
 def test_the_plan_is_shown_and_a_run_begins(kept: Store) -> None:
     page = open_page("retrain")
-    assert "**Trains:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
-    assert "**Held out for the proof:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
+    assert "**Trained on:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
+    assert "**Held out for the comparison:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
     page.number_input("setting-steps").set_value(7).run()
     press(page, "Retrain")
     (run,) = runs.list_runs(kept)
     assert (run.state, run.by, run.settings["steps"], run.base_version) == ("queued", "Anna", 7, DEFAULT_VERSION)
     assert "Queue another run" in labels(page) and "Cancel" in labels(page)
+
+
+def test_only_the_settings_that_act_for_the_version_are_shown_and_recorded(kept: Store) -> None:
+    for file in (Path(model.__file__).parent / "versions").glob("rdlm-lite-1.*"):
+        (model._SHIPPED / file.name).symlink_to(file)
+    page = open_page("retrain")
+    shown = {one.key for one in page.number_input}
+    next(one for one in page.selectbox if one.label == "Starts from").set_value("rdlm-lite-1").run()
+    gone = shown - {one.key for one in page.number_input}
+    assert gone == {f"setting-{name}" for name in HEADS_ONLY} and len(shown) == 20
+    press(page, "Retrain")
+    (run,) = runs.list_runs(kept)
+    assert run.settings.keys() == {name.removeprefix("setting-") for name in shown - gone}
 
 
 def test_a_run_on_its_way_is_watched_and_cancelled(kept: Store) -> None:
@@ -82,7 +97,7 @@ def test_a_run_on_its_way_is_watched_and_cancelled(kept: Store) -> None:
 def test_a_finished_run_shows_its_proof_and_is_promoted(kept: Store) -> None:
     ended_run(kept)
     page = open_page("retrain")
-    assert "seems better" in text(page) and "cannot prove it" in text(page) and "newly found: 2" in text(page)
+    assert "seems better" in text(page) and "not conclusive" in text(page) and "newly found: 2" in text(page)
     press(page, f"promote-{MADE}")
     assert training.active(kept) == MADE
     assert [(one.kind, one.by) for one in versions.decisions(kept)] == [("promote", "Anna")]
@@ -95,7 +110,7 @@ def test_a_damaged_version_is_not_promoted_here_either(kept: Store) -> None:
     damage(kept)
     page = open_page("retrain")
     press(page, f"promote-{MADE}")
-    assert "not those that were entered" in errors(page) and training.active(kept) == DEFAULT_VERSION
+    assert "do not match the stored sha256" in errors(page) and training.active(kept) == DEFAULT_VERSION
 
 
 @pytest.mark.parametrize(("state", "said"), [("failed", "no room on Mars"), ("cancelled", "cancelled"), ("lost", "")])
@@ -109,7 +124,7 @@ def test_a_run_that_ended_badly_says_why_and_can_go_on(kept: Store, state: str, 
         runs.end(kept, run.id, state, message=said)
     page = open_page("retrain")
     assert said in text(page) and "active version is as it was" in text(page)
-    press(page, "Go on from the last checkpoint")
+    press(page, "Resume from the last checkpoint")
     assert runs.get_run(kept, run.id).state == "queued"
 
 

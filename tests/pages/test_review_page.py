@@ -29,7 +29,7 @@ def kept(detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     model, known = FakeModel(), PredictionCache()
     others = [detecting.open_file(f"b{n}.png", png(n)) for n in (1, 2)]
     for case, files in (("A", [detecting.open_sample()]), ("B", detecting.give_scale(others, 0.25))):
-        reviewing.keep(one, detecting.analyse(files, model, known), case=case, keep_names=True)  # type: ignore[arg-type]
+        reviewing.store_for_review(one, detecting.analyse(files, model, known), case=case, keep_names=True)  # type: ignore[arg-type]
     return one
 
 
@@ -82,7 +82,7 @@ def test_a_data_folder_that_cannot_be_used_is_one_sentence(
 def test_nobody_reviews_without_a_name(kept: Store) -> None:
     page = open_page("")
     assert not page.exception and not page.get("bidi_component")
-    assert "Who is reading?" in page.markdown[0].value
+    assert "**Reader:**" in page.markdown[0].value
 
 
 def test_the_reader_sees_the_proposals_of_the_first_field(page: AppTest) -> None:
@@ -137,7 +137,7 @@ def test_the_queue_can_be_one_case_and_begin_where_there_is_most_doubt(page: App
     page.selectbox(session.CASE).set_value("B").run()
     assert [name.split()[1] for name in page.selectbox(session.FIELD_ID).options] == ["b1.png", "b2.png"]
     page.selectbox(session.CASE).set_value("").run()
-    page.selectbox(session.ORDER).set_value("doubt").run()
+    page.selectbox(session.ORDER).set_value("uncertainty").run()
     # The sample has candidates at 0.45 to 0.55, the others at 0.9 and 0.3.
     assert not page.selectbox(session.FIELD_ID).options[0].split()[1].startswith("b")
 
@@ -165,7 +165,7 @@ def test_history_looks_back_and_brings_back(kept: Store, page: AppTest) -> None:
     assert not viewer(page)["editable"] and len(viewer(page)["points"]) == 2
     page.slider[0].set_value(1).run()
     assert [one["id"] for one in viewer(page)["points"]] == ["m1"]
-    next(button for button in page.button if button.label == "Bring this state back").click().run()
+    next(button for button in page.button if button.label == "Restore this state").click().run()
     assert [mark.id for mark in review_of(kept, field, "Anna").standing] == ["m1"]
     assert len(history(kept, field)) == 3  # nothing was taken out of the history
 
@@ -197,7 +197,7 @@ def test_agreement_of_two_readers_is_counted(kept: Store, page: AppTest) -> None
 def test_deleting_asks_first(kept: Store, page: AppTest) -> None:
     next(button for button in page.button if button.label.startswith("Delete this field")).click().run()
     assert not page.exception and len(list_fields(kept)) == 3
-    assert "Delete for good" in [button.label for button in page.button]
+    assert "Delete field" in [button.label for button in page.button]
 
 
 def test_a_field_is_deleted_in_the_name_of_the_log_in(

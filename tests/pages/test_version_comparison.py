@@ -20,7 +20,7 @@ from mitosis_core.scoring import cost
 from mitosis_core.scoring.cost import NotMeasured
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared.service import version_comparison
-from pages.shared.service.version_comparison import READERS, Mark, Versus
+from pages.shared.service.version_comparison import READERS, Mark, VersionComparison
 from pages.shared.views import charts
 from tests.db.conftest import sent
 from tests.test_layers import imported
@@ -60,7 +60,7 @@ def held(store: Store) -> list[ReviewedField]:
 
 
 @pytest.fixture
-def found(store: Store) -> Versus:
+def found(store: Store) -> VersionComparison:
     """a finds two mitoses and one other cell in field 2, nothing in field 4; b the first mitosis and that other cell
     from 24 px beside, and in field 4 all three."""
     looks(store, "a", 2, [(110, 100, 0.9), (200, 100, 0.8), (50, 350, 0.7), (300, 100, 0.3)], seconds=9.0)
@@ -76,7 +76,7 @@ def test_fields_are_those_held_out_or_every_finished_one(store: Store) -> None:
     assert version_comparison.fields_of(store, "Bert", every=True) == []
 
 
-def test_the_table_says_how_good_and_at_what_cost(found: Versus) -> None:
+def test_the_table_says_how_good_and_at_what_cost(found: VersionComparison) -> None:
     a, b = version_comparison.table(found, {"b": 1.25})
     assert (a["version"], a["method"], b["method"]) == ("a", "SegMitos", "RDLM")
     # a: 2 of 6 found, 1 false; b: 4 of 6, 1 false; 0.02 mm² in all
@@ -92,7 +92,7 @@ def test_the_table_says_how_good_and_at_what_cost(found: Versus) -> None:
     assert a["95 %"] == "0.00 to 0.67"  # of two fields: F1 0 in one, 2/3 in the other
 
 
-def test_curves_reach_below_the_threshold(found: Versus) -> None:
+def test_curves_reach_below_the_threshold(found: VersionComparison) -> None:
     side = version_comparison.curves(found)["a"]
     assert side.curve.recall == pytest.approx([1 / 6, 2 / 6, 2 / 6, 3 / 6, 3 / 6])
     assert side.curve.precision == pytest.approx([1, 1, 2 / 3, 3 / 4, 3 / 5])
@@ -100,8 +100,8 @@ def test_curves_reach_below_the_threshold(found: Versus) -> None:
     assert (side.recall, side.fp_per_mm2) == pytest.approx((2 / 6, 50))
 
 
-def test_a_chart_has_a_line_and_a_point_for_every_version(found: Versus) -> None:
-    lines = {"a": charts.Line("#111111", "dash", "square"), "b": charts.Line("#222222")}
+def test_a_chart_has_a_line_and_a_point_for_every_version(found: VersionComparison) -> None:
+    lines = {"a": charts.LineStyle("#111111", "dash", "square"), "b": charts.LineStyle("#222222")}
     for figure in (
         charts.precision_recall(version_comparison.curves(found), lines),
         charts.froc(version_comparison.curves(found), lines),
@@ -115,7 +115,7 @@ def test_a_chart_has_a_line_and_a_point_for_every_version(found: Versus) -> None
     assert tuple(figure.layout.xaxis.range) == pytest.approx((-2.5, 125))  # 2.5 times 50 per mm²
 
 
-def test_who_disagrees_where(found: Versus) -> None:
+def test_who_disagrees_where(found: VersionComparison) -> None:
     first, second = version_comparison.disputes(found)  # three each: the order of the fields stays
     assert [(one.reviewed.field.id, one.disagreements) for one in (first, second)] == [(2, 3), (4, 3)]
     assert [set(cell.marks) for cell in first.cells] == [{READERS, "a", "b"}, {READERS, "a"}, {READERS}, {"a", "b"}]
@@ -161,17 +161,17 @@ def test_what_a_version_may_have_learnt_is_said(store: Store) -> None:
         if learnt is not None:
             run = runs.queue_run(store, by="Anna", base_version="", source="", last_event=1, settings={}, code="c",
                                  split={"train": learnt, "held_out": []}).id  # fmt: skip
-        versions.enter(store, name, name.encode(), "{}", by="Anna", parent=parent, run_id=run)
+        versions.store_version(store, name, name.encode(), "{}", by="Anna", parent=parent, run_id=run)
 
     enter("good", DEFAULT_VERSION, [1])
     enter("leaks", DEFAULT_VERSION, [1, 4])
     enter("child", "leaks", [3])
     enter("alien", None, None)
-    assert version_comparison.doubts(store, [DEFAULT_VERSION, "good"], held(store)) == []
-    assert version_comparison.doubts(store, ["leaks", "child", "alien"], held(store)) == [
-        "leaks has learnt from the cases of 2 of these 2 fields: its figures flatter.",
-        "child has learnt from the cases of 2 of these 2 fields: its figures flatter.",
-        "Nobody here knows whether alien, taken in from outside, learnt from these fields.",
+    assert version_comparison.overlap_warnings(store, [DEFAULT_VERSION, "good"], held(store)) == []
+    assert version_comparison.overlap_warnings(store, ["leaks", "child", "alien"], held(store)) == [
+        "leaks was trained on the cases of 2 of these 2 fields, so its figures are too good.",
+        "child was trained on the cases of 2 of these 2 fields, so its figures are too good.",
+        "It is not known whether alien, imported from elsewhere, used these fields for training.",
     ]
 
 

@@ -60,7 +60,7 @@ def ended_run(store: Store) -> Run:
         for hits in (1, 2)
     ]  # fmt: skip
     card = dataclasses.replace(shipped.card, version=name, parent=DEFAULT_VERSION)
-    versions.enter(store, name, shipped.weights.read_bytes(), card.to_json(), by="Anna", parent=DEFAULT_VERSION,
+    versions.store_version(store, name, shipped.weights.read_bytes(), card.to_json(), by="Anna", parent=DEFAULT_VERSION,
                    run_id=run.id, comparison=compare(sides[0], sides[1], (0.5, 0.5)))  # fmt: skip
     runs.end(store, run.id, "done", version=name)
     return runs.get_run(store, run.id)

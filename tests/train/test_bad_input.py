@@ -135,6 +135,7 @@ def test_nothing_is_fitted_without_a_mitosis(method: str, drawn: list[Example], 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @every_method
 def test_nothing_is_retrained_without_a_mitosis_but_some_fields_may_have_none(
     method: str, drawn: list[Example], tmp_path: Path

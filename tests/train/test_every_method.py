@@ -131,6 +131,7 @@ def test_weights_of_another_method_are_refused(method: str, tmp_path: Path) -> N
         mixed.net()
 
 
+@pytest.mark.slow
 @every_method
 def test_tiled_and_whole_agree(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The map in every cell, and what is found: boxes are no map."""
@@ -190,6 +191,7 @@ def test_what_is_found_is_what_was_found(name: str, monkeypatch: pytest.MonkeyPa
     assert not len(missing(surer, golden, 0.5, 0.01))
 
 
+@pytest.mark.slow
 @every_method
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_encoder_goes_with_every_method(method: str, encoder: str, tmp_path: Path) -> None:
@@ -250,6 +252,7 @@ def test_it_learns_on_a_gpu_and_detects_on_a_cpu(method: str, drawn: list[Exampl
         assert np.isfinite(seen.map.values).all()
 
 
+@pytest.mark.slow
 @every_method
 def test_it_learns_four_planted_fields_whatever_their_scale(method: str) -> None:
     """Overfits; then finds the same places in the same tissue at twice the µm/px."""

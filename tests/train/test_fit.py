@@ -45,6 +45,7 @@ def test_the_digest_knows_pixels_labels_and_scale_but_no_order(drawn: list[Examp
     assert digest([moved, *drawn[1:]]) != digest(drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pretrained_is_random")
 def test_fit_writes_a_version_that_detects(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
     # Long enough that something is found in every fold: a threshold cannot be chosen on nothing.

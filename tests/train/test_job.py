@@ -68,7 +68,7 @@ def silence(store: Store, run_id: int) -> None:
 
 
 def take_up(store: Store, run_id: int) -> Run:
-    return job.do_run_here(store.folder, run_id, by="", source="", base="", config=QUICK)
+    return job.do_run_here(store.folder, run_id, by="", source="", base="", settings={})
 
 
 def assert_one_version(store: Store, run: Run) -> None:
@@ -94,6 +94,7 @@ def until(true: Callable[[], bool]) -> None:
     pytest.fail("it did not become true")
 
 
+@pytest.mark.slow
 def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
     assert main(["run", "--data", str(store.folder), *flags(QUICK)]) == 0
     (run,) = runs.list_runs(store)
@@ -113,6 +114,18 @@ def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
 def flags(config: RetrainConfig) -> list[str]:
     return [text for name, value in dataclasses.asdict(config).items()
             for text in (f"--{name.replace('_', '-')}", str(value))]  # fmt: skip
+
+
+def test_an_option_that_does_nothing_for_the_version_is_refused_and_no_run_is_left(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", "--data", str(store.folder), "--base", "rdlm-lite-1", "--steps", "2"]
+    assert main([*command, "--batch", "4", "--crop-px", "64"]) == 2
+    assert "--batch, --crop-px would do nothing" in capsys.readouterr().err and runs.list_runs(store) == []
+    run = job.queue(store, by="Anna", base_version="rdlm-lite-1", source="", config=QUICK)
+    assert run.settings == QUICK.acting("finetune") and "batch" not in run.settings
+    assert main(["run", "--data", str(store.folder), "--run", str(run.id), "--steps", "3"]) == 2
+    assert "--steps" in capsys.readouterr().err and runs.get_run(store, run.id).state == "queued"
 
 
 def test_the_training_set_can_be_written_again_whatever_was_changed_since(store: Store, tmp_path: Path) -> None:
@@ -153,6 +166,7 @@ def test_too_little_is_refused_with_a_reason(tmp_path: Path) -> None:
     assert runs.list_runs(empty) == []
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Store) -> None:
     run_id = queue(store, LONG)
     process = spawn(*command(store, run_id))
@@ -174,6 +188,7 @@ def test_a_killed_run_is_taken_up_and_the_active_version_is_untouched(store: Sto
     assert versions.list_stored(store) == []
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_waits_for_its_turn_is_taken_up(store: Store) -> None:
     run_id = queue(store)
     with device_taken(store):
@@ -205,6 +220,7 @@ __main__.main({arguments})
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["job.evaluate_challenger", "versions.add_version", "runs.end"])
 def test_a_run_killed_after_its_weights_were_written_ends_with_one_version(store: Store, moment: str) -> None:
     """While it compares; with the files in place and no row; with the row there and the run still open."""
@@ -226,6 +242,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_run_started_from_a_page_outlives_the_server(store: Store) -> None:
     code = SERVER.format(folder=str(store.folder), settings=dataclasses.asdict(QUICK))
     server = spawn("-c", code, start_new_session=True)
@@ -237,6 +254,7 @@ def test_a_run_started_from_a_page_outlives_the_server(store: Store) -> None:
     assert_one_version(store, runs.get_run(store, 1))
 
 
+@pytest.mark.slow
 def test_two_people_who_press_retrain_at_once_get_a_run_each_one_after_the_other(store: Store) -> None:
     settings = dataclasses.asdict(QUICK)
     with ThreadPoolExecutor(2) as people:
@@ -249,6 +267,7 @@ def test_two_people_who_press_retrain_at_once_get_a_run_each_one_after_the_other
     assert len({one.name for one in versions.list_stored(store)}) == 2
 
 
+@pytest.mark.slow
 def test_the_second_process_of_a_run_finds_it_done(store: Store) -> None:
     """Two people press "Go on" for the same run: the one that waited must not do it again."""
     run_id = queue(store)
@@ -258,16 +277,20 @@ def test_the_second_process_of_a_run_finds_it_done(store: Store) -> None:
     assert_one_version(store, runs.get_run(store, run_id))
 
 
+@pytest.mark.slow
 def test_a_version_taken_in_from_elsewhere_keeps_its_name_and_its_weights(store: Store) -> None:
     run_id = queue(store)
     name = f"{DEFAULT_VERSION}-r{run_id}"
     shipped = load_model()
-    theirs = versions.enter(store, name, shipped.weights.read_bytes(), shipped.card.to_json(), by="another laboratory")
+    theirs = versions.store_version(
+        store, name, shipped.weights.read_bytes(), shipped.card.to_json(), by="another laboratory"
+    )
     assert job.do_run(store, run_id) == "done"
     assert runs.get_run(store, run_id).version == f"{name}-2"
     assert versions.load_version(store, name).card.weights_sha256 == theirs.sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["queue", "training", "comparing"])
 def test_a_run_can_be_cancelled_at_every_stage_and_leaves_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch, stage: str
@@ -294,6 +317,7 @@ def test_a_run_can_be_cancelled_at_every_stage_and_leaves_nothing(
     assert not list((store.folder / "versions").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_ends_the_run_in_a_sentence_and_it_can_go_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +335,7 @@ def test_a_disk_that_is_full_ends_the_run_in_a_sentence_and_it_can_go_on(
     assert_one_version(store, take_up(store, run_id))
 
 
+@pytest.mark.slow
 def test_a_store_that_is_locked_at_the_end_does_not_hide_how_it_ended(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

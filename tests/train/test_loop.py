@@ -124,6 +124,7 @@ def test_labels_follow_the_augmented_image(drawn: list[Example], quick: TrainCon
     assert darker >= 20
 
 
+@pytest.mark.slow
 def test_it_learns_what_it_is_shown(drawn: list[Example], quick: TrainConfig) -> None:
     config = dataclasses.replace(quick, steps=30, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, ema=0.5)
     losses: list[float] = []

@@ -92,6 +92,7 @@ def test_only_what_the_training_sees_makes_another_network(drawn: list[Example],
     assert len({folder(stain=stain) for stain in STAINS}) == len(STAINS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pretrained_is_random")
 def test_a_version_as_instance_max_has_it(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(quick, steps=24, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, validate_every=24,

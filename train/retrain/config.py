@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any, Literal
 
+from mitosis_core.model import ModelCard
 from train.config import TrainConfig, check_options, option
+
+Way = Literal[
+    "heads", "finetune"
+]  # train/retrain/head_training.py or train/retrain/finetune.py; cards call it "recipe"
+
+# These act where heads are trained and nowhere else: fine-tuning takes batch, crops and loss from its method, and does
+# all its steps. All other options act for both ways.
+HEADS_ONLY = frozenset({
+    "batch", "crops_per_field", "most_crops", "crop_px", "mitosis_weight", "boundary", "distil", "validate_every",
+    "patience",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,10 @@ class RetrainConfig:
     def __post_init__(self) -> None:
         check_options(self)
 
+    def acting(self, way: Way) -> dict[str, Any]:
+        """The values of the options that act for a way of retraining: what runs and cards record."""
+        return {one.name: getattr(self, one.name) for one in options_of(way)}
+
     def for_crops(self, um_per_px: float) -> TrainConfig:
         """The same choices as train.data.patches reads them."""
         return TrainConfig(
@@ -51,3 +69,20 @@ class RetrainConfig:
             share_anywhere=self.share_anywhere,
             seed=self.seed,
         )
+
+
+def way_of(card: ModelCard) -> Way:
+    """The way in which a version learns corrected fields.
+
+    Heads are trained where they answer from the maps of the encoder alone and nothing follows them: SegMitos on a small
+    encoder, without a second stage. Every other version is fine-tuned with the loss of its method.
+    """
+    from mitosis_core.methods.segmitos import PUBLISHED  # brings torch along
+
+    heads = card.method == "segmitos" and card.encoder not in PUBLISHED and card.verifier is None
+    return "heads" if heads else "finetune"
+
+
+def options_of(way: Way) -> list[dataclasses.Field[Any]]:
+    """The options of RetrainConfig that act for a way of retraining."""
+    return [one for one in dataclasses.fields(RetrainConfig) if way == "heads" or one.name not in HEADS_ONLY]

@@ -12,8 +12,8 @@ from torch import nn
 
 from mitosis_core.model import Model
 from train.retrain import finetune
-from train.retrain.config import RetrainConfig
-from train.retrain.heads import encode, has_trainable_heads, head_logits, head_of, member_networks, single_thread
+from train.retrain.config import RetrainConfig, way_of
+from train.retrain.heads import encode, head_logits, head_of, member_networks, single_thread
 
 _DRAW_SECONDS = 0.008  # to cut out and augment a crop
 
@@ -27,7 +27,7 @@ class MeasuredSpeed:
 
 
 def measure_speed(net: nn.Module, config: RetrainConfig) -> MeasuredSpeed:
-    """Measured on a few crops with a network that `has_trainable_heads`, in a second or two."""
+    """Measured on a few crops with a network of which the heads are trained, in a second or two."""
     member = member_networks(net)[0].to(memory_format=torch.channels_last).eval()
     head, images = head_of(member), torch.zeros((16, 3, config.crop_px, config.crop_px), dtype=torch.uint8)
     seconds: list[tuple[float, float]] = []
@@ -50,7 +50,7 @@ def estimate_seconds(
     area_mm2: of one field; a whole high-power field has 0.2 to 0.3. measured: `measure_speed`, where known already.
     """
     net = base.net()
-    if not has_trainable_heads(base, net):
+    if way_of(base.card) == "finetune":
         return finetune.estimate_seconds(base, net, fields, config)
     measured = measured or measure_speed(net, config)
     fields = max(2, fields)  # a single one is split in halves

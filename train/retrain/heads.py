@@ -12,7 +12,6 @@ from torch import nn
 
 from mitosis_core.inference.runtime import crop_padding
 from mitosis_core.methods.segmitos import LiteFCN
-from mitosis_core.model import Model
 from mitosis_core.precision import autocast, has_half
 from mitosis_core.types import Float32
 from train.data.patches import Tissue
@@ -33,15 +32,8 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def has_trainable_heads(base: Model, net: nn.Module) -> bool:
-    """Whether the heads of a version can be trained alone, on features that its encoders computed once."""
-    return base.card.verifier is None and all(
-        isinstance(one, LiteFCN) for one in cast(Sequence[nn.Module], net.members)
-    )
-
-
 def member_networks(net: nn.Module) -> list[LiteFCN]:
-    """The networks of a version that `has_trainable_heads`."""
+    """The networks of a version of which the heads are trained (`train.retrain.config.way_of`)."""
     return [one for one in cast(Sequence[nn.Module], net.members) if isinstance(one, LiteFCN)]
 
 

@@ -27,7 +27,7 @@ from train.retrain.config import RetrainConfig
 from train.retrain.corrected import check_trainable, split_in_halves
 from train.retrain.finetune import finetune, training_count
 from train.retrain.head_training import StepReport, train_head
-from train.retrain.heads import has_trainable_heads, member_networks, single_thread
+from train.retrain.heads import member_networks, single_thread
 from train.retrain.session import RetrainSession
 from train.retrain.threshold import ChosenThreshold, choose_threshold, threshold_between
 
@@ -36,12 +36,11 @@ from train.retrain.threshold import ChosenThreshold, choose_threshold, threshold
 class Progress:
     """What a retraining reports after every step, of all `steps` over all networks of the version.
 
-    epoch: times a network has seen as many crops as there are. f1: on held-out fields, after a validation.
+    f1: on held-out fields, after a validation.
     """
 
     step: int
     steps: int
-    epoch: int
     loss: float
     f1: float | None
     seconds_left: float
@@ -72,7 +71,7 @@ def retrain(
     session = RetrainSession(base, [*learned, *validation], len(learned), config, cancelled)
     kept = Checkpoint(checkpoint, session.identity())
     with single_thread():
-        if has_trainable_heads(base, net):
+        if session.way == "heads":
             threshold = _train_heads(session, net, kept, _step_reporters(session, kept, progress, base.card.members))
         else:
             threshold = _finetune(session, net, kept, _step_reporters(session, kept, progress, training_count(session)))
@@ -109,8 +108,7 @@ def _step_reporters(
         def report_step(step: int, loss: float, f1: float | None) -> None:
             done = index * steps + step
             speed = (time.perf_counter() - started) / max(1, done - first)
-            epoch = step * session.config.batch // (session.train_count * session.crops_per_field)
-            progress(Progress(done, members * steps, epoch, loss, f1, speed * (members * steps - done)))
+            progress(Progress(done, members * steps, loss, f1, speed * (members * steps - done)))
 
         return report_step
 
@@ -152,8 +150,8 @@ def _card(
         if validation
         else {"held out": "in turn"},
         training={
-            "recipe": "heads" if "head" in done[0] else "finetune",
-            **dataclasses.asdict(session.config),
+            "recipe": session.way,
+            **session.config.acting(session.way),
             "steps kept": [result["step"] for result in done],
         },
         scores={"validation": dict(threshold.scores)} if threshold.scores else {},

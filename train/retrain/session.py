@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from mitosis_core.scale import to_resampled_px
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Detections, Float32, ProbabilityMap
 from train.data.examples import Example, digest
-from train.retrain.config import RetrainConfig
+from train.retrain.config import RetrainConfig, way_of
 from train.retrain.corrected import not_ignored, pixel_px, reviewed_tissues
 
 
@@ -27,7 +26,7 @@ class Cancelled(ConcentricError):
 class RetrainSession:
     """The fields, of which the first `train_count` train; `splits`: the training and the held-out fields of each fold.
 
-    crops_per_field: crops drawn from each training field.
+    way: how the version learns, see train.retrain.config.
     """
 
     def __init__(
@@ -39,10 +38,15 @@ class RetrainSession:
         cancelled: Callable[[], bool],
     ) -> None:
         self.base, self.fields, self.train_count, self.config = base, list(fields), train_count, config
+        self.way = way_of(base.card)
         self._cancelled = cancelled
         self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
         self.splits = self._splits()
-        self.crops_per_field = max(1, min(config.crops_per_field, config.most_crops // train_count))
+
+    @property
+    def crops_per_field(self) -> int:
+        """Crops drawn from each training field, where heads are trained."""
+        return max(1, min(self.config.crops_per_field, self.config.most_crops // self.train_count))
 
     def _splits(self) -> list[tuple[list[int], list[int]]]:
         """(training fields, held-out fields) of every fold."""
@@ -63,7 +67,7 @@ class RetrainSession:
 
     def identity(self) -> str:
         """What a checkpoint must have been made from to be taken up."""
-        parts = [self.base.card.weights_sha256, digest(self.fields), self.train_count, dataclasses.asdict(self.config)]
+        parts = [self.base.card.weights_sha256, digest(self.fields), self.train_count, self.config.acting(self.way)]
         ignored = [None if t.ignored is None else hashlib.sha256(t.ignored.tobytes()).hexdigest() for t in self.tissues]
         return hashlib.sha256(json.dumps([*parts, ignored]).encode()).hexdigest()
 

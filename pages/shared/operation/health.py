@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from threading import Lock
 
 from db.disk import write_part
+from db.disk_space import disk_space_warning
 from db.engine import Store
 from db.errors import BUSY, FULL, StoreBusy, StoreFull, as_sentences
 from db.fields import count_fields
-from db.room import warning
 from mitosis_core.errors import ConcentricError
 from pages.shared.store import the_store
 
@@ -42,7 +42,7 @@ def look() -> Health:
     try:
         store = the_store()
         _try(store)
-        return Health(True, warning(store.folder) or "All is well: the store can be read and written.")
+        return Health(True, disk_space_warning(store.folder) or "The data folder can be read and written.")
     except StoreBusy:
         return Health(False, BUSY)
     except StoreFull:

@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.backup import last_copy
+from db.disk_space import free_bytes, reserve_bytes
 from db.fields import count_fields
-from db.room import free_bytes, reserve_bytes
 from db.runs import count_runs
 from mitosis_core.errors import ConcentricError
 from pages.shared.store import the_store

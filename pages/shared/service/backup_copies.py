@@ -14,13 +14,13 @@ from db.backup import Copy, copies, copies_folder, days_kept
 from db.engine import Store
 from db.fields import tombstones
 
-LATE = timedelta(days=2)  # a last copy older than this is worth a warning
+OVERDUE = timedelta(days=2)  # a last copy older than this is worth a warning
 DOWNLOAD_BYTES = 200_000_000  # larger copies are fetched from their folder: a browser's download passes through memory
 MIME = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
 
 
 @dataclass(frozen=True)
-class Standing:
+class BackupStatus:
     """How the data folder stands. bytes: of all its files; free_bytes: on its disk; copies: the newest first."""
 
     folder: Path
@@ -35,26 +35,26 @@ class Standing:
         return self.copies[0].at if self.copies else None
 
 
-def standing(store: Store) -> Standing:
+def backup_status(store: Store) -> BackupStatus:
     """Raises StoreFailed when the folder of the copies cannot be read."""
     size = sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
     known = tuple(reversed(copies(store)))
-    return Standing(store.folder.resolve(), size, shutil.disk_usage(store.folder).free, copies_folder(store), known)
+    return BackupStatus(store.folder.resolve(), size, shutil.disk_usage(store.folder).free, copies_folder(store), known)
 
 
-def doubt(standing: Standing, now: datetime | None = None) -> str:
+def backup_warning(status: BackupStatus, now: datetime | None = None) -> str:
     """Why the copies are not as they should be, in a sentence; empty when they are."""
-    last, now = standing.last, now or datetime.now(UTC)
+    last, now = status.last, now or datetime.now(UTC)
     if last is None:
         return "There is no copy of this data folder yet."
-    if now - last > LATE:
-        return f"The last copy is {age(now - last)} old. The server's log says why there is no newer one."
-    if not standing.copies[0].whole:
-        return "The last copy lacks images that are missing or damaged; “Examine” names them. The last whole one stays."
+    if now - last > OVERDUE:
+        return f"The last copy is {age(now - last)} old. The reason is in the server's log."
+    if not status.copies[0].whole:
+        return "Images are missing or damaged in the last copy; “Check” names them. The last complete copy is kept."
     return ""
 
 
-def routine() -> str:
+def schedule_sentence() -> str:
     """What happens by itself."""
     if not (days := days_kept()):
         return "No daily copy is made, because CONCENTRIC_BACKUP_DAYS is 0."

@@ -27,7 +27,7 @@ from pages.shared.store import the_store
 
 log = logging.getLogger("concentric")
 
-UNEXPECTED = "Something unexpected happened with this file; it is written in the log."
+UNEXPECTED = "An unexpected error occurred with this file; details are in the log."
 # (number of the field from 0, number of fields, name of the field, share of the field done 0..1)
 BatchProgress = Callable[[int, int, str, float], None]
 
@@ -162,7 +162,7 @@ def open_sample() -> Analysis:
     return Analysis(field.name, field)
 
 
-def tell_apart(analyses: Iterable[Analysis]) -> list[Analysis]:
+def number_duplicate_names(analyses: Iterable[Analysis]) -> list[Analysis]:
     """Number the second and later files of the same name, so that a name says which file is meant."""
     seen: set[str] = set()
     apart = []

@@ -15,7 +15,7 @@ from db import runs, versions
 from db.engine import Store
 from db.fields import StoredField, list_fields
 from db.labels import ReviewedField, reviewed_fields
-from db.predictions import detected, looked
+from db.predictions import detections_by_field, versions_by_field
 from db.splits import case_of
 from db.versions import StoredVersion
 from mitosis_core.model import DEFAULT_VERSION, list_versions
@@ -30,7 +30,7 @@ _HARDLY = 0.005  # F1 that nobody would notice
 
 
 @dataclass(frozen=True)
-class Learning:
+class LearningCurve:
     """Where the versions of a lineage stand. waiting: (field, version) not looked at yet; such a version has no point.
 
     left_out: sentences. over: what was drawn again for the intervals, "cases" or "fields".
@@ -45,7 +45,7 @@ class Learning:
     over: str
 
 
-def learning(store: Store, source: str, held_out: Sequence[int]) -> Learning:
+def learning_curve(store: Store, source: str, held_out: Sequence[int]) -> LearningCurve:
     """The versions that came from the same shipped one as the active one, on these held-out fields (ids).
 
     source: whose labels, as in `db.labels`.
@@ -53,31 +53,31 @@ def learning(store: Store, source: str, held_out: Sequence[int]) -> Learning:
     ids = set(held_out)
     held = [one for one in reviewed_fields(store, source) if one.field.id in ids]
     learnt, left_out = _lineage(store, held)
-    seen = looked(store)
+    seen = versions_by_field(store)
     waiting = [(one.field, name) for name in learnt for one in held if name not in seen.get(one.field.id, set())]
     ready = {name: n for name, n in learnt.items() if name not in {version for _, version in waiting}}
     over = "cases" if len({case_of(one.field) for one in held}) >= _FEWEST_CASES else "fields"
     shown, ahead = _curve(store, ready, held, over) if held and ready else ({}, None)
     mitoses = sum(len(one.mitoses_xy_px) for one in held)
-    return Learning(shown, ahead, waiting, left_out, len(held), mitoses, over)
+    return LearningCurve(shown, ahead, waiting, left_out, len(held), mitoses, over)
 
 
-def say(found: Learning) -> str:
+def forecast_sentence(found: LearningCurve) -> str:
     """The forecast in one honest sentence, or why there is none."""
     if found.forecast is None:
         if found.fields < 2:
-            return "It cannot be said yet: at least two finished fields must be held out to tell luck from learning."
+            return "No forecast yet: at least two finished fields must be held out."
         counts = len({point.fields for point in found.points.values()})
         return (
-            f"It cannot be said yet: a curve needs versions that learnt from {MIN_COUNTS} different numbers of "
+            f"No forecast yet: it needs versions trained on {MIN_COUNTS} different numbers of "
             f"fields, and there {'is' if counts == 1 else 'are'} {counts} (a shipped version counts as 0). "
             "Correct more fields and retrain."
         )
     ahead = found.forecast
     return (
-        f"{FIELDS_AHEAD} fields more than the {ahead.fields} learnt from so far **{_verdict(ahead)}**: a change of F1 "
-        f"between {_change(ahead.low)} and {_change(ahead.high)}, most likely {_change(ahead.gain)}. "
-        f"That rests on {len(found.points)} versions and {found.fields} held-out fields only."
+        f"{FIELDS_AHEAD} fields more than the {ahead.fields} used so far **{_verdict(ahead)}**: a change of F1 between "
+        f"{_change(ahead.low)} and {_change(ahead.high)}, most likely {_change(ahead.gain)}. "
+        f"Based on only {len(found.points)} versions and {found.fields} held-out fields."
     )
 
 
@@ -108,14 +108,14 @@ def _lineage(store: Store, held: Sequence[ReviewedField]) -> tuple[dict[str, int
         from_runs = [stored[name].run_id for name in line if name in stored]
         taught = {field for run in from_runs if run is not None for field in of_run[run]}
         if None in from_runs:
-            reasons.setdefault("taken in from outside, so nobody here knows what from", []).append(one.name)
+            reasons.setdefault("imported, so their training fields are not known", []).append(one.name)
         elif line[-1] != root:
-            reasons.setdefault(f"which did not begin from {root}", []).append(one.name)
+            reasons.setdefault(f"not retrained from {root}", []).append(one.name)
         elif {cases.get(field) for field in taught} & held_cases:
-            reasons.setdefault("which learnt from fields that are held out now", []).append(one.name)
+            reasons.setdefault("trained on fields that are held out now", []).append(one.name)
         else:
             learnt[one.name] = len(taught)
-    return learnt, [f"Left out: {', '.join(names)}, {why}." for why, names in reasons.items()]
+    return learnt, [f"Left out: {', '.join(names)} ({why})." for why, names in reasons.items()]
 
 
 def _ancestors(name: str, stored: Mapping[str, StoredVersion]) -> list[str]:
@@ -132,7 +132,7 @@ def _curve(
     groups = sorted({_group(one, over) for one in held})
     counts = np.zeros((len(learnt), len(groups), 3), np.int64)
     for row, name in enumerate(learnt):
-        found = detected(store, name)
+        found = detections_by_field(store, name)
         for one in held:
             counts[row, groups.index(_group(one, over))] += _counts(one, found[one.field.id])
     draws = resampled_f1(counts)

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from db.disk_space import check_disk_space
 from db.engine import Store
 from db.errors import StoreFailed
-from db.fields import StoredField, add_field, finished, list_fields, load_field, looks, save_looks
-from db.predictions import Proposals, disagreements, doubts, looked, proposals, save_prediction
+from db.fields import StoredField, add_field, appearances, finished_field_ids, list_fields, load_field, save_appearances
+from db.predictions import Proposals, disagreements, proposals, save_prediction, uncertainties, versions_by_field
 from db.reviews import Event, Overview, Review, history, overviews, review_of, reviews_of
-from db.room import check_room
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.appearance import measure_appearance, novelty
 from mitosis_core.model import Model
@@ -25,19 +25,19 @@ log = logging.getLogger("concentric")
 
 ANY_CASE = ""
 ORDERS = {
-    "added": "In the order they came",
-    "doubt": "Least sure first",
-    "disagreement": "Versions disagree most first",
-    "novelty": "Least like what was reviewed first",
+    "added": "In the order they were added",
+    "uncertainty": "Most uncertain first",
+    "disagreement": "Most disagreement between versions first",
+    "novelty": "Least similar to finished fields first",
 }
-FIGURES = {  # what each order but the first goes by
-    "doubt": "Candidates near the threshold: one at it counts 1, less with distance, nothing from 0.5 away on.",
-    "disagreement": "Detections of the version that proposes, or of the latest other version that looked at the field, "
-    f"that the other of the two does not have within {LENIENT_RADIUS_UM:g} µm.",
-    "novelty": "How unlike the nearest field that any reader has finished, in stain (mean and spread of haematoxylin "
-    "and eosin) and share of tissue: about 1 is as far as two fields drawn at random differ. It says nothing of cells.",
+ORDER_HELP = {  # what decides each order but the first
+    "uncertainty": "Sum over candidates: 1 at the threshold, falling to 0 at a distance of 0.5 in score.",
+    "disagreement": "Detections of the chosen version, or of the latest other version that analysed the field, "
+    f"that the other one does not have within {LENIENT_RADIUS_UM:g} µm.",
+    "novelty": "Distance to the most similar field that any reader has finished, in stain (mean and spread of "
+    "haematoxylin and eosin) and share of tissue: 1 is about the distance of two random fields. Cells do not count.",
 }
-Share = Callable[[float, str], None]  # done 0..1, name of the field
+Progress = Callable[[float, str], None]  # done 0..1, name of the field
 STATES = {
     "unseen": "not seen",
     "in_review": "in review",
@@ -49,8 +49,8 @@ SIGNS = {"unseen": "○", "in_review": "◐", "complete": "●", "complete_empty
 
 
 @dataclass(frozen=True)
-class Figure:
-    """How much a field would teach, by one of FIGURES. against: the other version of a disagreement."""
+class OrderValue:
+    """How much a field would teach, by one of ORDER_HELP. against: the other version of a disagreement."""
 
     value: float
     against: str = ""
@@ -58,11 +58,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class QueueEntry:
-    """A field and where one reader's review of it stands. figure: what the order goes by; None while not known."""
+    """A field and where one reader's review of it stands. order_value: None while not known."""
 
     field: StoredField
     review: Overview
-    figure: Figure | None
+    order_value: OrderValue | None
 
     @property
     def is_open(self) -> bool:
@@ -76,20 +76,22 @@ class QueueEntry:
         return f"{SIGNS[self.review.state]} {self.field.name}{counted}"
 
 
-def keep(store: Store, analyses: Iterable[Analysis], *, case: str, keep_names: bool) -> tuple[list[StoredField], int]:
+def store_for_review(
+    store: Store, analyses: Iterable[Analysis], *, case: str, keep_names: bool
+) -> tuple[list[StoredField], int]:
     """Keep analysed fields with what was found. Returns them, and how many of them were kept before.
 
     Raises StoreFull before anything is written when too little room would be left on the disk.
     """
     analyses = list(analyses)
-    check_room(store.folder, sum(one.field.pixels.nbytes for one in analyses if one.field and one.prediction))
+    check_disk_space(store.folder, sum(one.field.pixels.nbytes for one in analyses if one.field and one.prediction))
     kept, known = [], 0
     for one in analyses:
         if one.field is None or one.prediction is None:
             continue
         stored, was_there = add_field(store, one.field, case=case, keep_name=keep_names)
         save_prediction(store, stored.id, one.prediction)
-        save_looks(store, {stored.id: measure_appearance(one.field)})
+        save_appearances(store, {stored.id: measure_appearance(one.field)})
         log.info("field %d is kept", stored.id)
         kept.append(stored)
         known += was_there
@@ -98,54 +100,56 @@ def keep(store: Store, analyses: Iterable[Analysis], *, case: str, keep_names: b
 
 def queue(store: Store, reader: str, version: str, *, case: str = ANY_CASE, order: str = "added") -> list[QueueEntry]:
     """The fields of a case, or all, in one of ORDERS, with where this reader stands; what is not known comes last."""
-    seen, known = overviews(store, reader), _figures(store, version, order)
+    seen, known = overviews(store, reader), _order_values(store, version, order)
     fields = list_fields(store, case or None)
     entries = [QueueEntry(one, seen.get(one.id, Overview()), known.get(one.id)) for one in fields]
-    return sorted(entries, key=lambda entry: -entry.figure.value if entry.figure else 1.0)  # no figure is below 0
+    return sorted(
+        entries, key=lambda entry: -entry.order_value.value if entry.order_value else 1.0
+    )  # no value is below 0
 
 
-def _figures(store: Store, version: str, order: str) -> dict[int, Figure]:
-    if order == "doubt":
-        return {key: Figure(value) for key, value in doubts(store, version).items()}
+def _order_values(store: Store, version: str, order: str) -> dict[int, OrderValue]:
+    if order == "uncertainty":
+        return {key: OrderValue(value) for key, value in uncertainties(store, version).items()}
     if order == "disagreement":
-        return {key: Figure(one.detections, one.other) for key, one in disagreements(store, version).items()}
+        return {key: OrderValue(one.detections, one.other) for key, one in disagreements(store, version).items()}
     return _novelties(store) if order == "novelty" else {}
 
 
-def _novelties(store: Store) -> dict[int, Figure]:
-    known = {key: look for key, look in looks(store).items() if look}  # bare glass is like nothing
-    done = finished(store)
+def _novelties(store: Store) -> dict[int, OrderValue]:
+    known = {key: look for key, look in appearances(store).items() if look}  # bare glass is like nothing
+    done = finished_field_ids(store)
     if not done & known.keys():
         return {}
     values = novelty(list(known.values()), [key in done for key in known])
-    return {key: Figure(float(value)) for key, value in zip(known, values, strict=True)}
+    return {key: OrderValue(float(value)) for key, value in zip(known, values, strict=True)}
 
 
-def describe(store: Store, progress: Share = lambda share, name: None) -> None:
+def store_appearances(store: Store, progress: Progress = lambda share, name: None) -> None:
     """Describe the fields that were kept before fields were described; stored one by one."""
-    known = looks(store)
+    known = appearances(store)
     fields = [one for one in list_fields(store) if one.id not in known]
     for number, one in enumerate(fields):
         progress(number / len(fields), one.name)
         try:
-            save_looks(store, {one.id: measure_appearance(load_field(store, one))})
+            save_appearances(store, {one.id: measure_appearance(load_field(store, one))})
         except StoreFailed:  # a damaged image: whoever opens the field is told
-            save_looks(store, {one.id: ()})
+            save_appearances(store, {one.id: ()})
 
 
-def to_look_at(
+def not_analysed(
     store: Store, entries: Sequence[QueueEntry], version: str, second: str = ""
 ) -> list[tuple[StoredField, str]]:
     """Fields that a version has not looked at, and that no other version has when a second one is named."""
-    fields, seen = [entry.field for entry in entries], looked(store)
+    fields, seen = [entry.field for entry in entries], versions_by_field(store)
     own = [(one, version) for one in fields if version not in seen.get(one.id, set())]
     other = [(one, second) for one in fields if second and not seen.get(one.id, set()) - {version}]
     return own + other
 
 
-def look_at(
+def analyse_fields(
     store: Store, wanted: Sequence[tuple[StoredField, str]], load: Callable[[str], Model], known: PredictionCache,
-    progress: Share = lambda share, name: None,
+    progress: Progress = lambda share, name: None,
 ) -> list[str]:  # fmt: skip
     """Let versions look at fields, each stored when it is done; returns a sentence for each that could not be."""
     problems = []
@@ -156,14 +160,14 @@ def look_at(
 
         part(0.0)
         try:
-            _, problem = propose(store, field, load(version), known, part)
+            _, problem = get_proposals(store, field, load(version), known, part)
         except ConcentricError as error:  # deleted, or its image damaged
             problem = str(error)
         problems += [f"{field.name}: {problem}"] if problem else []
     return problems
 
 
-def step(entries: Sequence[QueueEntry], current: int, by: int) -> int:
+def neighbour(entries: Sequence[QueueEntry], current: int, by: int) -> int:
     """The id of the next (1) or previous (-1) field; at the ends the current one."""
     place = _place(entries, current) + by
     return entries[place].field.id if 0 <= place < len(entries) else current
@@ -183,7 +187,7 @@ def _place(entries: Sequence[QueueEntry], current: int) -> int:
     return next(place for place, entry in enumerate(entries) if entry.field.id == current)
 
 
-def propose(
+def get_proposals(
     store: Store, stored: StoredField, model: Model, known: PredictionCache, progress: Callable[[float], None]
 ) -> tuple[Proposals | None, str]:
     """What a version proposes in a field, detected now if need be; and a sentence when it could not be."""
@@ -198,7 +202,7 @@ def propose(
     return proposals(store, stored.id, model.version), ""
 
 
-def others(store: Store, stored: StoredField, reader: str, who: Person) -> dict[str, Review]:
+def visible_reviews(store: Store, stored: StoredField, reader: str, who: Person) -> dict[str, Review]:
     """The reviews of other readers that somebody may see: finished ones, and only after finishing an own one.
 
     An admin sees all of them at any time; who only looks has none to finish.
@@ -228,25 +232,25 @@ def review_at(store: Store, field_id: int, reader: str, event_id: int) -> Review
     return review_of(store, field_id, reader, until=event_id)
 
 
-def say(event: Event) -> str:
+def describe_event(event: Event) -> str:
     """One change in words."""
     verdict = {"mitosis": "mitosis", "lookalike": "look-alike", "unsure": "unsure"}.get(event.verdict or "", "")
     origin = f" (proposed by {event.version}, score {event.score:.2f})" if event.version and event.score else ""
     said = {
         "add": f"marked as {verdict}",
-        "class": f"called {verdict}{origin}",
+        "class": f"classified as {verdict}{origin}",
         "move": f"moved a {verdict}{origin}",
-        "delete": f"took back a {verdict}{origin}",
-        "restore": f"brought back a {verdict}{origin}",
+        "delete": f"deleted a {verdict}{origin}",
+        "restore": f"restored a {verdict}{origin}",
         "state": f"field {STATES.get(event.state or '', event.state)}",
         "area": "reviewed area: a part of the field" if event.area else "reviewed area: the whole field",
     }[event.kind]
-    return said + (" · not applied: changed in another window since" if event.superseded else "")
+    return said + (" · not applied: changed later in another window" if event.superseded else "")
 
 
 def table(entries: Sequence[QueueEntry], order: str = "added") -> list[dict[str, str | int | float | None]]:
-    """One row per field for the overview, with the figure that the order goes by."""
-    return [_row(entry) | _figure(entry, order) for entry in entries]
+    """One row per field for the overview, with the value that decides the order."""
+    return [_row(entry) | _order_columns(entry, order) for entry in entries]
 
 
 def _row(entry: QueueEntry) -> dict[str, str | int | float | None]:
@@ -261,15 +265,15 @@ def _row(entry: QueueEntry) -> dict[str, str | int | float | None]:
     }
 
 
-def _figure(entry: QueueEntry, order: str) -> dict[str, str | int | float | None]:
-    if order not in FIGURES:
+def _order_columns(entry: QueueEntry, order: str) -> dict[str, str | int | float | None]:
+    if order not in ORDER_HELP:
         return {}
-    value = entry.figure.value if entry.figure else None
+    value = entry.order_value.value if entry.order_value else None
     return {order: value} | (
-        {"compared with": entry.figure.against if entry.figure else ""} if order == "disagreement" else {}
+        {"compared with": entry.order_value.against if entry.order_value else ""} if order == "disagreement" else {}
     )
 
 
-def minutes(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A span of time in words."""
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

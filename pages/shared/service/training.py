@@ -9,15 +9,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import replace
+from dataclasses import Field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from db import runs, versions
+from db.disk_space import check_disk_space
 from db.engine import Store
 from db.labels import reviewed_fields
-from db.room import check_room
 from db.runs import Run
 from db.versions import StoredVersion
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
@@ -28,10 +28,10 @@ from train.retrain.plan import Plan
 log = logging.getLogger("concentric")
 
 _ROOT = Path(__file__).parents[3]
-_MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of a version that is taken in
+_MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of an imported version
 _MOST_ENTRIES = 100
 _NOT_OURS = "A version is a zip with one .safetensors file and its .json card, nothing else."
-_taking_in = Lock()  # two uploads of one name: the second is refused
+_importing = Lock()  # two uploads of one name: the second is refused
 
 
 def active(store: Store) -> str:
@@ -62,6 +62,16 @@ def _kind(store: Store, name: str) -> str:
     return METHODS[card.method].title if card.method in METHODS else card.method
 
 
+def options(store: Store, base: str) -> list[Field[Any]]:
+    """The options that act when this version learns; none where it is damaged."""
+    from train.retrain.config import options_of, way_of
+
+    try:
+        return options_of(way_of(card_of(store, base)))
+    except ConcentricError:
+        return []
+
+
 def estimate_s(store: Store, planned: Plan, base: str, settings: dict[str, Any]) -> float:
     """Seconds that a run would take on this machine; a moment is measured."""
     from train.retrain.config import RetrainConfig
@@ -84,9 +94,9 @@ def start(store: Store, *, by: str, source: str, settings: dict[str, Any], base:
     return run
 
 
-def go_on(store: Store, run_id: int) -> None:
+def resume(store: Store, run_id: int) -> None:
     """Let a run that was lost or failed go on from its last checkpoint."""
-    check_room(store.folder)
+    check_disk_space(store.folder)
     runs.requeue(store, run_id)
     launch(store, run_id)
 
@@ -163,7 +173,7 @@ def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any
     }
 
 
-def pack(store: Store, name: str) -> bytes:
+def export_version(store: Store, name: str) -> bytes:
     """A version as one file: the weights (safetensors) and the card, zipped."""
     model = versions.load_version(store, name)
     packed = io.BytesIO()
@@ -174,16 +184,16 @@ def pack(store: Store, name: str) -> bytes:
     return packed.getvalue()
 
 
-def unpack(store: Store, data: bytes, *, by: str) -> str:
-    """Take in a version that `pack` made; returns its name. Raises UnusableModel for anything else, pickles too."""
-    check_room(store.folder, len(data))
+def import_version(store: Store, data: bytes, *, by: str) -> str:
+    """Import a version that `export_version` made; returns its name. Raises UnusableModel for anything else."""
+    check_disk_space(store.folder, len(data))
     name, weights, card_text = _contents(data)
-    with _taking_in:
+    with _importing:
         if name in list_versions():
             raise UnusableModel(f"There is a version {name} already.")
         card = _checked(name, weights, card_text)
-        versions.enter(store, name, weights, card.to_json(), by=by, parent=card.parent)
-    versions.decide(store, "upload", name, by=by)
+        versions.store_version(store, name, weights, card.to_json(), by=by, parent=card.parent)
+    versions.record_decision(store, "upload", name, by=by)
     return name
 
 
@@ -226,5 +236,5 @@ def _checked(name: str, weights: bytes, card_text: str) -> ModelCard:
         except ConcentricError as error:
             raise UnusableModel(str(error)) from error
         except Exception as error:  # a card may hold anything in any place
-            raise UnusableModel("The model card cannot be understood, or does not fit the weights.") from error
+            raise UnusableModel("The model card is not valid, or does not match the weights.") from error
     return card

@@ -16,8 +16,8 @@ from db import runs, versions
 from db.engine import Store
 from db.fields import StoredField, list_fields, load_field
 from db.labels import ReviewedField, reviewed_fields
-from db.predictions import Found, candidates, looked
-from db.splits import case_of, parts
+from db.predictions import StoredDetections, candidates_by_field, versions_by_field
+from db.splits import case_of, held_out_by_field
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model, list_versions
 from mitosis_core.scoring import cost
@@ -29,11 +29,11 @@ from mitosis_core.vocabulary import HIT_RADIUS_UM, LENIENT_RADIUS_UM
 
 READERS = ""  # instead of the name of a version
 FEWEST, MOST = 2, 4
-Share = Callable[[float, str], None]  # done 0..1, name of the version
+Progress = Callable[[float, str], None]  # done 0..1, name of the version
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class EvaluatedVersion:
     """One version on the fields. judged: field id -> its candidates where the readers vouch. seconds: of a field."""
 
     model: Model
@@ -47,11 +47,11 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class Versus:
+class VersionComparison:
     """fields: those that every version has looked at. waiting: (field, version) still to be looked at."""
 
     fields: Sequence[ReviewedField]
-    sides: Mapping[str, Side]
+    sides: Mapping[str, EvaluatedVersion]
     waiting: Sequence[tuple[StoredField, str]]
 
 
@@ -88,11 +88,11 @@ class Dispute:
 def fields_of(store: Store, source: str, *, every: bool) -> list[ReviewedField]:
     """The finished fields that are held out, or every finished one. source: whose labels, as in `db.labels`."""
     known = reviewed_fields(store, source)
-    held_out = parts(store, [one.field for one in known])
+    held_out = held_out_by_field(store, [one.field for one in known])
     return [one for one in known if every or held_out[one.field.id]]
 
 
-def doubts(store: Store, names: Iterable[str], fields: Sequence[ReviewedField]) -> list[str]:
+def overlap_warnings(store: Store, names: Iterable[str], fields: Sequence[ReviewedField]) -> list[str]:
     """Sentences on what versions may have learnt from these fields, so that their figures flatter them."""
     stored = {one.name: one for one in versions.list_stored(store, deleted=True)}
     of_run = {run.id: run.split.get("train", []) for run in runs.list_runs(store)}
@@ -105,12 +105,14 @@ def doubts(store: Store, names: Iterable[str], fields: Sequence[ReviewedField]) 
         }
         if both := sum(case_of(one.field) in taught for one in fields):
             said.append(
-                f"{name} has learnt from the cases of {both} of these {len(fields)} fields: its figures flatter."
+                f"{name} was trained on the cases of {both} of these {len(fields)} fields, so its figures are too good."
             )
         elif any(_from_outside(one, stored) for one in line):
             outside.append(name)
     if outside:
-        said.append(f"Nobody here knows whether {', '.join(outside)}, taken in from outside, learnt from these fields.")
+        said.append(
+            f"It is not known whether {', '.join(outside)}, imported from elsewhere, used these fields for training."
+        )
     return said
 
 
@@ -126,17 +128,21 @@ def _from_outside(name: str, stored: Mapping[str, Any]) -> bool:
     return stored[name].run_id is None if name in stored else name not in list_versions()
 
 
-def compare(store: Store, models: Sequence[Model], fields: Sequence[ReviewedField]) -> Versus:
+def compare(store: Store, models: Sequence[Model], fields: Sequence[ReviewedField]) -> VersionComparison:
     """Score these versions on those of the fields that all of them have looked at."""
-    seen, names = looked(store), [model.version for model in models]
+    seen, names = versions_by_field(store), [model.version for model in models]
     waiting = [(one.field, name) for name in names for one in fields if name not in seen.get(one.field.id, set())]
     late = {one.id for one, _ in waiting}
     ready = [one for one in fields if one.field.id not in late]
-    sides = {model.version: _side(model, ready, candidates(store, model.version)) for model in models} if ready else {}
-    return Versus(ready, sides, waiting)
+    sides = (
+        {model.version: _side(model, ready, candidates_by_field(store, model.version)) for model in models}
+        if ready
+        else {}
+    )
+    return VersionComparison(ready, sides, waiting)
 
 
-def _side(model: Model, fields: Sequence[ReviewedField], found: Mapping[int, Found]) -> Side:
+def _side(model: Model, fields: Sequence[ReviewedField], found: Mapping[int, StoredDetections]) -> EvaluatedVersion:
     judged = {one.field.id: assessable(one, found[one.field.id].detections) for one in fields}
     scored = [
         ScoredField(one.field.digest, case_of(one.field), judged[one.field.id], one.mitoses_xy_px, one.field.um_per_px,
@@ -144,15 +150,15 @@ def _side(model: Model, fields: Sequence[ReviewedField], found: Mapping[int, Fou
     ]  # fmt: skip
     # The middle one: the first field of a process also waits for the engine.
     seconds = median(found[one.field.id].seconds for one in fields)
-    return Side(model, judged, evaluate(scored, HIT_RADIUS_UM, threshold=model.threshold), seconds)
+    return EvaluatedVersion(model, judged, evaluate(scored, HIT_RADIUS_UM, threshold=model.threshold), seconds)
 
 
-def table(found: Versus, peaks_gb: Mapping[str, float]) -> list[dict[str, Any]]:
+def table(found: VersionComparison, peaks_gb: Mapping[str, float]) -> list[dict[str, Any]]:
     """One row per version. peaks_gb: memory by version, where it was measured."""
     return [_row(name, side, peaks_gb.get(name)) for name, side in found.sides.items()]
 
 
-def _row(name: str, side: Side, peak_gb: float | None) -> dict[str, Any]:
+def _row(name: str, side: EvaluatedVersion, peak_gb: float | None) -> dict[str, Any]:
     from mitosis_core.methods import METHODS  # brings torch along
 
     card, evaluation = side.model.card, side.evaluation
@@ -174,7 +180,7 @@ def _row(name: str, side: Side, peak_gb: float | None) -> dict[str, Any]:
     }
 
 
-def curves(found: Versus) -> dict[str, OperatingPoint]:
+def curves(found: VersionComparison) -> dict[str, OperatingPoint]:
     """The sides that `charts.precision_recall` and `charts.froc` draw, by version."""
     area_mm2 = sum(one.area_mm2 for one in found.fields)
     return {name: _curves(side.evaluation, area_mm2) for name, side in found.sides.items()}
@@ -194,13 +200,13 @@ def _curves(evaluation: Evaluation, area_mm2: float) -> OperatingPoint:
     )
 
 
-def disputes(found: Versus) -> list[Dispute]:
+def disputes(found: VersionComparison) -> list[Dispute]:
     """The fields, those with the most disagreements first."""
     every = [Dispute(one, _cells(one, found.sides)) for one in found.fields]
     return sorted(every, key=lambda one: -one.disagreements)
 
 
-def _cells(one: ReviewedField, sides: Mapping[str, Side]) -> list[Cell]:
+def _cells(one: ReviewedField, sides: Mapping[str, EvaluatedVersion]) -> list[Cell]:
     """A mitosis of the readers and what hits it, by the rule that the table counts by, is one cell; of the rest,
     detections of different versions within LENIENT_RADIUS_UM are one."""
     true = [{READERS: Mark(x, y)} for x, y in one.mitoses_xy_px.tolist()]
@@ -235,7 +241,7 @@ def largest(fields: Sequence[ReviewedField]) -> StoredField:
 
 def measure_memory(
     store: Store, models: Sequence[Model], stored: StoredField, keep: Callable[[str, float], None],
-    progress: Share = lambda share, name: None,
+    progress: Progress = lambda share, name: None,
 ) -> list[str]:  # fmt: skip
     """Let each version detect in one field in a process of its own; keep: given its name and peak in GB, one by one.
 

@@ -1,9 +1,9 @@
-// The clock: seconds of work on a field. Time counts while the page is visible, until 30 s after the last input.
+// Seconds of work on a field. Time counts while the page is visible, until 30 s after the last input.
 
 const IDLE_MS = 30000;
 const REPORT_MS = 60000;
 
-class Clock {
+class ActivityTimer {
   // spend(seconds): called when the field is left or hidden, and every minute of work
   constructor(root, spend) {
     this.spend = spend;

@@ -1,8 +1,8 @@
-// A question inside the viewer: it covers the stage until it is answered, and Esc takes the last answer.
+// A modal dialog inside the viewer: it covers the stage until it is answered, and Esc takes the last answer.
 
-class Question {
+class Dialog {
   constructor(parent) {
-    this.root = make("div", "question", parent, { role: "alertdialog", "aria-modal": "true" });
+    this.root = make("div", "dialog", parent, { role: "alertdialog", "aria-modal": "true" });
     this.root.hidden = true;
     this.root.addEventListener("keydown", (event) => {
       event.stopPropagation();

@@ -1,4 +1,4 @@
-// Editing: what a reader has said about each field, what a click or a key means, undo and redo. Nothing is drawn here.
+// Editing: the marks and state of each field, what a click or a key means, undo and redo. Nothing is drawn here.
 // A mark that is not decided is a proposal of the model. Deciding makes it the reader's own; taking that back makes it
 // a proposal again.
 
@@ -31,10 +31,10 @@ class Editing {
       point.id = id;
       if (!point.decided && !point.by) review.proposals.set(id, { ...point });
     }
-    this.layOver();
+    this.applyPending();
   }
 
-  layOver() {
+  applyPending() {
     for (const op of this.outbox.waiting(this.field)) this.apply(op);
   }
 
@@ -121,7 +121,7 @@ class Editing {
     return step.length === 1 ? step[0].id : null;
   }
 
-  // ---- what a hand means
+  // ---- what clicks and keys mean
 
   add(place, cls) {
     const id = randomId();
@@ -140,7 +140,7 @@ class Editing {
     if (mark && !(mark.decided && mark.cls === cls)) this.act([[id, { x: mark.x, y: mark.y, cls }]]);
   }
 
-  // Of the reader's own hand: away with it. Of the model: not a mitosis; once more: undecided again.
+  // The reader's own mark: deleted. A proposal of the model: not a mitosis; once more: undecided again.
   remove(id) {
     const mark = this.own(id);
     if (!mark) return;

@@ -31,12 +31,12 @@ class Gallery {
     points.forEach((point, place) => {
       if (!this.crops.has(point.id)) this.crops.set(point.id, this.makeCrop(point));
       const crop = this.crops.get(point.id);
-      this.dress(crop, point, place, points.length);
+      this.applyStyle(crop, point, place, points.length);
       if (this.root.children[place] !== crop) this.root.insertBefore(crop, this.root.children[place] || null);
     });
   }
 
-  dress(crop, point, place, total) {
+  applyStyle(crop, point, place, total) {
     const label = `Detection ${place + 1} of ${total}, ${point.spoken}`;
     if (crop.getAttribute("aria-label") !== label) crop.setAttribute("aria-label", label);
     const before = crop.point;

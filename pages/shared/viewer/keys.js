@@ -2,7 +2,7 @@
 // where R reruns and C clears the cache.
 
 const HELP = {
-  looking: [
+  viewing: [
     ["N  P", "next, previous detection"],
     ["+  −  0", "zoom in, out, whole field"],
     ["Z", "zoom to the selected cell"],
@@ -30,7 +30,7 @@ const HELP = {
 };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-function lookingKeys(viewer) {
+function viewingKeys(viewer) {
   const { stage } = viewer;
   return {
     n: () => viewer.step(1),
@@ -61,7 +61,7 @@ function editingKeys(viewer) {
 
 function onKey(viewer, event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const act = findAct(viewer, event, key);
+  const act = findAction(viewer, event, key);
   if (key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
   if (!act) return;
   event.preventDefault();
@@ -69,7 +69,7 @@ function onKey(viewer, event) {
   act();
 }
 
-function findAct(viewer, event, key) {
+function findAction(viewer, event, key) {
   if (event.ctrlKey || event.metaKey) {
     if (!viewer.editing || event.altKey || (key !== "z" && key !== "y")) return null;
     return () => viewer.turn(key === "z" && !event.shiftKey ? "undo" : "redo");

@@ -50,7 +50,7 @@ class Marks {
       }
     for (const point of points) {
       if (!this.marks.has(point.id)) this.marks.set(point.id, this.makeMark(point.id));
-      this.dress(this.marks.get(point.id), point);
+      this.applyStyle(this.marks.get(point.id), point);
     }
   }
 
@@ -62,7 +62,7 @@ class Marks {
   }
 
   // Touches only what is not so already: a click among hundreds of marks changes one.
-  dress(mark, point) {
+  applyStyle(mark, point) {
     const before = mark.point;
     mark.point = point;
     if (before.x !== point.x || before.y !== point.y) this.size(mark);
@@ -81,7 +81,7 @@ class Marks {
     mark.group.setAttribute("transform", `translate(${x + 0.5} ${y + 0.5}) scale(${this.radius() + grown})`);
   }
 
-  // While a hand drags it: the mark alone, without telling anybody.
+  // While it is dragged: the mark alone; nothing is stored yet.
   drag(id, place) {
     const mark = this.marks.get(id);
     if (!mark) return; // new data has just taken it away
@@ -116,7 +116,7 @@ class Marks {
     return Math.max(this.stage.radius || 0, MIN_RING_PX / this.stage.scale);
   }
 
-  // While a hand pans, the finished picture of all marks is moved; else they are drawn anew. One by one they are touched
+  // While the field is panned, the finished picture of all marks is moved; else they are drawn anew. One by one they are touched
   // only when their rings change their size.
   paint() {
     const { x, y, scale, panning } = this.stage;

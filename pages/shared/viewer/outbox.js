@@ -6,15 +6,15 @@ const LONGEST_WAIT_MS = 8000;
 const PATIENCE_MS = 10000; // a server that says nothing for so long counts as gone
 const LIMIT = 200; // changes in one request
 const KEEPALIVE_BYTES = 60000; // what a browser still sends for a page that is being closed
-const HOPELESS = [400, 403, 404]; // sending the same again will not help
-const BROKEN = 500; // an answer that nobody foresaw: it may help once or twice
+const PERMANENT = [400, 403, 404]; // sending the same again will not help
+const BROKEN = 500; // an unexpected answer: trying again may help once or twice
 const TRIES = 5; // of a change that draws such an answer alone
 
 function randomId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-class Trouble extends Error {
+class SendError extends Error {
   constructor(sentence, status = 0) {
     super(sentence);
     this.status = status;
@@ -22,7 +22,7 @@ class Trouble extends Error {
 }
 
 // The browser's store; what it cannot hold, forbidden or full, is in memory alone.
-const shelf = {
+const localList = {
   memory: new Map(),
   get(key) {
     if (this.memory.has(key)) return this.memory.get(key);
@@ -56,7 +56,7 @@ class Outbox {
     this.client = randomId();
     this.prefix = `concentric-outbox/${encodeURIComponent(user)}/`;
     this.key = this.prefix + this.client; // every window writes its own key alone
-    this.asideKey = `concentric-refused/${encodeURIComponent(user)}`; // the windows of a user share it
+    this.refusedKey = `concentric-refused/${encodeURIComponent(user)}`; // the windows of a user share it
     this.entries = []; // { op, token, tries }
     this.tokens = new Map(); // field -> token
     this.expired = new Set(); // tokens
@@ -66,10 +66,10 @@ class Outbox {
     this.wait = FIRST_WAIT_MS;
     this.trouble = ""; // why the last request failed
     this.waiters = [];
-    this.listener = null; // { changed(), told(sentence), answered(ops, outdated), adopted() }
-    const lost = () => this.entries.length || shelf.memory.get(this.asideKey)?.length;
+    this.listener = null; // { changed(), notify(sentence), answered(ops, outdated), adopted() }
+    const lost = () => this.entries.length || localList.memory.get(this.refusedKey)?.length;
     addEventListener("beforeunload", (event) => lost() && event.preventDefault());
-    addEventListener("storage", (event) => event.key === this.asideKey && this.listener?.changed());
+    addEventListener("storage", (event) => event.key === this.refusedKey && this.listener?.changed());
     addEventListener("online", () => this.flush());
     this.adopt();
   }
@@ -80,12 +80,12 @@ class Outbox {
     locks?.request(this.key, () => new Promise(() => {}));
     const take = async () => {
       const alive = new Set(locks ? (await locks.query()).held.map((lock) => lock.name) : []);
-      const left = shelf.keys(this.prefix).filter((key) => key !== this.key && !alive.has(key));
-      const found = left.flatMap((key) => shelf.get(key)).filter((entry) => entry?.op?.op_id && entry.op.field);
+      const left = localList.keys(this.prefix).filter((key) => key !== this.key && !alive.has(key));
+      const found = left.flatMap((key) => localList.get(key)).filter((entry) => entry?.op?.op_id && entry.op.field);
       found.sort((a, b) => a.op.t - b.op.t || a.op.seq - b.op.seq);
       this.entries = [...found, ...this.entries];
       this.save();
-      for (const key of left) shelf.put(key, []);
+      for (const key of left) localList.put(key, []);
       for (const [field, token] of this.tokens) this.renew(field, token);
       if (found.length) this.listener?.adopted();
     };
@@ -124,7 +124,7 @@ class Outbox {
   }
 
   save() {
-    shelf.put(this.key, this.entries);
+    localList.put(this.key, this.entries);
   }
 
   waiting(field) {
@@ -132,7 +132,7 @@ class Outbox {
   }
 
   // Resolves when nothing waits any more, or when it has to wait longer.
-  quiet() {
+  whenSent() {
     if (!this.entries.length || this.trouble) return Promise.resolve();
     return new Promise((resolve) => this.waiters.push(resolve));
   }
@@ -145,7 +145,7 @@ class Outbox {
     clearTimeout(this.timer);
     const batch = this.batch();
     try {
-      this.taken(batch, await this.post(batch));
+      this.acknowledge(batch, await this.post(batch));
       this.trouble = "";
       this.wait = FIRST_WAIT_MS;
       if (!this.entries.length) this.most = LIMIT;
@@ -155,11 +155,11 @@ class Outbox {
     this.busy = false;
     this.listener?.changed();
     if (!this.entries.length || this.trouble) for (const go of this.waiters.splice(0)) go();
-    if (this.trouble) this.timer = setTimeout(() => this.flush(), this.later());
+    if (this.trouble) this.timer = setTimeout(() => this.flush(), this.nextWait());
     else this.flush();
   }
 
-  later() {
+  nextWait() {
     const now = this.wait;
     this.wait = Math.min(LONGEST_WAIT_MS, now * 2);
     return now;
@@ -186,23 +186,23 @@ class Outbox {
     try {
       response = await fetch(new URL(this.url, document.baseURI), request);
     } catch {
-      throw new Trouble("The server cannot be reached.");
+      throw new SendError("The server cannot be reached.");
     }
     try {
       // An address that the server does not know is answered by a page, with status 200.
       if (!response.headers.get("content-type")?.startsWith("application/json")) throw new Error();
       answer = await response.json();
     } catch {
-      throw new Trouble("The server gave no proper answer.", response.status === BROKEN ? BROKEN : 0);
+      throw new SendError("The server gave no proper answer.", response.status === BROKEN ? BROKEN : 0);
     }
-    if (!response.ok) throw new Trouble(String(answer.error || "The server could not save."), response.status);
+    if (!response.ok) throw new SendError(String(answer.error || "The server could not save."), response.status);
     return answer;
   }
 
-  taken(batch, { done = [], superseded = [], refused = [], rev = 0, missed = false }) {
+  acknowledge(batch, { done = [], superseded = [], refused = [], rev = 0, missed = false }) {
     const gone = new Set([...done, ...superseded, ...refused.map((one) => one.op_id)]);
     if (!batch.some((entry) => gone.has(entry.op.op_id)))
-      throw new Trouble("The server did not say what it has saved.", BROKEN);
+      throw new SendError("The server did not say what it has saved.", BROKEN);
     const field = batch[0].op.field;
     this.entries = this.entries.filter((entry) => !gone.has(entry.op.op_id));
     this.saved.set(field, Math.max(rev, this.saved.get(field) ?? 0));
@@ -211,9 +211,9 @@ class Outbox {
     if (!missed)
       for (const { op } of this.entries) if (op.field === field && op.base >= base) op.base = Math.max(op.base, rev);
     const why = new Map(refused.map((one) => [one.op_id, one.why]));
-    this.setAside(batch.filter(({ op }) => why.has(op.op_id)), ({ op }) => why.get(op.op_id)); // before it is let go
+    this.addRefused(batch.filter(({ op }) => why.has(op.op_id)), ({ op }) => why.get(op.op_id)); // before it is removed
     this.save();
-    if (superseded.length) this.listener?.told("This was changed in another window since; the newer change stands.");
+    if (superseded.length) this.listener?.notify("This was changed in another window since; the newer change stands.");
     const outdated = missed || superseded.length > 0 || refused.length > 0;
     this.listener?.answered(batch.map((entry) => entry.op), outdated);
   }
@@ -226,43 +226,43 @@ class Outbox {
       this.most = Math.ceil(batch.length / 2);
       this.trouble = "";
     } else if (status === BROKEN && batch.length > 1) this.most = 1; // which of them is it?
-    else if (status === BROKEN) this.stumbled(batch, message);
-    else if (HOPELESS.includes(status) || status === 413) this.giveUp(batch, message);
+    else if (status === BROKEN) this.onServerError(batch, message);
+    else if (PERMANENT.includes(status) || status === 413) this.refuse(batch, message);
   }
 
-  stumbled(batch, why) {
+  onServerError(batch, why) {
     const [entry] = batch;
     entry.tries = (entry.tries ?? 0) + 1;
     if (entry.tries < TRIES) return this.save();
-    this.giveUp(batch, why);
+    this.refuse(batch, why);
     this.most = LIMIT;
     this.wait = FIRST_WAIT_MS;
   }
 
-  giveUp(batch, why) {
+  refuse(batch, why) {
     const gone = new Set(batch);
     this.entries = this.entries.filter((entry) => !gone.has(entry));
     this.trouble = "";
-    this.setAside(batch, () => why);
+    this.addRefused(batch, () => why);
     this.save();
     this.listener?.answered(batch.map((entry) => entry.op), true);
   }
 
-  // ---- set aside: what the server does not take holds up nothing any more, and is not thrown away
+  // ---- refused changes: they no longer block the others, and are kept until the reader decides
 
-  get aside() {
-    return shelf.get(this.asideKey);
+  get refused() {
+    return localList.get(this.refusedKey);
   }
 
-  setAside(batch, why) {
+  addRefused(batch, why) {
     if (!batch.length) return;
     const kept = batch.map((entry) => ({ op: entry.op, token: entry.token, why: why(entry) ?? "" }));
-    shelf.put(this.asideKey, [...this.aside, ...kept].slice(-1000));
+    localList.put(this.refusedKey, [...this.refused, ...kept].slice(-1000));
     this.listener?.changed();
   }
 
-  tryAgain() {
-    const again = this.aside.map(({ op, token }) => ({ op, token: this.tokens.get(op.field) ?? token }));
+  retry() {
+    const again = this.refused.map(({ op, token }) => ({ op, token: this.tokens.get(op.field) ?? token }));
     this.entries = [...again, ...this.entries];
     this.save();
     this.discard();
@@ -271,7 +271,7 @@ class Outbox {
   }
 
   discard() {
-    shelf.put(this.asideKey, []);
+    localList.put(this.refusedKey, []);
     this.listener?.changed();
   }
 }

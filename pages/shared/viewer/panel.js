@@ -167,9 +167,9 @@ class Panel {
     this.score.box.hidden = hidden;
   }
 
-  // waiting: changes on their way. trouble: why they wait. aside: changes that the server does not take.
-  showSaved(waiting, trouble, aside) {
-    const notSaved = trouble ? waiting : aside;
+  // waiting: changes on their way. trouble: why they wait. refused: changes that the server does not take.
+  showSaved(waiting, trouble, refused) {
+    const notSaved = trouble ? waiting : refused;
     this.saved.textContent = notSaved ? `NOT SAVED (${notSaved})` : waiting ? "Saving…" : "All saved";
     this.saved.classList.toggle("bad", notSaved > 0);
   }

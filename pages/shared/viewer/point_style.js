@@ -1,12 +1,12 @@
 // How a point looks and what it is called: a detection by its score, in a review a verdict, a proposal, or a mark of
 // another reader.
 
-function dressed(point, classes) {
+function pointStyle(point, classes) {
   const look = classes.find((one) => one.id === point.cls) ?? { label: point.cls, color: "#ffffff" };
   const reviewed = point.decided !== undefined;
   const open = point.decided === false && !point.by;
   const score = typeof point.score === "number" ? point.score.toFixed(2) : null;
-  const text = reviewed ? named(point, look.label, open, score) : score ?? look.label;
+  const text = reviewed ? pointLabel(point, look.label, open, score) : score ?? look.label;
   return {
     id: point.id,
     x: point.x,
@@ -23,7 +23,7 @@ function dressed(point, classes) {
   };
 }
 
-function named({ by, src }, label, open, score) {
+function pointLabel({ by, src }, label, open, score) {
   if (by) return `${label} · ${by}`;
   if (open) return score === null ? "Proposed" : `Proposed · ${score}`;
   return src === "model" && score !== null ? `${label} · model ${score}` : label;

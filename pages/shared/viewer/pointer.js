@@ -1,10 +1,10 @@
-// The hand on the stage: wheel and pinch zoom, dragging pans or moves a mark or draws the reviewed area, a click is told.
+// Mouse and touch on the stage: wheel and pinch zoom, dragging pans, moves a mark or draws the reviewed area, clicks select.
 
 const DRAG_PX = 5; // a pointer that moves less has clicked
 const WHEEL_LINE_PX = 16;
 const FINGER_PX = 22;
 
-class Hand {
+class PointerControl {
   // on: see Stage
   constructor(stage, on) {
     this.stage = stage;
@@ -47,7 +47,7 @@ class Hand {
     if (event.button > 1) return;
     this.stage.root.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, this.place(event));
-    this.letGo();
+    this.cancelDrag();
     if (this.pointers.size > 1) return; // a second finger: neither a click nor a drag any more
     const [x, y] = this.place(event);
     const mark = event.button === 0 && !event.shiftKey && !this.drawing ? this.stage.marks.hit(x, y) : null;
@@ -76,7 +76,7 @@ class Hand {
     this.stage.root.classList.add("dragging");
     if (this.drawing) this.stage.marks.showArea(this.box(drag.from, [x, y]));
     else if (drag.mark) {
-      this.stage.marks.drag(drag.mark, this.carried(drag, x, y));
+      this.stage.marks.drag(drag.mark, this.draggedTo(drag, x, y));
       this.stage.paintTag();
     } else {
       this.stage.setPanning(true);
@@ -85,7 +85,7 @@ class Hand {
   }
 
   // Where the dragged mark is: it keeps its place under the pointer, and stays on the image.
-  carried({ from, home }, x, y) {
+  draggedTo({ from, home }, x, y) {
     const { scale } = this.stage;
     return this.stage.clip({ x: home.x + (x - from[0]) / scale, y: home.y + (y - from[1]) / scale });
   }
@@ -104,17 +104,17 @@ class Hand {
     const [x, y] = this.place(event);
     const known = this.pointers.delete(event.pointerId);
     if (!drag || !known) return;
-    if (event.type === "pointercancel") return this.letGo();
+    if (event.type === "pointercancel") return this.cancelDrag();
     this.drag = null;
     this.stage.setPanning(false);
     this.stage.root.classList.remove("dragging");
     if (drag.moved && this.drawing) this.on.drew(this.box(drag.from, [x, y]));
-    else if (drag.moved && drag.mark) this.on.move(drag.mark, this.carried(drag, x, y));
+    else if (drag.moved && drag.mark) this.on.move(drag.mark, this.draggedTo(drag, x, y));
     else if (!drag.moved && !this.drawing) this.on.click(this.hit(event), this.stage.onImage(x, y), event.shiftKey);
   }
 
   // Ends a drag that shall have no effect.
-  letGo() {
+  cancelDrag() {
     const drag = this.drag;
     this.drag = null;
     this.stage.setPanning(false);

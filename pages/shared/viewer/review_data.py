@@ -26,7 +26,7 @@ CLASSES = [
 
 
 @dataclass(frozen=True)
-class Sight:
+class ReviewView:
     """What a reader wants to see of a field.
 
     editable: whether marks may be changed. blind: no proposals and no other reader until the reader has finished.
@@ -45,7 +45,7 @@ def review_data(
     stored: StoredField,
     review: Review,
     proposed: Proposals | None,
-    sight: Sight,
+    sight: ReviewView,
     *,
     coming: Sequence[StoredField] = (),
 ) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-// The reviewer: a viewer in which a hand may change what it sees. A change is drawn at once and goes out by the outbox;
-// the page is told when all is saved and it is quiet, or when the field is left.
+// The reviewer: a viewer whose marks may be changed. A change is drawn at once and sent by the outbox;
+// the page is notified when all is saved and it is quiet, or when the field is left.
 
-const QUIET_MS = 300; // after the last change was saved, before the page is told
+const QUIET_MS = 300; // after the last change was saved, before the page is notified
 const LEAVING_MS = 3000; // for the page to bring the next field
 
 function download(name, content) {
@@ -17,10 +17,10 @@ class Reviewer extends Viewer {
     this.root.dataset.editable = "";
     this.current = "mitosis"; // the verdict of new marks
     this.triggers = 0;
-    this.question = new Question(this.root);
-    this.clock = new Clock(this.root, (seconds) => this.editing?.spend(this.editing.field, seconds));
+    this.dialog = new Dialog(this.root);
+    this.activityTimer = new ActivityTimer(this.root, (seconds) => this.editing?.spend(this.editing.field, seconds));
     // After a press by mouse or finger the keys are the viewer's again.
-    this.root.addEventListener("click", (event) => event.detail && !this.question.open && this.focus());
+    this.root.addEventListener("click", (event) => event.detail && !this.dialog.open && this.focus());
     // Else the first letters would be Streamlit's.
     if (document.activeElement === document.body) this.focus();
   }
@@ -30,7 +30,7 @@ class Reviewer extends Viewer {
   }
 
   get keys() {
-    return { ...lookingKeys(this), ...editingKeys(this) };
+    return { ...viewingKeys(this), ...editingKeys(this) };
   }
 
   get points() {
@@ -41,9 +41,9 @@ class Reviewer extends Viewer {
     return this.editing.review.area;
   }
 
-  stageActs() {
+  stageActions() {
     return {
-      ...super.stageActs(),
+      ...super.stageActions(),
       click: (id, place, force) => this.click(id, place, force),
       movable: (id) => Boolean(this.editing.own(id)),
       move: (id, place) => (this.editing.move(id, place), this.select(id)),
@@ -51,21 +51,21 @@ class Reviewer extends Viewer {
     };
   }
 
-  toolActs() {
-    const area = () => this.drawArea(!this.stage.hand.drawing);
+  toolActions() {
+    const area = () => this.drawArea(!this.stage.pointer.drawing);
     return {
-      ...super.toolActs(),
+      ...super.toolActions(),
       area,
       wholeField: () => this.editing.setArea(null),
-      tryAgain: () => this.outbox.tryAgain(),
-      download: () => download("concentric-not-saved.json", this.outbox.aside.map(({ op, why }) => ({ op, why }))),
+      retry: () => this.outbox.retry(),
+      download: () => download("concentric-not-saved.json", this.outbox.refused.map(({ op, why }) => ({ op, why }))),
       discard: () => this.discard(),
     };
   }
 
-  panelActs() {
+  panelActions() {
     return {
-      ...super.panelActs(),
+      ...super.panelActions(),
       verdict: (cls) => this.verdict(cls),
       accept: () => this.confirm(),
       remove: () => this.reject(),
@@ -86,17 +86,17 @@ class Reviewer extends Viewer {
 
   // After a step ahead of the page, what it said before it knew of the step waits for a moment.
   update(component) {
-    this.triggers = Math.max(this.triggers, component.data.went ?? 0);
-    if (this.ahead && component.data.went < this.ahead.step) {
+    this.triggers = Math.max(this.triggers, component.data.last_step ?? 0);
+    if (this.ahead && component.data.last_step < this.ahead.step) {
       this.component = component;
       this.ahead.late = component;
       return;
     }
-    this.stepAhead(null);
+    this.showAhead(null);
     super.update(component);
   }
 
-  stepAhead(data, step) {
+  showAhead(data, step) {
     clearTimeout(this.ahead?.timer);
     this.ahead = null;
     if (!data) return;
@@ -122,23 +122,23 @@ class Reviewer extends Viewer {
     this.editing = new Editing(outbox, () => this.draw());
     outbox.listener = {
       changed: () => this.showOutbox(),
-      told: (sentence) => (this.tools.say(sentence), this.speak(sentence)),
+      notify: (sentence) => (this.tools.say(sentence), this.announce(sentence)),
       answered: (ops, outdated) => this.onAnswer(ops, outdated),
-      adopted: () => (this.editing.layOver(), this.draw()),
+      adopted: () => (this.editing.applyPending(), this.draw()),
     };
   }
 
   leave(before) {
     super.leave(before);
-    this.clock.report();
+    this.activityTimer.report();
     this.drawArea(false);
   }
 
   arrive(data) {
     super.arrive(data);
     this.leaving = false;
-    this.clock.start();
-    this.question.close();
+    this.activityTimer.start();
+    this.dialog.close();
   }
 
   onAnswer(ops, outdated) {
@@ -155,17 +155,17 @@ class Reviewer extends Viewer {
   }
 
   showOutbox() {
-    const { entries, trouble, saved, aside } = this.outbox;
+    const { entries, trouble, saved, refused } = this.outbox;
     this.root.dataset.outbox = entries.length;
     this.root.dataset.rev = Math.max(this.editing.review.rev, saved.get(this.editing.field) ?? 0);
-    this.panel.showSaved(entries.length, trouble, aside.length);
+    this.panel.showSaved(entries.length, trouble, refused.length);
     this.tools.showTrouble(entries.length, trouble);
-    this.tools.showAside(aside);
+    this.tools.showRefused(refused);
   }
 
   discard() {
-    const many = this.outbox.aside.length;
-    this.question.ask(`Discard ${many === 1 ? "a change that was" : `${many} changes that were`} not saved?`, [
+    const many = this.outbox.refused.length;
+    this.dialog.ask(`Discard ${many === 1 ? "a change that was" : `${many} changes that were`} not saved?`, [
       ["Discard", () => (this.outbox.discard(), this.focus())],
       ["Keep", () => this.focus()],
     ]);
@@ -181,7 +181,7 @@ class Reviewer extends Viewer {
     this.panel.cells.textContent = `${listed.length} cell${listed.length === 1 ? "" : "s"}`;
     this.panel.showHistory(review);
     this.panel.showState(review.state, Boolean(this.data.blind) && review.state !== "complete");
-    this.tools.showArea(this.stage.hand.drawing, review.area);
+    this.tools.showArea(this.stage.pointer.drawing, review.area);
   }
 
   select(id) {
@@ -204,7 +204,7 @@ class Reviewer extends Viewer {
     if (this.editing.point(this.selected)) return this.decide((id) => this.editing.verdict(id, cls));
     this.current = cls;
     this.select(null);
-    this.speak(`New marks are: ${cls}`);
+    this.announce(`New marks are: ${cls}`);
   }
 
   confirm() {
@@ -224,7 +224,7 @@ class Reviewer extends Viewer {
     const place = this.listed().findIndex((one) => one.id === id);
     act(id);
     const left = this.editing.point(id);
-    this.speak(left ? this.dress(left).spoken : "Deleted");
+    this.announce(left ? this.styleOf(left).spoken : "Deleted");
     if (!this.grid) return;
     const list = this.listed();
     const next = [...list.slice(place), ...list.slice(0, place)].find((one) => one.id !== id && one.decided === false);
@@ -268,14 +268,14 @@ class Reviewer extends Viewer {
   }
 
   drawArea(drawing) {
-    this.stage.hand.draw(drawing);
+    this.stage.pointer.draw(drawing);
     this.stage.marks.showArea(this.area);
     this.tools.showArea(drawing, this.area);
   }
 
   escape() {
-    this.stage.hand.letGo();
-    if (this.stage.hand.drawing) this.drawArea(false);
+    this.stage.pointer.cancelDrag();
+    if (this.stage.pointer.drawing) this.drawArea(false);
     else if (this.grid) this.showGrid(false);
     else super.escape();
   }
@@ -288,7 +288,7 @@ class Reviewer extends Viewer {
     const open = this.undecided();
     if (!open.length) return this.complete();
     const many = open.length > 1;
-    this.question.ask(`${open.length} proposal${many ? "s are" : " is"} undecided.`, [
+    this.dialog.ask(`${open.length} proposal${many ? "s are" : " is"} undecided.`, [
       [`Finish and count ${many ? "them" : "it"} as not mitosis`, () => this.complete()],
       [many ? "Accept them all and finish" : "Accept it and finish", () => this.complete(open)],
       ["Go on reviewing", () => this.focus()],
@@ -308,17 +308,17 @@ class Reviewer extends Viewer {
     this.leaving = true;
     setTimeout(() => (this.leaving = false), LEAVING_MS);
     const { field } = this.editing;
-    await this.outbox.quiet(); // the time spent follows when the field is left: nobody waits for it
+    await this.outbox.whenSent(); // the time spent follows when the field is left: nobody waits for it
     clearTimeout(this.settling);
-    const { ways, fields } = this.data.ahead ?? {};
+    const { targets, fields } = this.data.next_fields ?? {};
     const n = ++this.triggers;
     this.component.setTriggerValue("go", { to, field, n });
-    if (fields?.[ways[to]]) this.stepAhead(fields[ways[to]], n);
+    if (fields?.[targets[to]]) this.showAhead(fields[targets[to]], n);
   }
 
   remove() {
-    this.stepAhead(null);
-    this.clock.remove();
+    this.showAhead(null);
+    this.activityTimer.remove();
     clearTimeout(this.settling);
     this.outbox.listener = null;
     super.remove();

@@ -33,10 +33,10 @@ class Stage {
     this.width = this.height = this.scale = 1;
     this.x = this.y = 0;
     this.fitted = true; // until the user moves, a resize fits the field again
-    this.panning = false; // while a hand drags the field
+    this.panning = false; // while the field is dragged
     this.image.addEventListener("load", () => on.loaded());
     this.image.addEventListener("error", () => on.failed());
-    this.hand = new Hand(this, on);
+    this.pointer = new PointerControl(this, on);
     this.observer = new ResizeObserver(() => (this.fitted ? this.fit() : this.paint()));
     this.observer.observe(this.root);
   }

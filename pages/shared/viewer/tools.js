@@ -1,34 +1,34 @@
-// What floats over the stage: the tools, the help, the reviewed area's chip, notices, the red pill, what was set aside.
+// What floats over the stage: the tools, the help, the reviewed area's chip, notices, the red pill, refused changes.
 
 const NOTICE_MS = 8000;
 
 class Tools {
   // act: { zoom(factor), fit(), help() -> rows }, and for a reviewer also { area(), wholeField(),
-  //   tryAgain(), download(), discard() }
+  //   retry(), download(), discard() }
   constructor(parent, act) {
     this.act = act;
-    const tools = this.still(make("div", "tools", parent));
+    const tools = this.catchPointer(make("div", "tools", parent));
     const add = (text, title, press, className = "") => makeButton(className, tools, text, title, press);
     add("+", "Zoom in (+)", () => act.zoom(1.5));
     add("−", "Zoom out (−)", () => act.zoom(1 / 1.5));
     add("⤢", "Whole field (0)", act.fit);
     this.area = add("⬚", "Draw the reviewed area: only this part of the field counts as reviewed", act.area, "edit");
     this.ask = add("?", "Keys", () => this.showHelp(this.help.hidden));
-    this.help = this.still(make("dl", "help", parent));
+    this.help = this.catchPointer(make("dl", "help", parent));
     this.help.hidden = true;
-    this.chip = this.still(make("div", "chip", parent));
+    this.chip = this.catchPointer(make("div", "chip", parent));
     this.chip.hidden = true;
     const notices = make("div", "notices", parent);
     this.pill = make("div", "pill", notices, { role: "alert" });
     this.pill.hidden = true;
-    this.aside = this.still(make("div", "aside", notices, { role: "alert" }));
-    this.aside.hidden = true;
+    this.refused = this.catchPointer(make("div", "refused", notices, { role: "alert" }));
+    this.refused.hidden = true;
     this.message = make("div", "message", parent);
     this.message.hidden = true;
   }
 
   // The stage would take the click for its own.
-  still(element) {
+  catchPointer(element) {
     for (const type of ["pointerdown", "pointerup", "dblclick"])
       element.addEventListener(type, (event) => event.stopPropagation());
     return element;
@@ -62,15 +62,15 @@ class Tools {
     make("span", "", this.pill).textContent = `${sentence} Kept in this browser and sent again by itself.`;
   }
 
-  showAside(aside) {
-    const many = aside.length > 1;
-    const text = aside.length ? `${many ? `${aside.length} changes were` : "One change was"} not saved: ${aside.at(-1).why}` : "";
-    this.aside.hidden = !text;
-    if (this.aside.firstChild?.textContent === text) return;
-    this.aside.replaceChildren();
-    make("span", "", this.aside).textContent = text;
-    const add = (label, title, press) => makeButton("link", this.aside, label, title, press);
-    add("Try again", "Send what was not saved again", this.act.tryAgain);
+  showRefused(refused) {
+    const many = refused.length > 1;
+    const text = refused.length ? `${many ? `${refused.length} changes were` : "One change was"} not saved: ${refused.at(-1).why}` : "";
+    this.refused.hidden = !text;
+    if (this.refused.firstChild?.textContent === text) return;
+    this.refused.replaceChildren();
+    make("span", "", this.refused).textContent = text;
+    const add = (label, title, press) => makeButton("link", this.refused, label, title, press);
+    add("Try again", "Send what was not saved again", this.act.retry);
     add("Download", "Download what was not saved as a file", this.act.download);
     add("Discard", "Discard what was not saved", this.act.discard);
   }

@@ -11,9 +11,9 @@ class Viewer {
     this.selected = null;
     this.heatOpacity = 0;
     this.sent = null; // a score the page has not answered yet
-    this.stage = new Stage(this.root, this.stageActs());
-    this.tools = new Tools(this.stage.root, this.toolActs());
-    this.panel = new Panel(this.root, this.panelActs());
+    this.stage = new Stage(this.root, this.stageActions());
+    this.tools = new Tools(this.stage.root, this.toolActions());
+    this.panel = new Panel(this.root, this.panelActions());
     this.gallery = new Gallery(this.panel.root, { pick: (id) => this.goTo(id), open: (id) => this.open(id) });
     this.panel.makeFoot();
     this.live = make("div", "live", this.root, { "aria-live": "polite" });
@@ -23,11 +23,11 @@ class Viewer {
   // ---- what a reviewer does otherwise
 
   get help() {
-    return HELP.looking;
+    return HELP.viewing;
   }
 
   get keys() {
-    return lookingKeys(this);
+    return viewingKeys(this);
   }
 
   get points() {
@@ -38,7 +38,7 @@ class Viewer {
     return this.data.review?.area ?? null;
   }
 
-  stageActs() {
+  stageActions() {
     return {
       click: (id) => (this.focus(), this.select(id)),
       open: (id) => this.open(id),
@@ -48,11 +48,11 @@ class Viewer {
     };
   }
 
-  toolActs() {
+  toolActions() {
     return { zoom: (factor) => this.stage.zoom(factor), fit: () => this.stage.fit(), help: () => this.help };
   }
 
-  panelActs() {
+  panelActions() {
     return {
       slide: (score) => this.setScore(score),
       slid: () => this.sendScore(),
@@ -135,8 +135,8 @@ class Viewer {
 
   // ---- drawing
 
-  dress(point) {
-    return dressed(point, this.data.classes);
+  styleOf(point) {
+    return pointStyle(point, this.data.classes);
   }
 
   shown() {
@@ -153,7 +153,7 @@ class Viewer {
   draw() {
     const shown = this.shown();
     const listed = this.listed(shown);
-    const looks = new Map(shown.map((point) => [point, this.dress(point)]));
+    const looks = new Map(shown.map((point) => [point, this.styleOf(point)]));
     this.stage.setPoints([...looks.values()]);
     this.gallery.setPoints(listed.map((point) => looks.get(point)));
     this.root.dataset.points = shown.length;
@@ -173,7 +173,7 @@ class Viewer {
     this.panel.showCount(mitoses.length, this.undecided(listed).length, this.data.count);
   }
 
-  speak(text) {
+  announce(text) {
     this.live.textContent = text;
   }
 
@@ -196,7 +196,7 @@ class Viewer {
     this.focus();
     this.select(id);
     this.zoomIn();
-    this.speak(`Detection ${place + 1} of ${list.length}, ${this.dress(list[place]).spoken}`);
+    this.announce(`Detection ${place + 1} of ${list.length}, ${this.styleOf(list[place]).spoken}`);
   }
 
   open(id) {

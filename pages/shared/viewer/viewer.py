@@ -84,7 +84,7 @@ def show_review(
 
 
 @dataclass(frozen=True)
-class Way:
+class QueueStep:
     """Where a reader wants to go. to: next, previous, finish, exclude or reopen; left: the field; step: a counter."""
 
     to: str
@@ -92,10 +92,10 @@ class Way:
     step: int
 
 
-def chosen_way(key: str) -> Way | None:
+def requested_step(key: str) -> QueueStep | None:
     """The wish of the reader, inside on_go; None when there is none."""
     value = st.session_state.get(key, {}).get("go")
-    return Way(str(value.get("to")), _count(value.get("field")), _count(value.get("n"))) if value else None
+    return QueueStep(str(value.get("to")), _count(value.get("field")), _count(value.get("n"))) if value else None
 
 
 def _count(value: object) -> int:

@@ -28,7 +28,7 @@ def show_comparison(store: Store, challenger: str, by: str, *, decide: bool = Tr
     stored = versions.get_version(store, challenger)
     comparison = stored.comparison
     if comparison is None:
-        st.info("This version was not compared with another one.")
+        st.info("This version was not compared with another version.")
     else:
         _show_scores(comparison, comparison.against or stored.parent or "", challenger)
         left, right = st.columns(2)
@@ -51,7 +51,7 @@ def _show_scores(comparison: Comparison, champion: str, challenger: str) -> None
         f"F1 {difference.f1:+.3f} "
         f"(95 % interval {difference.low:+.3f} to {difference.high:+.3f}, paired bootstrap over "
         f"{difference.over}) on {where} held out of this training, with {comparison.mitoses} mitoses."
-        + (" So few fields cannot prove it." if few else "")
+        + (" So few fields are not conclusive." if few else "")
     )
     rows = []
     for name, side in ((champion, comparison.champion), (challenger, comparison.challenger)):
@@ -120,7 +120,7 @@ def _decide(store: Store, challenger: str, by: str) -> None:
     try:
         if promoted:
             versions.load_version(store, challenger)  # damaged weights must not become the champion
-        versions.decide(store, "promote" if promoted else "reject", challenger, by=by, note=note)
+        versions.record_decision(store, "promote" if promoted else "reject", challenger, by=by, note=note)
     except ConcentricError as error:
         st.error(plain(str(error)))
         return

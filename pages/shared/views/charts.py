@@ -16,7 +16,7 @@ _COLOURS = {"champion": "#6a6570", "challenger": "#6b2d73"}
 
 
 @dataclass(frozen=True)
-class Line:
+class LineStyle:
     """How a version is drawn: a colour, a dash and a symbol of Plotly."""
 
     colour: str
@@ -24,7 +24,7 @@ class Line:
     symbol: str = "circle"
 
 
-_PAIR = {name: Line(colour) for name, colour in _COLOURS.items()}
+_PAIR = {name: LineStyle(colour) for name, colour in _COLOURS.items()}
 _FROC_REACH = 2.5  # times the most false positives at a threshold: nobody would go further
 _LAYOUT = {
     "height": 300,
@@ -51,12 +51,12 @@ def training_curve(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure.update_layout(yaxis2=right)
 
 
-def precision_recall(sides: Mapping[str, OperatingPoint], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
+def precision_recall(sides: Mapping[str, OperatingPoint], lines: Mapping[str, LineStyle] = _PAIR) -> go.Figure:
     """lines: the sides to draw, by name."""
     return _curves(sides, lines, "recall", "precision", "Precision and recall")
 
 
-def froc(sides: Mapping[str, OperatingPoint], lines: Mapping[str, Line] = _PAIR) -> go.Figure:
+def froc(sides: Mapping[str, OperatingPoint], lines: Mapping[str, LineStyle] = _PAIR) -> go.Figure:
     """Recall over false positives per mm², of the same sides."""
     figure = _curves(sides, lines, "fp_per_mm2", "recall", "FROC").update_xaxes(title="false positives per mm²")
     most = _FROC_REACH * max((sides[name].fp_per_mm2 or 0.0 for name in lines), default=0.0)
@@ -69,7 +69,7 @@ def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Fi
     if ahead is not None:
         band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
         figure.add_scatter(x=ahead.x, y=ahead.upper, showlegend=False, **band)
-        figure.add_scatter(x=ahead.x, y=ahead.lower, name="where the curve may lie (95 %)", fill="tonexty",
+        figure.add_scatter(x=ahead.x, y=ahead.lower, name="95 % band of the curve", fill="tonexty",
                            fillcolor="rgba(107, 45, 115, 0.12)", **band)  # fmt: skip
         figure.add_scatter(x=ahead.x, y=ahead.middle, name="fitted curve", mode="lines", hoverinfo="skip",
                            line={"color": colour, "dash": "dot", "width": 1.5})  # fmt: skip
@@ -85,11 +85,13 @@ def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Fi
         hovertemplate="%{text}<br>%{x} corrected fields, F1 %{y:.3f}<extra></extra>",
     )  # fmt: skip
     last = max([1, *(p.fields for p in every)]) if ahead is None else int(ahead.x[-1])
-    figure.update_xaxes(range=[-0.03 * last, 1.03 * last], title="corrected fields learnt from", zeroline=False)
+    figure.update_xaxes(range=[-0.03 * last, 1.03 * last], title="corrected fields trained on", zeroline=False)
     return figure.update_layout(**_LAYOUT, yaxis_title="F1 on the held-out fields", yaxis_tickformat=".2f")
 
 
-def _curves(sides: Mapping[str, OperatingPoint], lines: Mapping[str, Line], x: str, y: str, title: str) -> go.Figure:
+def _curves(
+    sides: Mapping[str, OperatingPoint], lines: Mapping[str, LineStyle], x: str, y: str, title: str
+) -> go.Figure:
     """One line per side, and a point where it stands by its threshold."""
     figure = go.Figure()
     for name, line in lines.items():

@@ -11,13 +11,13 @@ from pages.shared import session
 from pages.shared.person import Person
 from pages.shared.service import reviewing
 from pages.shared.shell import plain, show_table
-from pages.shared.viewer.review_data import Sight, review_data
+from pages.shared.viewer.review_data import ReviewView, review_data
 from pages.shared.viewer.viewer import show_review
 
 
 def show_history(store: Store, stored: StoredField, reader: str, who: Person) -> None:
     """The whole page below the row of choices."""
-    known = [reader, *sorted(reviewing.others(store, stored, reader, who))]
+    known = [reader, *sorted(reviewing.visible_reviews(store, stored, reader, who))]
     whose = (
         st.segmented_control("Whose review", known, format_func=plain, default=reader, required=True)
         if len(known) > 1
@@ -25,15 +25,17 @@ def show_history(store: Store, stored: StoredField, reader: str, who: Person) ->
     )
     events = reviewing.changes(store, stored.id, whose)
     if not events:
-        st.info("Nothing was changed on this field yet.")
+        st.info("This field has no changes yet.")
         return
     place = _place(events)
     event = events[place - 1]
     _show_at(store, stored, whose, event)
-    said = f"{event.at:%d %b %Y %H:%M:%S} UTC · {plain(reviewing.say(event))}"
+    said = f"{event.at:%d %b %Y %H:%M:%S} UTC · {plain(reviewing.describe_event(event))}"
     st.caption(f"After change {place} of {len(events)} · {said}")
     back = place < len(events) and whose == reader and who.may("reviewer")
-    if back and st.button("Bring this state back", icon=":material/history:", help="As new changes: nothing is lost"):
+    if back and st.button(
+        "Restore this state", icon=":material/history:", help="Adds new changes; the history is kept"
+    ):
         restore(store, stored.id, reader, event.id)
         st.rerun()
     show_table(_table(events))
@@ -47,12 +49,12 @@ def _place(events: list[Event]) -> int:
     """How many changes to look at, by the slider; all of them at first."""
     if len(events) == 1:
         return 1
-    return int(st.slider("Look back", 1, len(events), len(events), key=_key(events), format="change %d"))
+    return int(st.slider("Show the state after", 1, len(events), len(events), key=_key(events), format="change %d"))
 
 
 def _show_at(store: Store, stored: StoredField, reader: str, event: Event) -> None:
     then = reviewing.review_at(store, stored.id, reader, event.id)
-    sight = Sight(reader, 0.5, float(st.session_state[session.DIAMETER]), editable=False)
+    sight = ReviewView(reader, 0.5, float(st.session_state[session.DIAMETER]), editable=False)
     data = review_data(stored, then, None, sight)
     show_review(data, key="history-viewer", on_score=_nothing, on_settled=_nothing, on_go=_nothing)
 
@@ -67,7 +69,7 @@ def _table(events: list[Event]) -> list[dict[str, object]]:
             "change": place,
             "when (UTC)": event.at.replace(tzinfo=None),
             "reader": event.reader,
-            "what": reviewing.say(event),
+            "what": reviewing.describe_event(event),
             "x (px)": event.x,
             "y (px)": event.y,
         }

@@ -21,7 +21,7 @@ def show_agreement(store: Store, fields: Sequence[StoredField]) -> None:
     """The whole page below the row of choices."""
     compared = compare(store, fields)
     if not compared:
-        st.info("Agreement is shown as soon as two readers have looked at the same field.")
+        st.info("Agreement is shown as soon as two readers have reviewed the same field.")
         return
     pairs = over_all(compared)
     if pairs:
@@ -29,7 +29,8 @@ def show_agreement(store: Store, fields: Sequence[StoredField]) -> None:
         show_table([_row(pair, counted) for pair, counted in pairs.items()], column_config=_NUMBER)
         st.caption(
             f"F1: mitoses that both marked, within {SAME_CELL_UM:g} µm. Kappa (Cohen): over the cells that at least "
-            "one of the two marked; cells nobody marked do not count, so it is low by construction. Read it beside F1."
+            "one of the two marked. Cells that neither marked are not counted, so kappa is low by construction; read "
+            "it beside F1."
         )
     _show_consensus(compared)
 
@@ -49,10 +50,10 @@ def _show_consensus(compared: Sequence[Compared]) -> None:
         | {"x (px)": round(float(one.xy_px[0])), "y (px)": round(float(one.xy_px[1]))}
         for field, one in disputes
     ]
-    st.caption("Choose a row to look at its field with the marks of all readers.")
+    st.caption("Choose a row to open its field with the marks of all readers.")
     chosen = show_table(rows, on_select="rerun", selection_mode="single-row", key="disputes")
     if chosen["selection"]["rows"]:
-        st.session_state[session.GO_TO] = disputes[chosen["selection"]["rows"][0]][0].field.id
+        st.session_state[session.NEXT_FIELD] = disputes[chosen["selection"]["rows"][0]][0].field.id
         st.rerun()
 
 

@@ -14,15 +14,16 @@ from db.engine import Store
 from db.labels import ReviewedField
 from mitosis_core.model import Model
 from mitosis_core.vocabulary import HIT_RADIUS_UM
-from pages.shared import cache, session
+from pages.shared import session
 from pages.shared.person import Person
-from pages.shared.service import detecting, reviewing, version_comparison
-from pages.shared.service.version_comparison import READERS, Dispute, Mark, Versus
+from pages.shared.service import version_comparison
+from pages.shared.service.version_comparison import READERS, Dispute, Mark, VersionComparison
 from pages.shared.shell import plain, safe_rows
 from pages.shared.viewer.images import field_picture
 from pages.shared.viewer.routes import image_url
 from pages.shared.viewer.viewer import RING_UM, show_viewer
 from pages.shared.views import charts
+from pages.shared.views.analysis import analyse_button, show_progress
 
 _KEY = "versus-viewer"
 _FIGURES = dict.fromkeys(("F1", "precision", "recall", "average precision"), "%.3f")
@@ -30,7 +31,7 @@ _COSTS = {"FP/mm²": "%.1f", "parameters (M)": "%.2f", "MB": "%.1f", "s per fiel
 
 
 @dataclass(frozen=True)
-class Look:
+class VersionStyle:
     """How one version is drawn wherever it appears. shape: of the viewer; symbol, dash: the same for Plotly."""
 
     colour: str
@@ -41,21 +42,23 @@ class Look:
 
 
 # Told apart by colour and by shape; the colours are near those of Okabe and Ito, which colour-blind people tell apart.
-_LOOKS = (
-    Look("#0a8fe0", "square", "■", "square", "solid"),
-    Look("#e69f00", "diamond", "◆", "diamond", "dash"),
-    Look("#00b383", "triangle", "▲", "triangle-up", "dashdot"),
-    Look("#d55e00", "wedge", "▼", "triangle-down", "dot"),
+_STYLES = (
+    VersionStyle("#0a8fe0", "square", "■", "square", "solid"),
+    VersionStyle("#e69f00", "diamond", "◆", "diamond", "dash"),
+    VersionStyle("#00b383", "triangle", "▲", "triangle-up", "dashdot"),
+    VersionStyle("#d55e00", "wedge", "▼", "triangle-down", "dot"),
 )
 _READERS = {"id": READERS, "label": "Readers: mitosis", "color": "#ffffff", "dash": "", "shape": "circle"}
 
 
-def show_versus(store: Store, models: Sequence[Model], fields: Sequence[ReviewedField], who: Person) -> None:
+def show_version_comparison(
+    store: Store, models: Sequence[Model], fields: Sequence[ReviewedField], who: Person
+) -> None:
     """Everything below the choice."""
     found = version_comparison.compare(store, models, fields)
-    looks = dict(zip((model.version for model in models), _LOOKS, strict=False))
+    looks = dict(zip((model.version for model in models), _STYLES, strict=False))
     if found.waiting and who.may("reviewer"):
-        _offer_to_look(store, found, len(fields))
+        _offer_analysis(store, found, len(fields))
     if not found.sides:
         return
     _show_table(store, found, looks, who)
@@ -64,33 +67,19 @@ def show_versus(store: Store, models: Sequence[Model], fields: Sequence[Reviewed
         _show_disputes(found, looks)
 
 
-def _offer_to_look(store: Store, found: Versus, fields: int) -> None:
+def _offer_analysis(store: Store, found: VersionComparison, fields: int) -> None:
     names = dict.fromkeys(name for _, name in found.waiting)
-    there = f"What follows speaks of the other {len(found.fields)} of {fields}." if found.sides else ""
+    there = f"The results below are for the other {len(found.fields)} of {fields} fields." if found.sides else ""
     st.markdown(
-        f"{', '.join(plain(name) for name in names)} {'has' if len(names) == 1 else 'have'} not looked at all of these "
-        f"fields yet ({len(found.waiting)} to go, some seconds each). {there}"
+        f"{', '.join(plain(name) for name in names)} {'has' if len(names) == 1 else 'have'} not analysed all of these "
+        f"fields yet ({len(found.waiting)} left, some seconds each). {there}"
     )
-    if st.button("Let every version look at these fields", type="primary", icon=":material/manage_search:",
-                 key="look-all", help="Each field is stored when it is done: you may go on later."):  # fmt: skip
-        slot = st.empty()
-        problems = reviewing.look_at(
-            store, found.waiting, detecting.load_model, cache.predictions(),
-            lambda share, name: _progress(slot, share, f"Looking at {plain(name)}"),
-        )  # fmt: skip
-        for problem in problems:
-            st.warning(plain(problem))
-        if not problems:
-            st.rerun()
+    analyse_button(store, found.waiting, "Analyse these fields with every version", key="analyse-all", primary=True)
 
 
-def _progress(slot: st.delta_generator.DeltaGenerator, share: float, text: str) -> None:
-    slot.progress(share, text)
-
-
-def _show_table(store: Store, found: Versus, looks: Mapping[str, Look], who: Person) -> None:
+def _show_table(store: Store, found: VersionComparison, looks: Mapping[str, VersionStyle], who: Person) -> None:
     field = version_comparison.largest(found.fields)
-    known = {name: gb for (name, digest), gb in session.peaks().items() if digest == field.digest}
+    known = {name: gb for (name, digest), gb in session.peak_memory_gb().items() if digest == field.digest}
     formats = {name: st.column_config.NumberColumn(format=how) for name, how in (_FIGURES | _COSTS).items()}
     rows = pd.DataFrame(
         safe_rows({"": looks[row["version"]].glyph, **row} for row in version_comparison.table(found, known))
@@ -99,17 +88,19 @@ def _show_table(store: Store, found: Versus, looks: Mapping[str, Look], who: Per
     st.dataframe(coloured, hide_index=True, column_config={"": st.column_config.TextColumn(width=40), **formats})
     mitoses = sum(len(one.mitoses_xy_px) for one in found.fields)
     one = next(iter(found.sides.values())).evaluation.f1_interval
-    interval = f"The interval holds 95 % when these {one.over} are drawn again; " if one else ""
+    interval = f"The interval is by resampling these {one.over} and " if one else ""
     st.caption(
-        f"On {_number(len(found.fields), 'field')} with {_number(mitoses, 'mitosis', 'mitoses')}, every version from "
-        f"its own threshold; a detection counts within {HIT_RADIUS_UM:g} µm. {interval}it says nothing of other "
-        "laboratories or tumours. Seconds: the middle one of what these fields took when they were looked at, on "
-        "whatever the computer did meanwhile. A shipped version has learnt from the public slides that its card names."
+        f"On {_number(len(found.fields), 'field')} with {_number(mitoses, 'mitosis', 'mitoses')}, each version at "
+        f"its own threshold; a detection matches within {HIT_RADIUS_UM:g} µm. {interval}does not cover other "
+        "laboratories or tumours. Seconds: the median over these fields, as measured when they were analysed. "
+        "A shipped version was trained on the public slides named in its card."
     )
     unknown = [side.model for name, side in found.sides.items() if name not in known]
     if not unknown or not who.may("reviewer"):
         return
-    about = "Each detects twice in the largest of these fields, on the CPU, in a process of its own; some seconds each."
+    about = (
+        "Each version analyses the largest of these fields twice, on the CPU, in its own process; some seconds each."
+    )
     label = f"Measure the memory of {_number(len(unknown), 'version')}"
     if st.button(label, icon=":material/memory:", key="measure", help=about):
         _measure(store, unknown, found)
@@ -119,14 +110,14 @@ def _number(number: int, noun: str, many: str = "") -> str:
     return f"{number} {noun if number == 1 else many or noun + 's'}"
 
 
-def _measure(store: Store, models: Sequence[Model], found: Versus) -> None:
-    field, slot, known = version_comparison.largest(found.fields), st.empty(), session.peaks()
+def _measure(store: Store, models: Sequence[Model], found: VersionComparison) -> None:
+    field, slot, known = version_comparison.largest(found.fields), st.empty(), session.peak_memory_gb()
 
     def keep(name: str, gb: float) -> None:
         known[name, field.digest] = gb
 
     problems = version_comparison.measure_memory(
-        store, models, field, keep, lambda share, name: _progress(slot, share, f"Measuring {plain(name)}")
+        store, models, field, keep, lambda share, name: show_progress(slot, share, f"Measuring {plain(name)}")
     )
     for problem in problems:
         st.warning(plain(problem))
@@ -134,7 +125,7 @@ def _measure(store: Store, models: Sequence[Model], found: Versus) -> None:
         st.rerun()
 
 
-def _show_legend(looks: Mapping[str, Look]) -> None:
+def _show_legend(looks: Mapping[str, VersionStyle]) -> None:
     parts = (
         f'<span style="white-space:nowrap"><span style="color:{look.colour};font-size:1.15em">{look.glyph}</span> '
         f"{escape(name)}</span>"
@@ -143,33 +134,33 @@ def _show_legend(looks: Mapping[str, Look]) -> None:
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:4px 22px">{"".join(parts)}</div>')
 
 
-def _show_curves(found: Versus, looks: Mapping[str, Look]) -> None:
-    lines = {name: charts.Line(look.colour, look.dash, look.symbol) for name, look in looks.items()}
+def _show_curves(found: VersionComparison, looks: Mapping[str, VersionStyle]) -> None:
+    lines = {name: charts.LineStyle(look.colour, look.dash, look.symbol) for name, look in looks.items()}
     _show_legend(looks)
     sides, (left, right) = version_comparison.curves(found), st.columns(2)
     left.plotly_chart(charts.precision_recall(sides, lines).update_layout(showlegend=False), key="versus-pr")
     right.plotly_chart(charts.froc(sides, lines).update_layout(showlegend=False), key="versus-froc")
     st.caption(
-        "The mark on a curve is the version's own threshold. A curve ends where the version kept no more candidates."
+        "The mark on a curve is the version's own threshold. A curve ends at the lowest score of its candidates."
     )
 
 
-def _show_disputes(found: Versus, looks: Mapping[str, Look]) -> None:
-    st.subheader("Where they disagree", anchor=False)
+def _show_disputes(found: VersionComparison, looks: Mapping[str, VersionStyle]) -> None:
+    st.subheader("Disagreements", anchor=False)
     every = {one.reviewed.field.id: one for one in version_comparison.disputes(found)}
     if st.session_state.get(session.DISPUTED) not in every:
         st.session_state.pop(session.DISPUTED, None)
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     chosen = left.selectbox("Field", every, key=session.DISPUTED, format_func=lambda number: _name(every[number]))
     only = right.toggle("Only disagreements", True, key=session.ONLY_DISPUTED,
-                        help="Hide what the readers and every version have marked.")  # fmt: skip
+                        help="Hide the cells that the readers and every version have marked.")  # fmt: skip
     one = every[chosen]
     show_viewer(_viewer_data(one, looks, only=only), key=_KEY, on_score=lambda: None)
     agreed = len(one.cells) - one.disagreements
     hidden = f"{agreed} agreed on {'is' if agreed == 1 else 'are'} hidden. " if only and agreed else ""
     st.caption(
         f"{_number(one.disagreements, 'cell')} of {len(one.cells)} not marked by all. {hidden}Marks of versions are "
-        "detections from their own threshold on; the number at a crop is the score. White rings are the mitoses of "
+        "detections at their own thresholds; the number at a crop is the score. White rings are the mitoses of "
         "the readers."
     )
 
@@ -179,7 +170,7 @@ def _name(one: Dispute) -> str:
     return f"{one.reviewed.field.name}{case} · {_number(one.disagreements, 'disagreement')}"
 
 
-def _viewer_data(one: Dispute, looks: Mapping[str, Look], *, only: bool) -> dict[str, Any]:
+def _viewer_data(one: Dispute, looks: Mapping[str, VersionStyle], *, only: bool) -> dict[str, Any]:
     """The contract of docs/viewer.md, with a class per version and one for the readers."""
     stored = one.reviewed.field
     classes = [{"id": name, "label": name, "color": look.colour, "dash": "", "shape": look.shape}

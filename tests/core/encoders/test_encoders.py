@@ -25,6 +25,7 @@ def test_an_unknown_encoder_is_a_sentence() -> None:
         build_encoder("resnet9000", pretrained=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", [*ENCODERS, "vgg16-8s"])
 def test_the_halo_covers_what_a_cell_of_the_map_depends_on(encoder: str) -> None:
     """NaN spreads to every cell that sees it, so the cells that stay numbers see none of it."""

@@ -15,6 +15,7 @@ def field(seed: int = 0, shift: float = 0.0, cells: int = 520) -> ProbabilityMap
     return ProbabilityMap((1 / (1 + np.exp(-logits))).astype(np.float32), (4.0, 4.0), 0.25)
 
 
+@pytest.mark.slow
 @given(st.floats(-3, 3))
 def test_a_large_field_that_answers_higher_everywhere_gets_the_same_scores(shift: float) -> None:
     calibration = Calibration(0.95, background_logit(field(), 0.95))

@@ -22,12 +22,14 @@ def _converted() -> list[Path]:
     return sorted((cache_dir() / "openvino").iterdir())
 
 
+@pytest.mark.slow
 def test_two_sessions_that_begin_at_once_share_one_engine(random_version: Model) -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: runtime.get_engine(random_version, "cpu"), range(2))
     assert first is second
 
 
+@pytest.mark.slow
 def test_a_conversion_is_kept_under_the_digest_of_the_weights(
     random_version: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,6 +46,7 @@ def test_a_conversion_is_kept_under_the_digest_of_the_weights(
     assert np.array_equal(runtime.get_engine(random_version, "cpu")(pixels).values, answer)
 
 
+@pytest.mark.slow
 def test_a_converted_file_does_not_hide_that_a_card_does_not_fit(random_version: Model) -> None:
     runtime.get_engine(random_version, "cpu")
     for changed in ({"stride": 8}, {"method": "rdlm"}, {"encoder": "resnet18"}, {"members": 2}):

@@ -39,6 +39,7 @@ def _compare(written: list[MarkedImage], read: list[MarkedImage], chosen: Format
             assert moved <= chosen.keeps.position_px + SLACK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @settings(max_examples=40)
 @given(drawn=images())

@@ -96,6 +96,7 @@ def test_a_large_field_may_hold_more_proposals(net: DeepDet) -> None:
     assert len(kept[0]) == 600  # the paper's 300 in each 512 x 512 px
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rpn_only", [False, True])
 def test_it_learns_one_drawn_field(rpn_only: bool, drawn_crop: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
     torch.manual_seed(1)

@@ -32,6 +32,7 @@ def coarse() -> FCNVGG16:
     return net
 
 
+@pytest.mark.slow
 def test_a_finer_network_begins_as_the_coarser_one(coarse: FCNVGG16) -> None:
     x = torch.rand(1, 3, 64, 96) * 255
     middle, fine = FCNVGG16(16).eval(), FCNVGG16(8).eval()
@@ -48,6 +49,7 @@ def test_a_finer_network_begins_as_the_coarser_one(coarse: FCNVGG16) -> None:
         coarse.start_from(fine)
 
 
+@pytest.mark.slow
 def test_imagenet_weights_find_their_place(coarse: FCNVGG16) -> None:
     state = {f"features.{k}": torch.full_like(v, 0.5) for k, v in coarse.encoder.state_dict().items()}
     state["classifier.0.weight"] = torch.arange(4096 * 25088, dtype=torch.float32).view(4096, 25088)

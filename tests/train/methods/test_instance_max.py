@@ -112,6 +112,7 @@ def tiles(seed: int, side: int, stride: int) -> tuple[torch.Tensor, torch.Tensor
     return torch.stack(images).permute(0, 3, 1, 2).float(), torch.stack(labels), boxes
 
 
+@pytest.mark.slow
 def test_image_labels_alone_teach_where_the_figures_are() -> None:
     torch.manual_seed(0)
     net = InstanceNet(Stains(), "instance-max", stages=2)

@@ -79,6 +79,7 @@ def test_the_name_of_the_variant_chooses_the_loss() -> None:
     assert TrainConfig(**DEFAULTS).crop_px % 32 == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["", "fpn"])
 def test_it_learns_one_drawn_field(variant: str) -> None:
     torch.manual_seed(1)

@@ -27,6 +27,7 @@ def base(method: str, folder: Path) -> Model:
     return save_model(net, card, folder / "base.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [key for key in METHODS if key != "segmitos"])
 def test_the_encoder_stays_and_the_rest_learns(method: str, drawn: list[Example], tmp_path: Path) -> None:
     old = base(method, tmp_path)
@@ -40,6 +41,7 @@ def test_the_encoder_stays_and_the_rest_learns(method: str, drawn: list[Example]
     assert 0 < new.card.raw_threshold < 1
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_goes_on_after_its_last_whole_training(drawn: list[Example], tmp_path: Path) -> None:
     old, kept = base("rdlm", tmp_path), tmp_path / "checkpoint"
     whole = retrain(old, drawn[:2], QUICK, tmp_path / "whole.safetensors")

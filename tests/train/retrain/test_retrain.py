@@ -95,6 +95,7 @@ def test_only_the_heads_change_and_the_card_says_from_what(drawn: list[Example],
     assert [s.f1 is not None for s in steps] == [False, True] * 4 and steps[-1].seconds_left == 0
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_gives_the_same_weights(drawn: list[Example], base: Model, tmp_path: Path) -> None:
     first, second = (retrain(base, drawn[:2], QUICK, tmp_path / f"{i}.safetensors") for i in range(2))
     assert first.card.weights_sha256 == second.card.weights_sha256 != base.card.weights_sha256
@@ -103,6 +104,7 @@ def test_the_same_run_twice_gives_the_same_weights(drawn: list[Example], base: M
     assert other.card.weights_sha256 != first.card.weights_sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 3, 4, 5, 7, 8])
 def test_a_run_that_was_cut_ends_where_it_would_have(
     drawn: list[Example], base: Model, tmp_path: Path, cut: int
@@ -199,6 +201,7 @@ def test_options_have_bounds() -> None:
         RetrainConfig(crop_px=100)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_counts_for_nothing(drawn: list[Example], base: Model, tmp_path: Path) -> None:
     whole = retrain(base, drawn[:2], QUICK, tmp_path / "whole.safetensors")
     kept = tmp_path / "checkpoint"

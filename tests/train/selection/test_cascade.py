@@ -17,6 +17,7 @@ from train.data.examples import Example
 from train.fit import fit
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pretrained_is_random")
 def test_a_version_of_two_stages(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(quick, steps=20, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, validate_every=20,

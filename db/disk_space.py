@@ -27,20 +27,20 @@ def reserve_bytes() -> int:
         return round(RESERVE_MB * _MB)
 
 
-def check_room(folder: Path, coming: int = 0) -> None:
+def check_disk_space(folder: Path, coming: int = 0) -> None:
     """Before anything large is written: `coming` bytes must leave the reserve free. Raises StoreFull, StoreFailed."""
     free, reserve = free_bytes(folder), reserve_bytes()
     if free - coming < reserve:
         raise StoreFull(
             f"Only {free // _MB} MB are free on the disk of the data folder, and {reserve // _MB} MB are kept for "
-            "reviews: no new fields, versions or runs are taken until there is room. Reviews are still saved."
+            "reviews: no new fields, versions or runs are accepted until space is freed. Reviews are still saved."
         )
 
 
-def warning(folder: Path) -> str:
+def disk_space_warning(folder: Path) -> str:
     """What to tell people about the room, in a sentence; empty while there is enough, and where there is no folder."""
     try:
-        check_room(folder)
+        check_disk_space(folder)
     except StoreFull as error:
         return str(error)
     except StoreFailed:  # the store itself says so, better
