@@ -40,7 +40,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 
 # The reference of the library, made from its docstrings, in docs/api.
 docs: $(VENV)/.ready-dev
-	$(BIN)/pdoc --output-directory docs/api mitosis_core
+	$(BIN)/python -m docs.api_reference
 
 # The releases in .venv, which the tests ran on, with the digests of all their files; nothing is downloaded.
 lock: $(VENV)/.ready-dev
