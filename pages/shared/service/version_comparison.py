@@ -17,7 +17,7 @@ from db.engine import Store
 from db.fields import StoredField, list_fields, load_field
 from db.labels import ReviewedField, reviewed_fields
 from db.predictions import DISAGREE_UM, Found, candidates, looked
-from db.splits import case_of, parts
+from db.splits import case_of, held_out
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model, list_versions
 from mitosis_core.scoring import cost
@@ -87,8 +87,8 @@ class Dispute:
 def fields_of(store: Store, source: str, *, every: bool) -> list[ReviewedField]:
     """The finished fields that are held out, or every finished one. source: whose labels, as in `db.labels`."""
     known = reviewed_fields(store, source)
-    held_out = parts(store, [one.field for one in known])
-    return [one for one in known if every or held_out[one.field.id]]
+    judges = held_out(store, [one.field for one in known])
+    return [one for one in known if every or judges[one.field.id]]
 
 
 def doubts(store: Store, names: Iterable[str], fields: Sequence[ReviewedField]) -> list[str]:
