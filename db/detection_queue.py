@@ -7,11 +7,10 @@ begins was left behind by one that was killed.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from statistics import fmean
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
@@ -141,13 +140,13 @@ def progress_by_case(store: Store) -> dict[str, Progress]:
         .group_by(FieldRow.case, DetectionRow.state, scaled)
     )
     counts: dict[str, Counter[str]] = {}
-    left = Counter[str]()
+    left: dict[str, float] = defaultdict(float)
     with store.reading() as session:
         pace = _pace(session)
         for case, state, has_scale, number, megapixels in session.execute(counted):
             counts.setdefault(case, Counter())[_shown(state, has_scale)] += number
             if state in _OPEN and has_scale:
-                left[case] += megapixels
+                left[case] += float(megapixels)
     return {
         case: Progress(_all_states(one), left[case] * pace if pace and left[case] else None)
         for case, one in counts.items()
@@ -259,7 +258,8 @@ def _pace(session: Session) -> float | None:
         .limit(_MEASURED)
     )
     measured = session.execute(wanted).all()
-    return fmean(row[0] for row in measured) / fmean(row[1] for row in measured) if measured else None
+    seconds = sum(taken or 0.0 for taken, _ in measured)
+    return seconds / sum(float(size) for _, size in measured) if measured else None
 
 
 def _detection(row: DetectionRow, state: str) -> Detection:

@@ -15,7 +15,7 @@ from db.archive import Progress, nothing
 from db.disk import close_to_others, open_to_others
 from db.engine import Store, own_files
 from db.errors import NO_DATABASE, as_sentences
-from db.fields import list_fields, list_unscaled, tombstones
+from db.fields import StoredField, UnscaledField, list_fields, list_unscaled, tombstones
 from db.images import image_path, is_whole
 from db.migrate import known_versions, newest_version, open_existing
 from db.orphans import find_aside, in_set_aside, orphans, put_in_order, set_aside
@@ -69,7 +69,7 @@ def mend(folder: Path, progress: Progress = nothing) -> list[Finding]:
             with as_sentences():
                 close_to_others(own_files(store))
                 put_in_order(store)
-                for stored in (*list_fields(store), *list_unscaled(store)):
+                for stored in _all_fields(store):
                     _mend_image(store, stored.digest)
                     if _replayed(store, stored.id)[0]:
                         rebuild(store, stored.id)
@@ -140,7 +140,7 @@ def _orphans(store: Store) -> Iterator[Finding]:
 
 
 def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
-    fields = [*list_fields(store), *list_unscaled(store)]
+    fields = _all_fields(store)
     for place, stored in enumerate(fields, 1):
         path = image_path(store, stored.digest)
         if not is_whole(path, stored.digest) and _is_kept(store, stored.digest):  # not deleted meanwhile
@@ -157,6 +157,10 @@ def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
         if not by_rule:
             yield Finding(f"The events of field {stored.id}, {stored.name}, do not follow the rule of events.")
         progress(place, len(fields))
+
+
+def _all_fields(store: Store) -> list[StoredField | UnscaledField]:
+    return [*list_fields(store), *list_unscaled(store)]
 
 
 def _is_kept(store: Store, digest: str) -> bool:
