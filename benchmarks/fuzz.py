@@ -1,8 +1,9 @@
 """What comes in as a file, damaged in every way: it is answered, or refused in one sentence; nothing else may happen.
 
-`python -m benchmarks.fuzz [--quick]` mutates images of every format that is read, versions (zips and cards) and CSV
-files, in processes whose memory and time are watched, writes benchmarks/results/fuzz.json and prints it as its last
-line. `uncaught`: errors that are no ConcentricError; `crashes`: processes that died; each is listed in `found`.
+`python -m benchmarks.fuzz [--quick]` mutates images of every format that is read, versions (zips and cards) and files
+of marks in every format, in processes whose memory and time are watched, writes benchmarks/results/fuzz.json and prints
+it as its last line. `uncaught`: errors that are no ConcentricError; `crashes`: processes that died; each is listed in
+`found`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ from benchmarks.record import cpu_name, write_result
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import read_field
 from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.contest_csv import read_annotations, read_detections
+from mitosis_core.interchange.exchange import read_marks, write_marks
+from mitosis_core.interchange.marks import LABELS, Mark, MarkedImage
 from mitosis_core.model import list_versions, load_model
 
 MOST_BYTES, LONGEST_S = 1_500_000_000, 30.0
@@ -283,14 +287,42 @@ a.png,30,40,lookalike,0.25,A,,
 _DETECTIONS = b'image,x_px,y_px,score,area_um2,model\na.png,1.5,-2,0.75,30,m\n"b\nc.png",3,4,0.5,20,m\n\'+d,5,6,1,9,m\n'
 
 
+def seed_exports() -> list[tuple[str, bytes]]:
+    """Name of the format and content of a file in each that is read; of those with a file an image also a zip."""
+    marks = tuple(Mark(9.5 * n, 20, LABELS[n % 3], 0.5, (8, 9), "Ann", "2026-01-02T03:04:05+00:00") for n in range(5))
+    images = [MarkedImage(f"{name}.png", marks, "ab" * 32, 100, 90, 0.25, "S") for name in "ab"]
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, one in FORMATS.items():
+            out = Path(folder) / (f"{name}.zip" if one.per_image else f"{name}{one.suffixes[0]}")
+            write_marks(out, images, name)
+            found.append((name, out.read_bytes()))
+            if one.per_image:
+                write_marks(Path(folder) / name, images, name)
+                first = min(path for path in (Path(folder) / name).rglob("*") if path.is_file())
+                found.append((f"{name}{first.suffix}", first.read_bytes()))
+    return found
+
+
 def import_judge(rng: Random) -> Judge:
-    """Reads one mutated CSV file of annotations or detections."""
+    """Reads one mutated file: the tables that training and evaluation take, or any format of marks."""
+    exports = seed_exports()
 
     def judge(rng: Random) -> None:
-        if rng.random() < 0.5:
+        kind = rng.random()
+        if kind < 0.15:
             read_annotations(mutated(_ANNOTATIONS, rng))
-        else:
+        elif kind < 0.3:
             read_detections(mutated(_DETECTIONS, rng))
+        else:
+            name, content = rng.choice(exports)
+            name, _, suffix = name.partition(".")
+            with tempfile.TemporaryDirectory() as folder:
+                ending = f".{suffix}" if suffix else ".zip" if FORMATS[name].per_image else FORMATS[name].suffixes[0]
+                path = Path(folder) / f"x{ending}"
+                path.write_bytes(mutated(content, rng))
+                for _ in read_marks(path, rng.choice((name, name, None))):
+                    pass
 
     return judge
 

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/methods.md from benchmarks/results: `python -m benchmarks.readme`."""
+"""Writes the tables of the documents from benchmarks/results: `python -m benchmarks.readme`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.record import RESULTS
 
 _ROOT = Path(__file__).parent.parent
-DOCUMENTS = (_ROOT / "README.md", _ROOT / "docs" / "methods.md")
+DOCUMENTS = (_ROOT / "README.md", _ROOT / "docs" / "methods.md", _ROOT / "docs" / "formats.md")
 SHIPPED = "segmitos"  # the method of the default version
 
 
@@ -196,6 +196,20 @@ def cost_table(result: dict[str, Any]) -> str:
     )
 
 
+def exchange_table(result: dict[str, Any]) -> str:
+    """Seconds and memory of every format."""
+    rows = ["| format | s to write | s to read | MB at most | with ten times the images |", "|" + "---|" * 5]
+    ten_times = result["peak_rss_gb_with_10_times_the_images"]
+    for name, seconds in result["export_s"].items():
+        peak, more = result["peak_rss_gb_of_format"][name] * 1e3, ten_times[name] * 1e3
+        rows.append(f"| `{name}` | {seconds:.1f} | {result['import_s'][name]:.1f} | {peak:.0f} | {more:.0f} |")
+    return (
+        "\n".join(rows)
+        + f"\n\n{result['marks']:,} marks on {result['images']} images, medians of {result['repeats']}; "
+        f"memory of a whole process, of which Python and the libraries take about 40 MB. Machine: {result['machine']}."
+    )
+
+
 TABLES = {
     "cost": cost_table,
     "methods": methods_table,
@@ -205,6 +219,7 @@ TABLES = {
     "review": review_table,
     "label_efficiency": label_efficiency_table,
     "transfer": transfer_table,
+    "exchange": exchange_table,
 }
 
 SOURCES = {"methods": "accuracy", "cost": "speed"}  # where a table is not called as its result

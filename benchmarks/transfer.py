@@ -66,7 +66,7 @@ def main() -> None:
     given = _parser().parse_args()
     fields, patches, measured = _read(given)
     work = given.work or Path(tempfile.mkdtemp())
-    options: dict[str, Any] = {**QUICK, "steps": 40} if given.quick else {"steps": given.steps}
+    options: dict[str, Any] = {**QUICK, "steps": 40} if given.quick else {"steps": given.steps, "validate_every": given.steps}
     runs = []
     for seed in given.seeds:
         config = default_config("segmitos", **{**options, "members": given.members, "seed": seed})
@@ -249,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, help="folder of the trainings (default: a new temporary one)")
     parser.add_argument("--snapshots", default="", metavar="PATTERN")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--quick", action="store_true")

@@ -1,4 +1,4 @@
-"""The command line: `python -m mitosis_core detect ...` and `python -m mitosis_core evaluate ...`.
+"""The command line: `python -m mitosis_core detect ...`, `evaluate ...` and `convert ...`.
 
 Exit code 0 when everything was done, 2 when an argument or an input could not be used (with a sentence on stderr;
 the other inputs are still done).
@@ -17,6 +17,7 @@ from typing import Any
 
 from mitosis_core import __version__
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
+from mitosis_core.interchange.command import add_convert
 from mitosis_core.interchange.contest_csv import (
     Annotations,
     ImageDetections,
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--field-mm2", type=_positive, help="area of a field where nothing else tells it")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     evaluate.set_defaults(run=_evaluate)
+    add_convert(commands)
     return parser
 
 

@@ -116,11 +116,14 @@ def normalise(pixels: UInt8, stain: str, profile: StainProfile | None) -> UInt8:
 
 def standardise(pixels: UInt8, profile: StainProfile | None) -> UInt8:
     """UInt8[H, W, 3] with the given profile -> the same tissue in the REFERENCE stain; unchanged without a profile."""
-    if profile is None:
-        return pixels
-    ratio = np.asarray(REFERENCE.spread) / np.maximum(profile.spread, 1e-3)
+    return pixels if profile is None else restain(pixels, profile, REFERENCE)
+
+
+def restain(pixels: UInt8, own: StainProfile, aim: StainProfile) -> UInt8:
+    """UInt8[H, W, 3] with the profile `own` -> the same tissue with the profile `aim`."""
+    ratio = np.asarray(aim.spread) / np.maximum(own.spread, 1e-3)
     ratio = np.clip(ratio, 1 / _MOST_STRETCH, _MOST_STRETCH)
-    shift = np.asarray(REFERENCE.mean) - ratio * np.asarray(profile.mean)
+    shift = np.asarray(aim.mean) - ratio * np.asarray(own.mean)
     matrix = STAINS.T @ np.diag(ratio) @ np.linalg.inv(STAINS).T
     affine = np.hstack([-matrix, (np.log(255.0) - STAINS.T @ shift)[:, None]])
     light = cv2.exp(cv2.transform(cv2.LUT(pixels, _LOG), affine))

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -26,7 +30,11 @@ ANNOTATION_COLUMNS = ("image", "x_px", "y_px", "label", "um_per_px")
 SIZE_COLUMNS = ("object_width_px", "object_height_px")
 DETECTION_COLUMNS = ("image", "x_px", "y_px", "score", "area_um2", "model")
 MITOSIS, LOOKALIKE, UNSURE = "mitosis", "lookalike", "unsure"
+_LONGEST_LINE = 1 << 20
 _SAYS_NOTHING = (UNSURE, "mined_lookalike")  # the latter: dark nuclei found by a program, many of them mitoses
+
+
+Readable = str | Path | bytes | BinaryIO
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +80,7 @@ def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
         facts = (slide, um_per_px_of(row, number))
         if images.setdefault(image, facts) != facts:
             raise UnusableData(
-                f"Row {number}: {_short(image)} has another slide or another µm/px than in the rows before."
+                f"Row {number}: {short(image)} has another slide or another µm/px than in the rows before."
             )
         if not row["x_px"] and not row["y_px"]:
             continue
@@ -88,21 +96,6 @@ def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
         measured = _sizes(image, sizes.get(image, []), len(mitoses))
         read[image] = Annotations(image, slide, um_per_px, mitoses, lookalikes, measured)
     return read
-
-
-def write_annotations(path: str | Path, annotations: Iterable[Annotations]) -> None:
-    """Write annotated images so that read_annotations gives the same back."""
-    annotations = list(annotations)
-    measured = any(one.sizes_px is not None for one in annotations)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow((*ANNOTATION_COLUMNS, "slide", *(SIZE_COLUMNS if measured else ())))
-        for one in annotations:
-            sizes = [()] * len(one.mitoses_xy_px) if one.sizes_px is None else one.sizes_px
-            cells = [(x, y, MITOSIS, *size) for (x, y), size in zip(one.mitoses_xy_px, sizes, strict=True)]
-            cells += [(x, y, LOOKALIKE) for x, y in one.lookalikes_xy_px]
-            for x, y, label, *size in cells or [("", "", "")]:
-                writer.writerow((safe_cell(one.image), x, y, label, one.um_per_px, safe_cell(one.slide), *size))
 
 
 def write_detections(path: str | Path, rows: Iterable[ImageDetections]) -> None:
@@ -132,34 +125,79 @@ def read_detections(source: str | Path | bytes) -> list[ImageDetections]:
     return read
 
 
-def read_rows(source: str | Path | bytes, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
+def read_rows(source: Readable, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Each row with its line number in the file (the header is line 1), every cell stripped, and without the apostrophe
     that safe_cell put before it.
 
-    Raises UnusableData for a file that is no CSV or lacks one of the columns.
+    source: a path, the bytes of the file, or the file. It is read row by row.
+    Raises UnusableData for a file that is no CSV, is separated by something else than commas, lacks one of the columns
+    or has a row with more cells than columns.
     """
+    with _opened(source) as file:
+        reader = csv.DictReader(text_lines(file), skipinitialspace=True)
+        try:
+            header = [name.strip() for name in reader.fieldnames or ()]
+            _check_header(header, columns)
+            reader.fieldnames = header
+            for row in reader:
+                if any(cell.strip() for cell in row.pop(None, ())):
+                    raise UnusableData(
+                        f"Row {reader.line_num} has more cells than the header has columns; numbers need a decimal "
+                        "point, and text with a comma quotation marks."
+                    )
+                yield reader.line_num, {name: plain_cell((row.get(name) or "").strip()) for name in header}
+        except csv.Error as error:
+            raise UnusableData(f"Row {reader.line_num} of the CSV file cannot be read.") from error
+
+
+def text_lines(file: BinaryIO, name: str = "The file") -> Iterator[str]:
+    """The lines of a text file, one by one, without the byte-order mark that spreadsheets put before them.
+
+    Raises UnusableData, calling the file by name, when it is no text in UTF-8 or has a line that no table has.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
-        # utf-8-sig: spreadsheets put a byte-order mark in front.
-        text = (source if isinstance(source, bytes) else Path(source).read_bytes()).decode("utf-8-sig")
-    except OSError as error:
-        raise UnusableData(f"The file {source!s} cannot be opened.") from error
+        for number in itertools.count(1):
+            line = text.readline(_LONGEST_LINE)
+            if "\0" in line:
+                raise UnusableData(f"{name} is not a text file (CSV, UTF-8).")
+            if len(line) == _LONGEST_LINE:
+                raise UnusableData(f"{name}: row {number} is longer than any row of a table.")
+            if not line:
+                return
+            yield line
     except UnicodeDecodeError as error:
-        raise UnusableData("The file is not a text file (CSV, UTF-8).") from error
-    if "\0" in text:
-        raise UnusableData("The file is not a text file (CSV, UTF-8).")
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    header = [name.strip() for name in reader.fieldnames or ()]
+        raise UnusableData(f"{name} is not a text file (CSV, UTF-8).") from error
+    finally:
+        with suppress(ValueError):  # closed already
+            text.detach()  # the file is closed by whoever opened it
+
+
+@contextmanager
+def _opened(source: Readable) -> Iterator[BinaryIO]:
+    if isinstance(source, str | Path):
+        try:
+            with Path(source).open("rb") as file:
+                yield file
+        except OSError as error:
+            raise UnusableData(f"The file {source!s} cannot be opened.") from error
+    else:
+        yield io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+def _check_header(header: list[str], columns: tuple[str, ...]) -> None:
     if not any(header):
         raise UnusableData("The CSV file is empty.")
     missing = [name for name in columns if name not in header]
-    if missing:
-        raise UnusableData(f"The CSV file has no column {', '.join(missing)}; it needs {', '.join(columns)}.")
-    reader.fieldnames = header
-    try:
-        for row in reader:
-            yield reader.line_num, {name: plain_cell((row.get(name) or "").strip()) for name in header}
-    except csv.Error as error:
-        raise UnusableData(f"Row {reader.line_num} of the CSV file cannot be read.") from error
+    if not missing:
+        return
+    for sign, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if set(columns) <= {name.strip(' "') for name in ",".join(header).split(sign)}:
+            raise UnusableData(
+                f"The columns of the CSV file are separated by {called}; please save it with commas, and numbers with "
+                "a decimal point."
+            )
+    raise UnusableData(f"The CSV file has no column {', '.join(missing)}; it needs {', '.join(columns)}.")
 
 
 def text_of(row: Mapping[str, str], column: str, number: int) -> str:
@@ -170,16 +208,22 @@ def text_of(row: Mapping[str, str], column: str, number: int) -> str:
 
 
 def _number(row: Mapping[str, str], column: str, number: int) -> float:
+    return number_in(row[column], f"Row {number}: {column}")
+
+
+def number_in(cell: str, what: str) -> float:
+    """The number in a cell; raises UnusableData, which begins with what it is, for anything else."""
     try:
-        value = float(row[column])
+        value = float(cell)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UnusableData(f"Row {number}: {column} must be a number, not “{_short(row[column])}”.")
+        point = " with a decimal point" if re.fullmatch(r"[+-]?\d+,\d+", cell) else ""
+        raise UnusableData(f"{what} must be a number{point}, not “{short(cell)}”.")
     return value
 
 
-def _short(cell: str) -> str:
+def short(cell: str) -> str:
     """A cell as it fits into a sentence: a quotation mark that is never closed makes one of many lines."""
     line = " ".join(cell.split())
     return line if len(line) <= 60 else f"{line[:59]}…"
@@ -214,7 +258,7 @@ def _size(row: Mapping[str, str], number: int) -> _Pairs:
 def _sizes(image: str, sizes: _Pairs, mitoses: int) -> Float32 | None:
     if sizes and len(sizes) != mitoses:
         raise UnusableData(
-            f"{_short(image)}: some mitoses have object_width_px and object_height_px, others not; give all or none."
+            f"{short(image)}: some mitoses have object_width_px and object_height_px, others not; give all or none."
         )
     return _points(sizes) if sizes else None
 

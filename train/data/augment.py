@@ -1,90 +1,92 @@
-"""Augmentation with torchvision.transforms.v2: geometry, and the stain as a second scanner would show it."""
+"""Augmentation of crops: geometry as one affine map, then stain and sharpness as of another laboratory."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
-from mitosis_core.image.stain import from_stains, to_stains
+from mitosis_core.image.stain import REFERENCE, StainProfile, restain
+from mitosis_core.types import Float32, UInt8
+
+_SCALE = (0.85, 1.2)
+_STRETCH = 0.05  # spread of the two sides' own scale, and of the shear
+_QUALITY = (40, 96)
 
 
-class StainShift(v2.Transform):  # type: ignore[misc]
-    """Move the image's stain statistics towards those of another tissue, then jitter them.
+@dataclass(frozen=True)
+class Placement:
+    """Where each pixel of a crop comes from: an affine map from pixels of the tissue to pixels of the crop.
 
-    statistics: Float[K, 2, 3], per known image the mean and the spread of the three stain densities.
-    One of them is drawn as the aim and up to `most` of the way is gone; `jitter` is the spread of
-    a further log-scale and shift per stain. So the network cannot tell a mitosis by its lab's colours.
+    matrix: Float32[2, 3]. side_px: of the crop. scale: mean enlargement.
     """
 
-    def __init__(self, statistics: torch.Tensor, jitter: float = 0.08, most: float = 0.5) -> None:
-        super().__init__()
-        self.statistics, self.jitter, self.most = statistics, jitter, most
+    matrix: Float32
+    side_px: int
+    scale: float
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the aim, how far to go, and the jitter."""
-        aim = self.statistics[int(torch.randint(len(self.statistics), ()))]
-        noise = torch.randn(2, 3) * self.jitter
-        return {"aim": aim, "share": self.most * torch.rand(()), "gain": noise[0].exp(), "shift": noise[1] * 0.3}
+    @classmethod
+    def draw(
+        cls, centre_xy: Float32, side_px: int, rng: np.random.Generator, at_xy: Float32 | None = None
+    ) -> Placement:
+        """A random turn, mirroring, scale and shear with `centre_xy` at `at_xy`, or in the middle of the crop."""
+        angle, scale = rng.uniform(0, 2 * np.pi), rng.uniform(*_SCALE)
+        wide, high = scale * np.exp(_STRETCH * rng.normal(size=2))
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        mirror = 1 if rng.random() < 0.5 else -1
+        linear = turn @ np.diag([wide * mirror, high]) @ np.array([[1, _STRETCH * rng.normal()], [0, 1]])
+        at = np.full(2, (side_px - 1) / 2) if at_xy is None else at_xy
+        matrix = np.hstack([linear, (at - linear @ centre_xy)[:, None]]).astype(np.float32)
+        return cls(matrix, side_px, float(scale))
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Images change, all else stays."""
-        if not isinstance(inpt, tv_tensors.Image):
-            return inpt
-        stains = to_stains(inpt)
-        own, share = stain_statistics(stains), params["share"]
-        aim = own + share * (params["aim"] - own)
-        gain = params["gain"] * aim[1] / own[1].clamp_min(0.02)
-        shifted = (stains - own[0].view(3, 1, 1)) * gain.clamp(0.3, 3.0).view(3, 1, 1)
-        shifted += (aim[0] + params["shift"] * aim[1]).view(3, 1, 1)
-        return tv_tensors.Image(from_stains(shifted).round().to(torch.uint8))
+    def image(self, pixels: UInt8) -> UInt8:
+        """UInt8[H, W, 3] -> the crop; beyond the tissue it is mirrored."""
+        size, flags = (self.side_px, self.side_px), cv2.INTER_LINEAR
+        return np.asarray(cv2.warpAffine(pixels, self.matrix, size, flags=flags, borderMode=cv2.BORDER_REFLECT_101))
 
+    def mask(self, mask: UInt8, outside: int) -> UInt8:
+        """UInt8[H, W] -> the mask of the crop, `outside` beyond the tissue."""
+        size = (self.side_px, self.side_px)
+        return np.asarray(
+            cv2.warpAffine(mask, self.matrix, size, flags=cv2.INTER_NEAREST, borderValue=float(outside)), np.uint8
+        )
 
-class Recompress(v2.Transform):  # type: ignore[misc]
-    """JPEG at a random quality, as the next scanner's export may be."""
-
-    def __init__(self, quality: tuple[int, int]) -> None:
-        super().__init__()
-        self.quality = quality
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the quality."""
-        low, high = self.quality
-        return {"quality": int(torch.randint(low, high + 1, ()))}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Images change, all else stays."""
-        if not isinstance(inpt, tv_tensors.Image):
-            return inpt
-        pixels = np.ascontiguousarray(inpt.permute(1, 2, 0).numpy())
-        _, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, params["quality"]])
-        decoded = cv2.imdecode(file, cv2.IMREAD_COLOR)  # stays in the order it came in: no colour swap needed
-        return tv_tensors.Image(torch.from_numpy(decoded).permute(2, 0, 1))
+    def points(self, xy_px: Float32) -> Float32:
+        """Points of the tissue -> pixels of the crop."""
+        return np.asarray(xy_px @ self.matrix[:, :2].T + self.matrix[:, 2], np.float32)
 
 
-def stain_statistics(stains: torch.Tensor) -> torch.Tensor:
-    """[3, H, W] stain densities -> [2, 3]: mean and standard deviation of each stain."""
-    flat = stains.reshape(3, -1)
-    return torch.stack([flat.mean(1), flat.std(1)])
+def other_stain(
+    image: UInt8, profiles: Sequence[StainProfile], most: float, jitter: float, rng: np.random.Generator
+) -> UInt8:
+    """A crop in the reference stain as a laboratory between the reference and one of `profiles` would stain it.
+
+    Up to `most` of the way is gone; jitter: spread of a further log-scale of each stain, and of its shift in units of
+    three spreads. So a network cannot tell a mitosis by its laboratory's colours.
+    """
+    if rng.random() < 0.1:
+        return image
+    other, share = profiles[int(rng.integers(len(profiles)))], most * rng.random()
+    gain, shift = rng.normal(size=(2, 3)) * jitter
+    spread = (1 - share) * np.array(REFERENCE.spread) + share * np.array(other.spread)
+    mean = (1 - share) * np.array(REFERENCE.mean) + share * np.array(other.mean) + 0.3 * shift * spread
+    aim = StainProfile((*map(float, mean),), (*map(float, spread * np.exp(gain)),))  # type: ignore[arg-type]
+    return restain(image, REFERENCE, aim)
 
 
-def training_transforms(crop_px: int, stain: StainShift) -> v2.Transform:
-    """uint8 Image (larger than the crop), label Mask and centroid KeyPoints -> the augmented crop of crop_px."""
-    fill: dict[Any, Any] = {tv_tensors.Image: 235, tv_tensors.Mask: 255, "others": 0}
-    return v2.Compose(
-        [
-            v2.RandomHorizontalFlip(),
-            v2.RandomAffine(180, scale=(0.85, 1.2), shear=5, interpolation=v2.InterpolationMode.BILINEAR, fill=fill),
-            v2.CenterCrop(crop_px),
-            v2.RandomApply([stain], 0.9),
-            v2.RandomApply([v2.ColorJitter(0.1, 0.1, 0.1, 0.01)], 0.3),
-            v2.RandomChoice(
-                [v2.GaussianBlur(5, (0.3, 1.4)), v2.RandomAdjustSharpness(3.0, 1.0), v2.Identity()], [0.25, 0.25, 0.5]
-            ),
-            v2.RandomApply([Recompress((40, 95))], 0.4),
-        ]
-    )
+def other_scanner(image: UInt8, rng: np.random.Generator) -> UInt8:
+    """Softer or sharper for half of the crops, and compressed again for 4 in 10, as another scanner's export may be."""
+    kind = rng.random()
+    if kind < 0.25:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.4)), np.uint8)
+    elif kind < 0.5:
+        amount, soft = rng.uniform(0.3, 1.5), cv2.GaussianBlur(image, (0, 0), 1.0)
+        image = np.asarray(cv2.addWeighted(image, 1 + amount, soft, -amount, 0), np.uint8)
+    if rng.random() < 0.4:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*_QUALITY))]
+        # Decoded in the order it came in, so no colour swap is needed.
+        image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR), np.uint8)
+    return image

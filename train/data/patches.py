@@ -10,22 +10,13 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.image.stain import (
-    StainProfile,
-    field_profile,
-    mixed,
-    normalise,
-    stain_profile,
-    tissue_fraction,
-    to_stains,
-)
+from mitosis_core.image.stain import REFERENCE, StainProfile, field_profile, mixed, normalise, stain_profile
 from mitosis_core.scale import resample, to_resampled_px
 from mitosis_core.types import Float32, UInt8
 from train.config import FROM_MASKS, TrainConfig
-from train.data.augment import StainShift, stain_statistics, training_transforms
+from train.data.augment import Placement, other_scanner, other_stain
 from train.data.examples import Example
 from train.data.labels import (
     IGNORED,
@@ -40,6 +31,7 @@ BOX_UM = (
     7.5  # side of the box round a centroid of which no mask is known: DeepMitosis' 30 px at 0.25 µm/px (section 3.1)
 )
 _PASTED_UM = 7.0  # radius of the piece of a patch that is set into a field: a cell and a little round it
+_SHIFT, _SHIFT_OF_A_PATCH = 0.35, 0.2  # how far from the middle of a crop its place may lie, in sides of the crop
 _OWN_SHARE = 0.05  # how much of its own stain a patch is brought to when it is met by itself (stain.field_profile)
 _KNOWN_SHARE = 0.5  # the same as if there were more tissue of its slide
 
@@ -57,6 +49,7 @@ class Tissue:
 
     mask: instance mask, value k = k-th mitosis, or None.
     ignored: UInt8[H, W], nonzero where nobody has looked or was sure; None is nowhere.
+    profile: of its stain as it was scanned, None where there is hardly any tissue.
     """
 
     pixels: UInt8
@@ -66,6 +59,8 @@ class Tissue:
     whole_field: bool
     hard_xy_px: Float32
     ignored: UInt8 | None = None
+    profile: StainProfile | None = None
+    scanner: str = ""
 
     @classmethod
     def from_example(cls, example: Example, um_per_px: float, stain: str, profile: StainProfile | None) -> Tissue:
@@ -80,7 +75,7 @@ class Tissue:
         none = np.zeros((0, 2), np.float32)
         mitoses = to_resampled_px(example.mitoses_xy_px, pixel_px)
         lookalikes = to_resampled_px(example.lookalikes_xy_px, pixel_px)
-        return cls(pixels, mitoses, lookalikes, mask, example.whole_field, none, ignored)
+        return cls(pixels, mitoses, lookalikes, mask, example.whole_field, none, ignored, profile, example.scanner)
 
 
 def prepare(examples: Sequence[Example], um_per_px: float, stain: str = "") -> list[Tissue]:
@@ -125,11 +120,15 @@ class Crop(NamedTuple):
     boxes: torch.Tensor
 
 
+Place = tuple[Tissue, Float32 | None]  # a point of a tissue; None is anywhere
+
+
 class Crops(Dataset[Crop]):
     """Endless, seeded crops. Item i depends on (seed, i) alone, so a resumed run sees what it would have seen.
 
     They are drawn in the shares of the config: a mitosis of a field, a patch (pasted into a field, or whole), a hard
-    negative (look-alike or mined), any place.
+    negative (look-alike or mined), any place. Within a share a scanner is drawn first, each by the square root of what
+    it has, so that a large collection does not outweigh the others.
     """
 
     def __init__(
@@ -137,7 +136,7 @@ class Crops(Dataset[Crop]):
     ) -> None:
         self.config, self.stride, self.length, self.offset = config, stride, length, offset
         fields = [t for t in tissues if t.whole_field]
-        self.places = {
+        places: dict[str, list[Place]] = {
             "mitosis": [(t, xy) for t in fields for xy in t.mitoses_xy_px],
             "patch": [(t, t.mitoses_xy_px[0]) for t in tissues if not t.whole_field],
             "lookalike": [(t, xy) for t in fields for xy in t.lookalikes_xy_px],
@@ -147,113 +146,102 @@ class Crops(Dataset[Crop]):
         shares = {"mitosis": config.share_mitosis, "patch": config.share_patch, "lookalike": config.share_lookalike,
                   "hard": config.share_hard, "anywhere": config.share_anywhere}  # fmt: skip
         # Few hard negatives are mostly doubtful cells: none is shown more often than a mitosis of a field is.
-        usual = config.share_mitosis / max(1, len(self.places["mitosis"]))
-        shares["hard"] = min(shares["hard"], usual * len(self.places["hard"]))
-        present = {kind: share for kind, share in shares.items() if self.places[kind] and share > 0}
+        usual = config.share_mitosis / max(1, len(places["mitosis"]))
+        shares["hard"] = min(shares["hard"], usual * len(places["hard"]))
+        present = {kind: share for kind, share in shares.items() if places[kind] and share > 0}
         self.kinds = list(present)
         self.shares = np.array(list(present.values())) / sum(present.values())
-        stain = StainShift(_statistics(tissues), config.stain_jitter, config.stain_share)
-        self.transforms = training_transforms(config.crop_px, stain)
+        self.places = {kind: _by_scanner(some) for kind, some in places.items() if some}
+        self.profiles = [t.profile for t in tissues if t.profile] or [REFERENCE]
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Crop:
-        rng = np.random.default_rng((self.config.seed, index + self.offset))
+        config, rng = self.config, np.random.default_rng((self.config.seed, index + self.offset))
         kind = str(rng.choice(self.kinds, p=self.shares))
-        pasted = kind == "patch" and rng.random() >= self.config.share_whole
+        pasted = kind == "patch" and rng.random() >= config.share_whole
         tissue, xy = self._draw("anywhere" if pasted else kind, rng)
-        image, mask, points = self._window(tissue, self._centre(tissue, xy, rng))
-        if pasted:
-            points = self._paste(image, mask if tissue.mask is not None else None, points, *self._draw(kind, rng), rng)
-        torch.default_generator.manual_seed(int(rng.integers(2**62)))  # v2 draws from the global generator
-        side = image.shape[0]
-        turned, mask, points = self.transforms(
-            tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)),
-            tv_tensors.Mask(torch.from_numpy(mask)[None]),
-            tv_tensors.KeyPoints(torch.from_numpy(points), canvas_size=(side, side)),
+        placed = Placement.draw(self._centre(tissue, xy, rng), config.crop_px, rng)
+        image, mask, points = (
+            placed.image(tissue.pixels),
+            self._mask(tissue, placed),
+            placed.points(tissue.mitoses_xy_px),
         )
-        labels = torch.from_numpy(self._labels(mask, points, tissue, rng))
-        return Crop(turned.as_subclass(torch.Tensor), labels, self._boxes(mask, points))
+        if pasted:
+            points = self._paste(image, mask, tissue.mask is not None, points, *self._draw(kind, rng), rng)
+        image = other_stain(image, self.profiles, config.stain_share, config.stain_jitter, rng)
+        image = other_scanner(image, rng)
+        labels = self._labels(mask, points, tissue, placed.scale, rng)
+        return Crop(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels), self._boxes(mask, points))
 
-    def _draw(self, kind: str, rng: np.random.Generator) -> tuple[Tissue, Float32 | None]:
-        return self.places[kind][int(rng.integers(len(self.places[kind])))]
+    def _draw(self, kind: str, rng: np.random.Generator) -> Place:
+        by_scanner, shares = self.places[kind]
+        some = by_scanner[int(rng.choice(len(by_scanner), p=shares))]
+        return some[int(rng.integers(len(some)))]
 
-    def _centre(self, tissue: Tissue, xy: Float32 | None, rng: np.random.Generator) -> tuple[int, int]:
-        height, width = tissue.pixels.shape[:2]
+    def _centre(self, tissue: Tissue, xy: Float32 | None, rng: np.random.Generator) -> Float32:
         if xy is None:
-            return int(rng.integers(width)), int(rng.integers(height))
-        shift = rng.uniform(-0.3, 0.3, 2) * self.config.crop_px
-        return round(float(xy[0] + shift[0])), round(float(xy[1] + shift[1]))
+            return np.array([rng.integers(side) for side in tissue.pixels.shape[1::-1]], np.float32)
+        # A patch hardly reaches beyond the crop: shifted less, more of the crop is tissue.
+        most = _SHIFT if tissue.whole_field else _SHIFT_OF_A_PATCH
+        return np.asarray(xy + rng.uniform(-most, most, 2) * self.config.crop_px, np.float32)
+
+    def _mask(self, tissue: Tissue, placed: Placement) -> UInt8:
+        """255 beyond the tissue and where it is to be ignored, else the instance mask (0 without one)."""
+        known = np.zeros(tissue.pixels.shape[:2], np.uint8) if tissue.mask is None else tissue.mask
+        mask = placed.mask(known, IGNORED)
+        if tissue.ignored is not None:
+            mask[placed.mask(tissue.ignored, 0) > 0] = IGNORED
+        return mask
 
     def _paste(
-        self, image: UInt8, mask: UInt8 | None, points: Float32, patch: Tissue, xy: Float32 | None,
+        self, image: UInt8, mask: UInt8, masked: bool, points: Float32, patch: Tissue, xy: Float32 | None,
         rng: np.random.Generator,
     ) -> Float32:  # fmt: skip
         """Set a round piece of a patch into the tissue of a field: its mitosis, or as often a place beside it.
 
         If crops of patches were shown as they are, nearly all with a mitosis, the look of another scanner would be
         enough to tell one; and a seam must say nothing either. Returns the centroids with the new one, if any.
-        The new figure has a disc of BOX_UM in the mask, where there is one, and what the piece covers is gone from it.
+        Where the field has instance masks (`masked`) the new figure has a disc of BOX_UM in its mask, and what the
+        piece covers is gone from it.
         """
         assert xy is not None, "patches have their figure at a known place"
-        radius = round(_PASTED_UM / self.config.um_per_px)
-        figure = bool(rng.random() < 0.5)
-        angle, distance = rng.uniform(0, 2 * np.pi), 0.0 if figure else 1.3 * radius
-        cut = (float(xy[0] + distance * np.cos(angle)), float(xy[1] + distance * np.sin(angle)))
-        reach = 0.3 * self.config.crop_px
-        place = np.rint(image.shape[0] / 2 + rng.uniform(-reach, reach, 2)).astype(int)
-        rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-        share = np.clip((radius - np.hypot(rows, columns)) / 4, 0, 1)[..., None]  # feathered over 4 px
-        there = np.s_[place[1] - radius : place[1] + radius + 1, place[0] - radius : place[0] + radius + 1]
-        piece = cv2.getRectSubPix(patch.pixels, (2 * radius + 1, 2 * radius + 1), cut)
-        image[there] = np.rint(share * piece + (1 - share) * image[there]).astype(np.uint8)
-        if mask is not None:
-            away, known = np.hypot(rows, columns), mask[there] != IGNORED
+        radius, side = _PASTED_UM / self.config.um_per_px, self.config.crop_px
+        figure, angle = bool(rng.random() < 0.5), rng.uniform(0, 2 * np.pi)
+        beside = 0.0 if figure else 1.3 * radius
+        cut = (xy + beside * np.array([np.cos(angle), np.sin(angle)])).astype(np.float32)
+        place = (side * (0.5 + rng.uniform(-0.3, 0.3, 2))).astype(np.float32)
+        piece = Placement.draw(cut, side, rng, place).image(patch.pixels)
+        away = np.hypot(*(np.indices((side, side))[::-1] - place[:, None, None]))
+        share = np.clip((radius - away) / 4, 0, 1)[..., None]  # feathered over 4 px
+        image[:] = np.rint(share * piece + (1 - share) * image).astype(np.uint8)
+        if masked:
+            known = mask != IGNORED
             free = int(np.setdiff1d(np.arange(1, IGNORED), mask)[0])
-            mask[there][known & (away <= radius)] = 0
-            mask[there][known & figure & (away <= BOX_UM / self.config.um_per_px / 2)] = free
+            mask[known & (away <= radius)] = 0
+            mask[known & figure & (away <= BOX_UM / self.config.um_per_px / 2)] = free
         apart = np.hypot(*(points - place).T) > 1.5 * radius if len(points) else np.zeros(0, bool)
         kept = points[apart]
         return np.vstack([kept, place]).astype(np.float32) if figure else kept
 
-    def _window(self, tissue: Tissue, centre: tuple[int, int]) -> tuple[UInt8, UInt8, Float32]:
-        """A square round `centre`, wide enough to be turned and shrunk: image, mask and centroids.
-
-        Beyond the image it is mirrored; there, and where it is to be ignored, the mask is 255, else the instance mask
-        (0 without one).
-        """
-        side = int(self.config.crop_px * 1.5) // 2 * 2
-        left, top = centre[0] - side // 2, centre[1] - side // 2
-        height, width = tissue.pixels.shape[:2]
-        inside = (slice(max(0, top), min(height, top + side)), slice(max(0, left), min(width, left + side)))
-        put = (slice(inside[0].start - top, inside[0].stop - top), slice(inside[1].start - left, inside[1].stop - left))
-        mask = np.full((side, side), IGNORED, np.uint8)
-        beyond = (put[0].start, side - put[0].stop, put[1].start, side - put[1].stop)
-        image = cv2.copyMakeBorder(tissue.pixels[inside], *beyond, cv2.BORDER_REFLECT_101)
-        mask[put] = 0 if tissue.mask is None else tissue.mask[inside]
-        if tissue.ignored is not None:
-            mask[put][tissue.ignored[inside] > 0] = IGNORED
-        # torchvision turns key points about a corner but mirrors them about a centre: half a pixel, far below a cell.
-        return image, mask, (tissue.mitoses_xy_px - np.array([left, top])).astype(np.float32)
-
-    def _labels(self, mask: torch.Tensor, points: torch.Tensor, tissue: Tissue, rng: np.random.Generator) -> UInt8:
+    def _labels(self, mask: UInt8, points: Float32, tissue: Tissue, scale: float, rng: np.random.Generator) -> UInt8:
         """Labels on the network's own grid; the middle pixel of each cell stands for it."""
         stride, config = self.stride, self.config
-        cells = mask[0, stride // 2 :: stride, stride // 2 :: stride].numpy()
+        cells = mask[stride // 2 :: stride, stride // 2 :: stride]
         reviewed = (cells != IGNORED).astype(np.uint8)
         if tissue.mask is not None and config.labels == "mask":
             return np.where(cells == IGNORED, cells, mask_labels(cells))
         if tissue.mask is not None and config.labels == "ellipse":
-            boxes = boxes_of_masks(torch.where(mask == IGNORED, 0, mask)[0].numpy()) / np.float32(stride)
+            boxes = boxes_of_masks(np.where(mask == IGNORED, 0, mask)) / np.float32(stride)
             return concentric_labels_from_boxes(cells.shape, boxes, reviewed=reviewed)
         variant = VARIANTS["random" if config.labels in FROM_MASKS else config.labels]
-        xy = ((points.numpy() + 0.5) / stride - 0.5).astype(np.float32)
-        cell_um = stride * config.um_per_px
+        xy = ((points + 0.5) / stride - 0.5).astype(np.float32)
+        cell_um = stride * config.um_per_px / scale
         radii = [(inner / cell_um, outer / cell_um) for inner, outer in (variant.draw(rng) for _ in xy)]
         return concentric_labels(cells.shape, xy, radii, reviewed=reviewed)
 
-    def _boxes(self, mask: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    def _boxes(self, mask: UInt8, points: Float32) -> torch.Tensor:
         """The box of the mask that lies on a centroid, or a square round it. Pixel i reaches from i to i + 1."""
         side, boxes = self.config.crop_px, []
         half = BOX_UM / self.config.um_per_px / 2
@@ -261,23 +249,20 @@ class Crops(Dataset[Crop]):
             column, row = round(x), round(y)
             if not (0 <= column < side and 0 <= row < side):
                 continue
-            number = int(mask[0, row, column])
+            number = int(mask[row, column])
             if number in (0, IGNORED):
                 boxes.append([x + 0.5 - half, y + 0.5 - half, x + 0.5 + half, y + 0.5 + half])
             else:
-                rows, columns = torch.nonzero(mask[0] == number, as_tuple=True)
+                rows, columns = np.nonzero(mask == number)
                 ends = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
                 boxes.append([float(end) for end in ends])
         return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
 
 
-def _statistics(tissues: Sequence[Tissue]) -> torch.Tensor:
-    """Stain statistics of every image that is mostly tissue, [K, 2, 3]; fields count as often as the patches."""
-    fields: list[torch.Tensor] = []
-    patches: list[torch.Tensor] = []
-    for tissue in tissues:
-        if tissue.whole_field or tissue_fraction(tissue.pixels) > 0.6:
-            sparse = torch.from_numpy(tissue.pixels[::4, ::4].copy()).permute(2, 0, 1)
-            (fields if tissue.whole_field else patches).append(stain_statistics(to_stains(sparse)))
-    repeats = max(1, len(patches) // max(1, len(fields)))
-    return torch.stack(fields * repeats + patches)
+def _by_scanner(places: Sequence[Place]) -> tuple[list[list[Place]], Float32]:
+    """The places of each scanner, and the share of each."""
+    scanners: dict[str, list[Place]] = {}
+    for tissue, xy in places:
+        scanners.setdefault(tissue.scanner, []).append((tissue, xy))
+    roots = np.sqrt([len(some) for some in scanners.values()])
+    return list(scanners.values()), np.asarray(roots / roots.sum())

@@ -16,7 +16,7 @@ from train.data.labels import IGNORED
 # mitosis that nobody marked (docs/methods.md).
 DEFAULTS: dict[str, Any] = {
     "share_mitosis": 0.3, "share_patch": 0.3, "share_whole": 0.3, "share_anywhere": 0.4, "share_lookalike": 0.0,
-    "share_hard": 0.0, "mine_every": 0, "stain_jitter": 0.12, "stain_share": 0.8,
+    "share_hard": 0.0, "mine_every": 0, "stain_jitter": 0.12, "stain_share": 0.8, "steps": 600, "validate_every": 600,
 }  # fmt: skip
 
 

@@ -10,18 +10,16 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from scipy.spatial import cKDTree
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from mitosis_core.encoders import build_encoder
 from mitosis_core.errors import UnusableData
-from mitosis_core.image.stain import to_stains
+from mitosis_core.image.stain import REFERENCE, StainProfile
 from mitosis_core.inference.verifier import LOWER, PATCH_PX, UM_PER_PX, Verifier, crops, weighed
 from mitosis_core.precision import autocast
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.types import Detections, Float32, UInt8
-from train.data.augment import StainShift, stain_statistics, training_transforms
+from train.data.augment import Placement, other_scanner, other_stain
 from train.data.examples import Example
 from train.data.patches import Tissue, prepare
 from train.optimise import descend, one_cycle, training_device
@@ -30,6 +28,7 @@ _HIT_UM = 5.0  # a detection this near to a centroid is of that figure
 _SHIFT_PX = 8  # patches are moved by up to this much (2 µm): detections are not exact
 _WIDE_PX = PATCH_PX * 3 // 2  # room to turn a patch
 _WARMUP = 20
+_STAIN_SHARE, _STAIN_JITTER = 0.5, 0.08  # as for detectors
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,13 @@ def fit_verifier(
     for part in net.parts()[: config.frozen]:
         part.requires_grad_(False)
     optimiser = _optimiser(net, config)
-    statistics = torch.stack([stain_statistics(to_stains(_sparse(t))) for t in tissues])
-    transforms = training_transforms(PATCH_PX, StainShift(statistics))
+    profiles = [t.profile for t in tissues if t.profile] or [REFERENCE]
     losses = []
     for step in range(1, config.steps + 1):
         phase = one_cycle(step, config.steps, _WARMUP)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * max(phase, 0.01)
-        images, labels = (part.to(device) for part in _batch(patches, transforms, config, step))
+        images, labels = (part.to(device) for part in _batch(patches, profiles, config, step))
         with autocast(device):
             logits = net(images)
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
@@ -157,11 +155,6 @@ def _on_ignored(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:
     return np.asarray(tissue.ignored[row, column] > 0)
 
 
-def _sparse(tissue: Tissue) -> torch.Tensor:
-    """UInt8[3, h, w]: every fourth pixel."""
-    return torch.from_numpy(tissue.pixels[::4, ::4].copy()).permute(2, 0, 1)
-
-
 def _optimiser(net: Verifier, config: VerifierConfig) -> torch.optim.Optimizer:
     encoder = [p for p in net.encoder.parameters() if p.requires_grad]
     head = [p for name, p in net.named_parameters() if not name.startswith("encoder.")]
@@ -170,19 +163,18 @@ def _optimiser(net: Verifier, config: VerifierConfig) -> torch.optim.Optimizer:
 
 
 def _batch(
-    patches: Patches, transforms: v2.Transform, config: VerifierConfig, step: int
+    patches: Patches, profiles: Sequence[StainProfile], config: VerifierConfig, step: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Float32[B, 3, P, P] and Float32[B], as many mitoses as others; the same for the same seed and step."""
     rng = np.random.default_rng((config.seed, step))
-    torch.manual_seed(int(rng.integers(2**62)))  # v2 draws from the global generator
     right, wrong = np.flatnonzero(patches.mitosis), np.flatnonzero(~patches.mitosis)
     half = config.batch // 2
     chosen = np.concatenate([rng.choice(right, half), rng.choice(wrong, config.batch - half)])
-    images = []
+    middle, images = (patches.pixels.shape[1] - 1) / 2, []
     for patch in patches.pixels[chosen]:
-        left, top = rng.integers(0, 2 * _SHIFT_PX + 1, 2)
-        moved = np.ascontiguousarray(patch[top : top + _WIDE_PX, left : left + _WIDE_PX])
-        turned = transforms(tv_tensors.Image(torch.from_numpy(moved).permute(2, 0, 1)))
-        images.append(turned.as_subclass(torch.Tensor).float())
+        centre = middle + rng.uniform(-_SHIFT_PX, _SHIFT_PX, 2).astype(np.float32)
+        image = Placement.draw(centre, PATCH_PX, rng).image(patch)
+        images.append(other_scanner(other_stain(image, profiles, _STAIN_SHARE, _STAIN_JITTER, rng), rng))
     labels = torch.from_numpy(patches.mitosis[chosen].astype(np.float32))
-    return torch.stack(images).contiguous(memory_format=torch.channels_last), labels
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    return pixels.contiguous(memory_format=torch.channels_last), labels

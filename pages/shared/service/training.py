@@ -19,7 +19,8 @@ from db.room import check_room
 from db.runs import Run
 from db.splits import CaseSplit
 from db.versions import StoredVersion
-from mitosis_core.errors import ConcentricError, UnusableModel
+from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
+from mitosis_core.interchange.files import copy_counted
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
 from pages.shared.service import background
 from train.retrain.plan import Plan
@@ -27,7 +28,7 @@ from train.retrain.plan import Plan
 log = logging.getLogger("concentric")
 
 _MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of a version that is taken in
-_BLOCK_BYTES, _MOST_ENTRIES = 1_000_000, 100
+_MOST_ENTRIES = 100
 _NOT_OURS = "A version is a zip with one .safetensors file and its .json card, nothing else."
 _taking_in = Lock()  # two uploads of one name: the second is refused
 
@@ -214,22 +215,16 @@ def _contents(data: bytes) -> tuple[str, bytes, str]:
             return name, _counted(archive, files[1], _MOST_BYTES), card.decode("utf-8")
     except UnusableModel:
         raise
+    except UnusableData as error:
+        raise UnusableModel(str(error)) from error
     except Exception as error:  # a damaged zip fails in many ways, none of them ours
         raise UnusableModel("A version is a zip with one .safetensors file and its .json card.") from error
 
 
 def _counted(archive: zipfile.ZipFile, file: zipfile.ZipInfo, most: int) -> bytes:
-    """A file of a zip, counted while it is unpacked: what the directory says of its size is not believed."""
-    if file.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a bound
-        raise UnusableModel("This version is packed in an unusual way; please take the zip that Download makes.")
+    """A file of a zip, counted while it is unpacked."""
     unpacked = io.BytesIO()
-    with archive.open(file) as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            unpacked.write(block)
-            if unpacked.tell() > most:
-                raise UnusableModel("This version is larger than 200 MB, which none of ours is.")
-    if unpacked.tell() != file.file_size:
-        raise UnusableModel(_NOT_OURS)
+    copy_counted(archive, file.filename, unpacked, most, "This version")
     return unpacked.getvalue()
 
 

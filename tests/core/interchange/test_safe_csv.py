@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mitosis_core.interchange.contest_csv import (
-    Annotations,
     ImageDetections,
     read_annotations,
     read_detections,
-    write_annotations,
     write_detections,
 )
+from mitosis_core.interchange.exchange import write_marks
+from mitosis_core.interchange.marks import LOOKALIKE, MITOSIS, Mark, MarkedImage
 from mitosis_core.interchange.safe_csv import plain_cell, safe_cell
 from mitosis_core.types import Detections
 
@@ -46,7 +46,9 @@ def test_detections_and_annotations_round_trip_whatever_the_image_is_called(name
     (back,) = read_detections(path)
     assert (back.image, back.model, back.detections.xy_px.tolist()) == (name, name, XY.tolist())
 
-    write_annotations(path, [Annotations(name, name, 0.25, XY, XY)])
+    path.unlink()
+    image = MarkedImage(name, (Mark(1, 2, MITOSIS), Mark(3, 4, LOOKALIKE)), um_per_px=0.25, slide=name)
+    write_marks(path, [image], "csv")
     with path.open(newline="", encoding="utf-8") as file:
         assert all(row["image"] == row["slide"] == safe_cell(name) for row in csv.DictReader(file))
     read = read_annotations(path)

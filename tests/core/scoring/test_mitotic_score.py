@@ -76,7 +76,7 @@ def test_the_table_has_no_other_rows() -> None:
 
 
 def test_the_table_in_the_documents_is_the_published_one() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "counting.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "counting.md").read_text(encoding="utf-8")
     row = re.compile(r"\| (0\.\d\d) \| (0\.\d{3}) \| up to (\d+) \| (\d+) to (\d+) \| from (\d+) \|")
     assert [tuple(map(float, found)) for found in row.findall(text)] == ROWS
 

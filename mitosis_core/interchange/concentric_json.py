@@ -1,0 +1,91 @@
+"""Concentric's own JSON: a list of images, one to a line, each with its `marks`; nothing is lost.
+
+An image has `image` (its name), and where they are known `slide`, `digest`, `width_px`, `height_px` and `um_per_px`; a
+mark has `x_px`, `y_px`, `label`, and where they are known `score`, `object_width_px`, `object_height_px`, `reader` and
+`time`. What `detect --out x.json` writes is read too: its `detections` are mitoses of their `model`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mitosis_core.errors import UnusableData
+from mitosis_core.interchange.contest_csv import MITOSIS, short
+from mitosis_core.interchange.files import Source
+from mitosis_core.interchange.format import Format, Keeps
+from mitosis_core.interchange.json_fields import extras, facts, scale, size_in, text
+from mitosis_core.interchange.json_stream import items, outline
+from mitosis_core.interchange.marks import Mark, MarkedImage, number, score_of, whole
+
+
+def read(sources: Sequence[Source]) -> Iterator[MarkedImage]:
+    """The images of the files, one by one. Raises UnusableData."""
+    for source in sources:
+        if next(outline(source, 1), ("", "start_array", None))[1] != "start_array":
+            raise UnusableData(f"{source.shown} is no list of images.")
+        for place, entry in enumerate(items(source, "item"), 1):
+            yield _image(entry, f"{source.shown}, image {place}", source)
+
+
+def _image(entry: object, place: str, source: Source) -> MarkedImage:
+    if not isinstance(entry, Mapping) or not text(entry, "image", place):
+        raise UnusableData(f"{place}: an image must have a name, as “image”.")
+    marks = entry.get("marks", entry.get("detections", ()))
+    if not isinstance(marks, list | tuple):
+        raise UnusableData(f"{place}: “marks” must be a list.")
+    found = text(entry, "model", place) if "marks" not in entry else None
+    name, slide, digest = (text(entry, key, place) for key in ("image", "slide", "digest"))
+    shown = f"{source.shown}, {short(name)}"
+    return MarkedImage(
+        name,
+        tuple(_mark(mark, nth, found, f"{shown}, mark {nth}") for nth, mark in enumerate(marks, 1)),
+        digest,
+        whole(entry.get("width_px"), "width_px", place),
+        whole(entry.get("height_px"), "height_px", place),
+        scale(entry, place),
+        slide,
+        shown,
+    )  # fmt: skip
+
+
+def _mark(entry: object, nth: int, model: str | None, place: str) -> Mark:
+    """model: of detections, which are all mitoses; None where marks have labels."""
+    if not isinstance(entry, Mapping):
+        raise UnusableData(f"{place}: a mark must have x_px, y_px and a label.")
+    x, y = (number(entry.get(key), key, place) for key in ("x_px", "y_px"))
+    label = text(entry, "label", place) if model is None else MITOSIS
+    return Mark(
+        x, y, label, score_of(entry.get("score"), place), size_in(entry, place),
+        text(entry, "reader", place) or model or "", text(entry, "time", place), nth,
+    )  # fmt: skip
+
+
+def write(path: Path, images: Iterable[MarkedImage]) -> None:
+    """A list of images, one to a line."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for place, image in enumerate(images):
+            marks = [{"x_px": m.x_px, "y_px": m.y_px, "label": m.label, **extras(m)} for m in image.marks]
+            entry = {"image": image.name, **facts(image), "marks": marks}
+            file.write(("\n" if place == 0 else ",\n") + json.dumps(entry, ensure_ascii=False))
+        file.write("\n]\n")
+
+
+def recognises(source: Source) -> bool:
+    """Whether it is a list whose first object has an image."""
+    first = (prefix for prefix, event, _ in outline(source, 200) if event == "map_key" or prefix == "item.image")
+    events = outline(source, 1)
+    return next(events, ("", "", None))[1] == "start_array" and "item.image" in first
+
+
+FORMAT = Format(
+    "json",
+    "Concentric JSON",
+    (".json",),
+    read,
+    write,
+    Keeps.everything(0),
+    recognises,
+)
