@@ -66,7 +66,9 @@ def main() -> None:
     given = _parser().parse_args()
     fields, patches, measured = _read(given)
     work = given.work or Path(tempfile.mkdtemp())
-    options: dict[str, Any] = {**QUICK, "steps": 40} if given.quick else {"steps": given.steps, "validate_every": given.steps}
+    options: dict[str, Any] = (
+        {**QUICK, "steps": 40} if given.quick else {"steps": given.steps, "validate_every": given.steps}
+    )
     runs = []
     for seed in given.seeds:
         config = default_config("segmitos", **{**options, "members": given.members, "seed": seed})

@@ -63,16 +63,17 @@ def draw_sample_field(
 
 
 def is_sample(digest: str, width_px: int, height_px: int) -> bool:
-    """Whether this digest is that of the field that `draw_sample_field()` draws, whatever the field is called.
+    """Whether this digest is that of `the_sample`, whatever the field is called.
 
     The size spares drawing it (about half a second, once) for fields of any other size.
     """
-    return (width_px, height_px) == (SAMPLE_PX, SAMPLE_PX) and digest == _sample_digest()
+    return (width_px, height_px) == (SAMPLE_PX, SAMPLE_PX) and digest == the_sample().field.digest
 
 
 @cache
-def _sample_digest() -> str:
-    return draw_sample_field().field.digest
+def the_sample() -> SampleField:
+    """The one that is shown for a first try, drawn once in a process."""
+    return draw_sample_field()
 
 
 # ---------------------------------------------------------------- the slide
