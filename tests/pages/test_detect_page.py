@@ -7,6 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.shared import session
+from pages.shared.service import detecting
 from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, drawn_once
 from tests.pages.test_detecting import png
 
@@ -38,6 +39,16 @@ def test_the_empty_page_explains_itself_and_offers_the_sample(page: AppTest, det
     assert "high-power fields" in page.markdown[0].value
     assert [button.label for button in page.button] == ["Try a sample field"]
     assert detector.asked == []
+
+
+def test_the_sample_is_not_offered_for_keeping(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keeps() -> list[str]:
+        return [one.label for one in page.run().button if one.label.startswith("Keep ")]
+
+    page.button[0].click().run()
+    assert keeps() == []
+    monkeypatch.setattr(detecting, "is_sample", lambda *field: False)
+    assert keeps() == ["Keep 1 field and review"]
 
 
 def test_the_sample_is_analysed_and_shown(page: AppTest) -> None:
