@@ -9,7 +9,7 @@ import torch
 
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.methods import METHODS
-from mitosis_core.methods.ensemble import together
+from mitosis_core.methods.ensemble import make_ensemble
 from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.model import Model, ModelCard, list_versions, load_model, save_model
 from train.data.examples import Example
@@ -32,7 +32,7 @@ class Watched(RetrainConfig):
 
 def version(method: str, folder: Path) -> Model:
     torch.manual_seed(0)
-    net = together([METHODS[method].build("thin_resnet50", False)])
+    net = make_ensemble([METHODS[method].build("thin_resnet50", False)])
     blobs = BlobSettings(finder="peaks", score="peak", binarize="fixed", threshold=0.005, min_score=0.0)
     card = ModelCard("base", method, "thin_resnet50", 0.5, net.stride, 1, 0.02, blobs, None, "", "2026-01-01")
     return save_model(net, card, folder / "base.safetensors")
