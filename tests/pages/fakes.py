@@ -29,12 +29,6 @@ class FakeModel:
     threshold: float = THRESHOLD
 
 
-@cache
-def drawn_once() -> SampleField:
-    """The sample field; drawing it takes most of a second."""
-    return draw_sample_field()
-
-
 class FakeDetector:
     """Scores the mitoses of a drawn field 0.95, 0.90, ... and its look-alikes 0.45, 0.40, ...; elsewhere two.
 
@@ -67,7 +61,6 @@ class FakeDetector:
     def install(self, actions: ModuleType) -> None:
         """Put this detector in the place of the real one, for good."""
         actions.predict = self.predict  # type: ignore[attr-defined]
-        actions.draw_sample_field = drawn_once  # type: ignore[attr-defined]
         actions.load_model = lambda version=None: FakeModel()  # type: ignore[attr-defined]
         actions.list_versions = lambda: ["fake-1"]  # type: ignore[attr-defined]
         actions.describe_device = lambda device="auto": "CPU (fake)"  # type: ignore[attr-defined]

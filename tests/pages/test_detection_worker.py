@@ -21,7 +21,7 @@ from db.engine import Store, open_store
 from db.errors import FULL, StoreBusy, StoreFull
 from db.fields import add_field, appearances, delete_field, image_path, list_fields, load_field
 from db.predictions import candidates_by_field, versions_by_field
-from mitosis_core.image.appearance import look_of
+from mitosis_core.image.appearance import measure_appearance
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from mitosis_core.prediction import predict
@@ -167,7 +167,7 @@ def test_the_queue_outlives_the_server_and_stores_what_a_page_would(tmp_path: Pa
         expected = predict(field, load_model()).candidates
         assert np.allclose(found[stored.id].detections.xy_px, expected.xy_px, atol=1e-3)
         assert np.allclose(found[stored.id].detections.score, expected.score, atol=1e-3)
-        assert appearances(store)[stored.id] == pytest.approx(look_of(field))
+        assert appearances(store)[stored.id] == pytest.approx(measure_appearance(field))
     assert queue.progress(store).seconds_left is None  # nothing is left
 
 

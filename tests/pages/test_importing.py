@@ -111,7 +111,7 @@ def test_a_fault_nobody_foresaw_is_a_sentence_too(store: Store, monkeypatch: pyt
 
     monkeypatch.setattr(importing, "read_field", break_down)
     (one,) = bring(store, ("a.png", png()))
-    assert "written in the log" in one.problem and one.field_id is None
+    assert "details are in the log" in one.problem and one.field_id is None
 
 
 def test_without_room_each_file_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

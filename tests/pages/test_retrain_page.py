@@ -136,7 +136,7 @@ def test_a_run_with_a_checkpoint_goes_on_from_it(kept: Store) -> None:
     folder = kept.folder / "runs" / str(run.id)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "checkpoint.pt").write_bytes(b"")
-    press(open_page("retrain"), "Go on from the last checkpoint")
+    press(open_page("retrain"), "Resume from the last checkpoint")
     assert runs.get_run(kept, run.id).state == "queued"
 
 
@@ -148,7 +148,7 @@ def test_the_split_is_proposed_changed_and_fixed_by_the_run_that_is_judged_on_it
     page = open_page("retrain")
     assert split(page).value == ["case 1"] and not any(one.decided for one in training.case_splits(kept, ""))
     split(page).set_value(["case 0"]).run()
-    assert "**Trains:** 2 fields" in text(page) and split(page).value == ["case 0"]
+    assert "**Trained on:** 2 fields" in text(page) and split(page).value == ["case 0"]
     assert [(one.case, one.held_out, one.decided) for one in training.case_splits(kept, "")] == [
         ("case 0", True, True), ("case 1", False, True)]  # fmt: skip
     assert "Only 2 fields with 6 mitoses will judge" in text(page)
