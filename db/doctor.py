@@ -9,15 +9,18 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import select
+
 from db.archive import Progress, no_progress
 from db.disk import readable_by_others, restrict_access
 from db.engine import Store, own_files
 from db.errors import NO_DATABASE, as_sentences
-from db.fields import find_field, list_fields, tombstones
+from db.fields import StoredField, UnscaledField, list_fields, list_unscaled, tombstones
 from db.images import image_path, is_whole
 from db.migrate import known_versions, newest_version, open_existing
 from db.orphans import files_set_aside, find_aside, orphans, set_aside, set_orphans_aside
 from db.reviews import rebuild, replayed, reviews_of
+from db.schema import FieldRow
 from db.versions import list_stored, weights_path
 
 TRIGGERS = {
@@ -66,7 +69,7 @@ def repair(folder: Path, progress: Progress = no_progress) -> list[Finding]:
             with as_sentences():
                 restrict_access(own_files(store))
                 set_orphans_aside(store)
-                for stored in list_fields(store):
+                for stored in _all_fields(store):
                     _mend_image(store, stored.digest)
                     if _replayed(store, stored.id)[0]:
                         rebuild(store, stored.id)
@@ -137,10 +140,10 @@ def _orphans(store: Store) -> Iterator[Finding]:
 
 
 def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
-    fields = list_fields(store)
+    fields = _all_fields(store)
     for place, stored in enumerate(fields, 1):
         path = image_path(store, stored.digest)
-        if not is_whole(path, stored.digest) and find_field(store, stored.digest):  # not deleted meanwhile
+        if not is_whole(path, stored.digest) and _is_kept(store, stored.digest):  # not deleted meanwhile
             how = "damaged" if path.exists() else "missing"
             aside = find_aside(store, stored.digest) is not None
             way = "a whole one was set aside" if aside else "please upload it again or take it from a backup"
@@ -152,6 +155,15 @@ def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
         if not by_rule:
             yield Finding(f"The events of field {stored.id}, {stored.name}, do not follow the rule of events.")
         progress(place, len(fields))
+
+
+def _all_fields(store: Store) -> list[StoredField | UnscaledField]:
+    return [*list_fields(store), *list_unscaled(store)]
+
+
+def _is_kept(store: Store, digest: str) -> bool:
+    with store.reading() as session:
+        return session.scalar(select(FieldRow.id).where(FieldRow.digest == digest)) is not None
 
 
 def _versions(store: Store) -> Iterator[Finding]:

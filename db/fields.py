@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
-from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy import CursorResult, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from db.disk import move_into_place, write_part
@@ -14,18 +14,25 @@ from db.engine import Store
 from db.errors import FieldGone, ImageDamaged, as_sentences
 from db.images import decode, encode, image_path, is_whole
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
+from db.splits import carry_over, check_together
 from mitosis_core.errors import ConcentricError, MissingScale
 from mitosis_core.image.appearance import Appearance
+from mitosis_core.image.sample_field import is_sample
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Field, Region
 
 __all__ = [
-    "StoredField", "Tombstone", "add_field", "appearances", "delete_field", "find_field", "finished_field_ids",
-    "get_field", "image_path", "list_cases", "list_fields", "load_field", "rename", "save_appearances", "set_case",
-    "set_scale", "tombstones",
+    "StoredField", "Tombstone", "UnscaledField", "add_field", "add_unscaled", "appearances", "delete_field",
+    "find_field", "finished_field_ids", "get_field", "image_path", "list_cases", "list_fields", "list_unscaled",
+    "load_field", "rename", "rename_case", "save_appearances", "set_case", "set_scale", "tombstones",
 ]  # fmt: skip
 
+_SCALED = FieldRow.um_per_px.is_not(None)
+NEEDS_SCALE = "The file does not say how many µm a pixel measures. Please give it; until then the field waits."
 _GONE = "This field is no longer there: it was deleted."
+_SAMPLE = (
+    "The sample field is drawn by the program, so it is not stored: no version may learn from it or be judged on it."
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,19 @@ class StoredField:
 
 
 @dataclass(frozen=True)
+class UnscaledField:
+    """A field that waits until somebody says how many µm a pixel measures: no list of fields, no review has it."""
+
+    id: int
+    digest: str
+    name: str
+    case: str
+    width_px: int
+    height_px: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class Tombstone:
     """A field that was deleted. marks: that stood, of all readers; events: all; at: UTC."""
 
@@ -73,12 +93,30 @@ def add_field(
 ) -> tuple[StoredField, bool]:
     """Keep the pixels of a field and nothing else of its file. Returns it, and whether it was there before.
 
-    An image that was there stays as it was, its µm/px too (`set_scale` changes that); its stored file is made anew
-    when it is damaged. name: instead of that of the file; keep_name False: a number instead (it may name a patient).
-    Raises MissingScale, StoreBusy, StoreFull, StoreFailed.
+    An image that was there stays as it was, its µm/px too (`set_scale` changes that; only one that waited for it takes
+    it); its stored file is made anew when it is damaged. name: instead of that of the file; keep_name False: a number
+    instead (it may name a patient). Raises MissingScale, StoreBusy, StoreFull, StoreFailed; ConcentricError for the
+    sample field.
     """
     if field.um_per_px is None:
         raise MissingScale(f"{field.name}: please say how many µm a pixel measures before it is kept.")
+    kept, was_there = _keep(store, field, case, name, keep_name)
+    assert isinstance(kept, StoredField), "its µm/px is known"
+    return kept, was_there
+
+
+def add_unscaled(
+    store: Store, field: Field, *, case: str = "", name: str | None = None, keep_name: bool = True
+) -> tuple[StoredField | UnscaledField, bool]:
+    """`add_field` for a field whose µm/px nobody knows yet: it waits for `set_scale`, unless it was there with one."""
+    return _keep(store, field, case, name, keep_name)
+
+
+def _keep(
+    store: Store, field: Field, case: str, name: str | None, keep_name: bool
+) -> tuple[StoredField | UnscaledField, bool]:
+    if is_sample(field.digest, field.width_px, field.height_px):
+        raise ConcentricError(_SAMPLE)
     known = find_field(store, field.digest)
     if known and is_whole(image_path(store, known.digest), known.digest):
         return known, True
@@ -95,41 +133,49 @@ def add_field(
                 session.flush()
                 if not keep_name and name is None:
                     row.name = f"Field {row.id}"
+            elif row.um_per_px is None and field.um_per_px is not None:
+                row.um_per_px, row.scale_source = field.um_per_px, _line(field.scale_source, 100)
             # While nobody else writes: a start or a deletion elsewhere sees the file and its row, or neither.
             move_into_place(part, place)
-        return _stored(row), was_there
+        return (_unscaled(row) if row.um_per_px is None else _stored(row)), was_there
     finally:
         part.unlink(missing_ok=True)
 
 
 def get_field(store: Store, field_id: int) -> StoredField:
-    """Raises FieldGone."""
+    """Raises FieldGone; MissingScale for one that waits for its µm/px."""
     with store.reading() as session:
         row = session.get(FieldRow, field_id)
         if row is None:
             raise FieldGone(_GONE)
+        if row.um_per_px is None:
+            raise MissingScale(f"{row.name}: {NEEDS_SCALE}")
         return _stored(row)
 
 
 def find_field(store: Store, digest: str) -> StoredField | None:
-    """The field with this digest, if it is kept."""
+    """The field with this digest, if it is kept and its µm/px is known."""
     with store.reading() as session:
-        row = session.scalar(select(FieldRow).where(FieldRow.digest == digest))
+        row = session.scalar(select(FieldRow).where(FieldRow.digest == digest, _SCALED))
         return _stored(row) if row else None
 
 
 def list_fields(store: Store, case: str | None = None) -> list[StoredField]:
     """All fields, or those of one case, in the order they came."""
-    wanted = select(FieldRow).order_by(FieldRow.id)
     with store.reading() as session:
-        rows = session.scalars(wanted if case is None else wanted.where(FieldRow.case == case))
-        return [_stored(row) for row in rows]
+        return [_stored(row) for row in session.scalars(_in_case(case).where(_SCALED))]
+
+
+def list_unscaled(store: Store, case: str | None = None) -> list[UnscaledField]:
+    """All fields that wait for their µm/px, or those of one case, in the order they came."""
+    with store.reading() as session:
+        return [_unscaled(row) for row in session.scalars(_in_case(case).where(~_SCALED))]
 
 
 def count_fields(store: Store) -> int:
-    """How many fields are kept."""
+    """How many fields are kept, those that wait for their µm/px left out."""
     with store.reading() as session:
-        return session.scalar(select(func.count()).select_from(FieldRow)) or 0
+        return session.scalar(select(func.count()).select_from(FieldRow).where(_SCALED)) or 0
 
 
 def list_cases(store: Store) -> list[str]:
@@ -146,8 +192,30 @@ def rename(store: Store, field_id: int, name: str) -> None:
 
 
 def set_case(store: Store, field_id: int, case: str) -> None:
-    """Raises FieldGone."""
-    _set(store, field_id, case=_line(case, 100))
+    """Move a field to another case; a new one takes the split of the old one (`db.splits`). Raises FieldGone."""
+    with store.writing() as session:
+        row = session.get(FieldRow, field_id)
+        if row is None:
+            raise FieldGone(_GONE)
+        before, row.case = row.case, _line(case, 100)
+        session.flush()
+        carry_over(session, before, row.case)
+
+
+def rename_case(store: Store, case: str, name: str) -> None:
+    """Give all fields of a case to one of this name, and its split with them; two cases may become one so.
+
+    Raises ConcentricError when nothing is left of the name, there is no such case, or one trains and one is held out.
+    """
+    new = _line(name, 100)
+    if not case or not new:
+        raise ConcentricError("A case needs a name.")
+    with store.writing() as session:
+        check_together(session, case, new)
+        done = session.execute(update(FieldRow).where(FieldRow.case == case).values(case=new))
+        if isinstance(done, CursorResult) and done.rowcount == 0:
+            raise ConcentricError(f"There is no case {case}.")
+        carry_over(session, case, new)
 
 
 def set_scale(store: Store, field_id: int, um_per_px: float) -> None:
@@ -222,6 +290,11 @@ def _line(text: str, longest: int) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:longest]
 
 
+def _in_case(case: str | None) -> Select[FieldRow]:
+    wanted = select(FieldRow).order_by(FieldRow.id)
+    return wanted if case is None else wanted.where(FieldRow.case == case)
+
+
 def _row(field: Field, name: str, case: str, file_size: int) -> FieldRow:
     return FieldRow(
         digest=field.digest,
@@ -254,3 +327,7 @@ def _damaged(stored: StoredField, how: str) -> str:
 
 def _stored(row: FieldRow) -> StoredField:
     return StoredField(**{one.name: getattr(row, one.name) for one in fields(StoredField)})
+
+
+def _unscaled(row: FieldRow) -> UnscaledField:
+    return UnscaledField(**{one.name: getattr(row, one.name) for one in fields(UnscaledField)})

@@ -13,6 +13,7 @@ from db.fields import StoredField, list_fields
 from db.replay import Event, Review, replay
 from db.reviews import history
 from db.schema import EventRow
+from mitosis_core.image.sample_field import is_sample
 from mitosis_core.scoring.agreement import Verdicts, consensus
 from mitosis_core.types import Float32, Region
 from mitosis_core.vocabulary import SAME_CELL_UM, VERDICTS
@@ -48,10 +49,13 @@ class ReviewedField:
 def reviewed_fields(store: Store, source: str = CONSENSUS, until: int | None = None) -> list[ReviewedField]:
     """All fields that are complete, by one reader's verdicts or by the consensus of those who completed them.
 
-    until: the event after which nothing counts, so that an earlier training set can be built again.
+    until: the event after which nothing counts, so that an earlier training set can be built again. The sample field,
+    which earlier programs stored, is left out.
     """
     reviewed = []
     for field in list_fields(store):
+        if is_sample(field.digest, field.width_px, field.height_px):
+            continue
         by_reader = _finished(history(store, field.id), until)
         if source != CONSENSUS:
             by_reader = {name: review for name, review in by_reader.items() if name == source}

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from db.engine import Store
 from db.errors import FieldGone
 from db.schema import FieldRow, PredictionRow, ProposalRow
+from mitosis_core.errors import MissingScale
 from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, Prediction
 from mitosis_core.vocabulary import LENIENT_RADIUS_UM
@@ -62,36 +63,48 @@ class Disagreement:
 
 
 def save_prediction(store: Store, field_id: int, prediction: Prediction) -> int:
-    """Keep what a version found, once per field, version and µm/px; returns its id. Raises FieldGone."""
+    """Keep what a version found, once per field, version and µm/px; returns its id. Raises FieldGone, MissingScale."""
     with store.writing() as session:
         field = session.get(FieldRow, field_id)
         if field is None:
             raise FieldGone("This field is no longer there: it was deleted.")
-        known = session.scalar(select(PredictionRow.id).join(FieldRow, _current()).where(
-            FieldRow.id == field_id, PredictionRow.version == prediction.version))  # fmt: skip
-        if known is not None:
-            return known
-        found = prediction.candidates
-        row = PredictionRow(
-            field_id=field_id,
-            version=prediction.version,
-            um_per_px=field.um_per_px,
-            threshold=float(prediction.threshold),
-            uncertainty=uncertainty(found.score.tolist(), prediction.threshold),
-            seconds=float(prediction.seconds),
-            notes="\n".join(prediction.notes),
-            created_at=datetime.now(UTC),
-        )
-        session.add(row)
-        session.flush()
-        columns = zip(found.xy_px.tolist(), found.score.tolist(), found.area_um2.tolist(), strict=True)
-        rows = [
-            {"prediction_id": row.id, "place": place, "x": x, "y": y, "score": score, "area_um2": area_um2}
-            for place, ((x, y), score, area_um2) in enumerate(columns)
-        ]
-        if rows:
-            session.execute(insert(ProposalRow), rows)
-        return row.id
+        return write_prediction(session, field, prediction)
+
+
+def write_prediction(session: Session, field: FieldRow, prediction: Prediction) -> int:
+    """`save_prediction` as part of a larger change."""
+    if field.um_per_px is None:
+        raise MissingScale(f"The µm/px of {field.name} is not known.")
+    known = prediction_id(session, field.id, prediction.version)
+    if known is not None:
+        return known
+    found = prediction.candidates
+    row = PredictionRow(
+        field_id=field.id,
+        version=prediction.version,
+        um_per_px=field.um_per_px,
+        threshold=float(prediction.threshold),
+        uncertainty=uncertainty(found.score.tolist(), prediction.threshold),
+        seconds=float(prediction.seconds),
+        notes="\n".join(prediction.notes),
+        created_at=datetime.now(UTC),
+    )
+    session.add(row)
+    session.flush()
+    columns = zip(found.xy_px.tolist(), found.score.tolist(), found.area_um2.tolist(), strict=True)
+    rows = [
+        {"prediction_id": row.id, "place": place, "x": x, "y": y, "score": score, "area_um2": area_um2}
+        for place, ((x, y), score, area_um2) in enumerate(columns)
+    ]
+    if rows:
+        session.execute(insert(ProposalRow), rows)
+    return row.id
+
+
+def prediction_id(session: Session, field_id: int, version: str) -> int | None:
+    """The prediction of a version in a field at its present µm/px, if there is one."""
+    return session.scalar(select(PredictionRow.id).join(FieldRow, _current()).where(
+        FieldRow.id == field_id, PredictionRow.version == version))  # fmt: skip
 
 
 def proposals(store: Store, field_id: int, version: str) -> Proposals | None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from sqlalchemy import Integer, Select, delete, func, insert, select, text
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from db.engine import Store
 from db.errors import FieldGone
-from db.ops import BadOp, Op, check_reader, parse_op
+from db.ops import MARK_KINDS, BadOp, Op, check_reader, parse_op
 from db.predictions import provenance
 from db.replay import Event, LastApplied, Mark, ReplayState, Review, replay, shown_state
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow
@@ -30,6 +31,11 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_OPS = 5000
+LOCKED = {
+    "complete": "This field is finished. Reopen it to change it.",
+    "excluded": "This field is excluded. Reopen it to change it.",
+}
+LOCKED_KINDS = (*MARK_KINDS, "area")
 SLACK_PX = 0.5  # how far beyond the edge of the image a place may lie
 _PROPOSAL = re.compile(r"p[0-9]{1,12}-[0-9]{1,12}")
 _EVENT = EventRow.__table__.c
@@ -41,7 +47,8 @@ _MARK = MarkRow.__table__.c
 class Applied:
     """What became of some changes, by op_id. refused: (op_id, sentence). rev: the last event of the review.
 
-    missed: a page that this reader did not send these changes from has written since.
+    missed: a page that this reader did not send these changes from has written since. locked: the sentence of changes
+    that were refused because the field is finished or excluded; "" when there was none.
     """
 
     done: tuple[str, ...]
@@ -49,6 +56,7 @@ class Applied:
     refused: tuple[tuple[str, str], ...]
     rev: int
     missed: bool
+    locked: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Overview:
 def apply_ops(store: Store, field_id: int, reader: str, ops: Sequence[Op]) -> Applied:
     """Store changes in the order given; they are on disk when this returns. Sent again, they change nothing.
 
+    Marks and area of a field that this reader has finished or excluded are locked until a state says otherwise.
     Raises FieldGone, BadOp (the reader's name, too many changes), StoreBusy, StoreFull; then nothing was stored.
     """
     reader = check_reader(reader)
@@ -120,7 +129,8 @@ def history(store: Store, field_id: int, reader: str | None = None) -> list[Even
 def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
     """Bring marks, area and state back to what they were just after an event, by new events; time spent stays.
 
-    Raises FieldGone; ConcentricError when the event is not one of this review.
+    It may be a finished field: who restores one of its states says so. Raises FieldGone; ConcentricError when the event
+    is not one of this review.
     """
     with store.writing() as session:
         if session.get(FieldRow, field_id) is None:
@@ -132,7 +142,10 @@ def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
         course = ReplayState()
         for event in events:
             course.take(event)
-        return _write(session, field_id, reader, course, list(_steps_back(course.review(), then, reader)))
+        steps = zip(count(_next_event(session)), list(_steps_back(course.review(), then, reader)), strict=False)
+        taken = [course.take(replace(event, id=number)) for number, event in steps]
+        _write(session, field_id, reader, course, taken)
+        return Applied(tuple(event.op_id for event in taken), (), (), course.rev, False)
 
 
 def replayed(store: Store, field_id: int) -> tuple[dict[str, Review], bool]:
@@ -159,8 +172,9 @@ def _apply(session: Session, field: FieldRow, reader: str, ops: Sequence[Op]) ->
     course = _course(session, field.id, reader, {op.target for op in ops})
     before = _already(session, [op.op_id for op in ops])
     origins = provenance(session, field.id, {op.target for op in ops if _PROPOSAL.fullmatch(op.target)})
-    now, fresh, seen = datetime.now(UTC), list[Event](), set[str]()
+    now, taken, seen, locked = datetime.now(UTC), list[Event](), set[str](), ""
     done, superseded, refused = list[str](), list[str](), list[tuple[str, str]]()
+    numbers = count(_next_event(session))
     for op in ops:
         if op.op_id in before:
             owner = before[op.op_id]
@@ -172,31 +186,33 @@ def _apply(session: Session, field: FieldRow, reader: str, ops: Sequence[Op]) ->
             continue
         elif why := _objection(op, field, origins):
             refused.append((op.op_id, why))
+        elif op.kind in LOCKED_KINDS and course.state in LOCKED:
+            locked = LOCKED[course.state]
+            refused.append((op.op_id, locked))
         else:
-            fresh.append(_event_of(op, reader, now, origins.get(op.target)))
+            event = _event_of(op, reader, now, origins.get(op.target))
+            taken.append(course.take(replace(event, id=next(numbers))))
             seen.add(op.op_id)
-    applied = _write(session, field.id, reader, course, fresh)
-    return replace(
-        applied,
-        done=(*done, *applied.done),
-        superseded=(*superseded, *applied.superseded),
-        refused=tuple(refused),
-        missed=_missed(session, field.id, reader, ops),
-    )
+    _write(session, field.id, reader, course, taken)
+    done += [event.op_id for event in taken if not event.superseded]
+    superseded += [event.op_id for event in taken if event.superseded]
+    missed = _missed(session, field.id, reader, ops)
+    return Applied(tuple(done), tuple(superseded), tuple(refused), course.rev, missed, locked)
 
 
-def _write(session: Session, field_id: int, reader: str, course: ReplayState, events: list[Event]) -> Applied:
-    """Number the events, take them, and store them with what follows."""
-    # The ids are given here, under the write lock, because the rule needs them before the rows are written.
-    first = (session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'event'")) or 0) + 1
-    taken = [course.take(replace(event, id=first + n)) for n, event in enumerate(events)]
-    if taken:
-        session.execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
-        changed = {event.target for event in taken if event.mark and not event.superseded}
-        _upsert(session, MarkRow, [_mark_row(course.marks[key], field_id, reader) for key in sorted(changed)])
-        _upsert(session, ReviewRow, [_review_row(course, field_id, reader)])
-    done = tuple(event.op_id for event in taken if not event.superseded)
-    return Applied(done, tuple(event.op_id for event in taken if event.superseded), (), course.rev, False)
+def _next_event(session: Session) -> int:
+    # Ids are given here, under the write lock, because the rule needs them before the rows are written.
+    return (session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'event'")) or 0) + 1
+
+
+def _write(session: Session, field_id: int, reader: str, course: ReplayState, taken: Sequence[Event]) -> None:
+    """Store events that the course has taken, with what follows."""
+    if not taken:
+        return
+    session.execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
+    changed = {event.target for event in taken if event.mark and not event.superseded}
+    _upsert(session, MarkRow, [_mark_row(course.marks[key], field_id, reader) for key in sorted(changed)])
+    _upsert(session, ReviewRow, [_review_row(course, field_id, reader)])
 
 
 def _objection(op: Op, field: FieldRow, origins: Mapping[str, object]) -> str | None:

@@ -52,7 +52,10 @@ class Base(DeclarativeBase):
 
 
 class FieldRow(Base):
-    """One image, once. look: mitosis_core.image.appearance, empty on bare glass; NULL until it has been computed."""
+    """One image, once. um_per_px: NULL while nobody has said; such a field waits and is not reviewed.
+
+    look: mitosis_core.image.appearance, empty on bare glass; NULL until it has been computed.
+    """
 
     __tablename__ = "field"
     # AUTOINCREMENT: the id of a deleted field is never given again, so that an old page cannot write to a new field.
@@ -62,7 +65,7 @@ class FieldRow(Base):
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     name: Mapped[str] = mapped_column(String(200))
     case: Mapped[str] = mapped_column(String(100), index=True)
-    um_per_px: Mapped[float]
+    um_per_px: Mapped[float | None]
     scale_source: Mapped[str] = mapped_column(String(100))
     width_px: Mapped[int]
     height_px: Mapped[int]
@@ -86,6 +89,50 @@ class PredictionRow(Base):
     seconds: Mapped[float]
     notes: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Utc)
+
+
+class DetectionRow(Base):
+    """One version asked to detect in one field: the queue. heartbeat: the last sign of life of its worker.
+
+    message: why it waits or failed. attempts: how often it was begun. seconds: what it took.
+    """
+
+    __tablename__ = "detection"
+    __table_args__ = (
+        UniqueConstraint("field_id", "version"),
+        CheckConstraint("state IN ('waiting', 'running', 'done', 'failed')", "state"),
+        Index(None, "state", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    field_id: Mapped[int] = mapped_column(ForeignKey("field.id", ondelete="CASCADE"))
+    version: Mapped[str] = mapped_column(String(100))
+    state: Mapped[str] = mapped_column(String(10))
+    message: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(60))
+    attempts: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(Utc)
+    started_at: Mapped[datetime | None] = mapped_column(Utc)
+    heartbeat: Mapped[datetime | None] = mapped_column(Utc)
+    finished_at: Mapped[datetime | None] = mapped_column(Utc)
+    seconds: Mapped[float | None]
+
+
+class PreferencesRow(Base):
+    """What one user has chosen, the same on every page and tomorrow; see db.preferences."""
+
+    __tablename__ = "preferences"
+
+    user: Mapped[str] = mapped_column(String(60), primary_key=True)
+    reader: Mapped[str] = mapped_column(String(60))
+    um_per_px: Mapped[float | None]
+    field_diameter_mm: Mapped[float]
+    version: Mapped[str | None] = mapped_column(String(100))
+    key_layout: Mapped[str] = mapped_column(String(20))
+    advance: Mapped[bool]
+    theme: Mapped[str] = mapped_column(String(10))
+    at: Mapped[datetime] = mapped_column(Utc)
 
 
 class ProposalRow(Base):
@@ -174,12 +221,13 @@ class ReviewRow(Base):
 
 
 class SplitRow(Base):
-    """Which part of the fields a case belongs to, once and for all: a case held out never trains."""
+    """Whether a case trains or is held out: written when a run starts, or by a person."""
 
     __tablename__ = "part"
 
     case: Mapped[str] = mapped_column(String(120), primary_key=True)
     held_out: Mapped[bool]
+    by: Mapped[str] = mapped_column(String(60))
     at: Mapped[datetime] = mapped_column(Utc)
 
 

@@ -14,8 +14,9 @@ from sqlalchemy import select, update
 from db.disk import write_durably
 from db.engine import Store
 from db.errors import VersionGone, as_sentences
+from db.ops import check_reader
 from db.schema import DecisionRow, VersionRow
-from mitosis_core.errors import UnusableModel
+from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.model import Model, list_versions, load_model
 from mitosis_core.scoring.comparison import Comparison
 
@@ -120,8 +121,21 @@ def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def named(by: str) -> str:
+    """The name under which a decision is recorded. Raises ConcentricError when it is none."""
+    if not by.strip():
+        raise ConcentricError("Please say who you are first: decisions on versions are recorded with a name.")
+    return check_reader(by)
+
+
 def record_decision(store: Store, kind: str, version: str, *, by: str, note: str = "") -> None:
-    """Write down a decision. The champion follows from these."""
+    """Write down a decision. The champion follows from these.
+
+    Raises ConcentricError when nobody is named, UnusableModel when the active version is to be rejected.
+    """
+    by = named(by)
+    if kind == "reject" and version == _active_history(decisions(store), "")[-1]:
+        raise UnusableModel(f"{version} is the active version. Roll back or promote another one instead.")
     with store.writing() as session:
         session.add(DecisionRow(kind=kind, version=version, by=by, note=note.strip(), at=datetime.now(UTC)))
 
@@ -155,6 +169,7 @@ def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
 
 def delete_version(store: Store, name: str, *, by: str) -> None:
     """Remove the files; that there was such a version stays known. The champion and its predecessors are kept."""
+    by = named(by)
     if name in _active_history(decisions(store), ""):
         raise UnusableModel(f"{name} is active or an earlier active version, so it cannot be deleted.")
     path = weights_path(store, get_version(store, name).name)

@@ -186,8 +186,8 @@ def _analyse(files: list[Analysis], model: Model) -> list[Analysis]:
 
 
 def _offer_review(files: list[Analysis], slot: DeltaGenerator) -> None:
-    """Keep the fields, so that a reader can correct what was found."""
-    done = [one for one in files if one.prediction]
+    """Keep the fields, so that a reader can correct what was found. The sample is not one to keep."""
+    done = [one for one in files if one.prediction and not one.is_sample]
     if not done:
         return
     with slot, st.popover("Keep for review", icon=":material/edit:", type="primary"):

@@ -24,6 +24,9 @@ def main() -> None:
     st.title("Models", anchor=False)
     try:
         store = the_store()
+        session.recall(store, who)
+        if who.may("admin") and not session.author(who):
+            st.text_input("Your name", key=session.READER, placeholder="Decisions are recorded with it", width=360)
         _show(store, who, session.author(who))
     except ConcentricError as error:
         st.error(plain(str(error)))

@@ -32,7 +32,8 @@ def main() -> None:
         left, right = st.columns([2, 3], gap="large")
         with left:
             if not who.name:
-                st.text_input("Your name", st.session_state.get(session.READER) or "", key=session.TRAINER)
+                session.recall(store, who)
+                st.text_input("Your name", session.author(who), key=session.TRAINER)
             by = session.author(who, session.TRAINER)
             source, held_out = _offer(store, by)
         with right:
@@ -54,7 +55,7 @@ def _offer(store: Store, by: str) -> tuple[str, list[int]]:
     planned = training.plan(store, source)
     st.markdown(f"**Trained on:** {_words(planned.train)}")
     st.markdown(f"**Held out for the comparison:** {_words(planned.held_out)}")
-    st.caption("Whole cases are held out, and stay held out. The new version is compared with the active one on them.")
+    _show_split(store, source, by)
     kinds = training.bases(store)
     base = st.selectbox(
         "Starts from",
@@ -63,11 +64,31 @@ def _offer(store: Store, by: str) -> tuple[str, list[int]]:
         help="The new version keeps the method of this one. SegMitos trains fastest.",
     )
     settings = _settings(training.options(store, base))
-    if planned.objection:
-        st.warning(plain(planned.objection))
-    else:
+    if planned.objection or planned.caution:
+        st.warning(plain(planned.objection or planned.caution))
+    if not planned.objection:
         _start(store, by, source, base, planned, settings)
     return source, planned.split["held_out"]
+
+
+def _show_split(store: Store, source: str, by: str) -> None:
+    """The cases that judge; only proposed until a run starts, and free until one has used them."""
+    known = training.case_splits(store, source)
+    free = [one.case for one in known if not one.used]
+    if fixed := [one.case for one in known if one.used and one.held_out]:
+        st.caption(f"Held out for good, because versions were judged on them: {plain(', '.join(fixed))}.")
+    if free:
+        chosen = st.multiselect(
+            "Held out of the other cases",
+            free,
+            [one.case for one in known if one.case in free and one.held_out],
+            key=f"held-out-{source}-{hash((*known,))}",  # anew when the split has changed
+            help="The new version is compared with the active one on these cases and learns nothing from them. A "
+            "proposal until a run starts.",
+        )
+        if set(chosen) != {one.case for one in known if one.case in free and one.held_out}:
+            training.hold_out(store, known, chosen, by=by)
+            st.rerun()
 
 
 def _start(store: Store, by: str, source: str, base: str, planned: Plan, settings: dict[str, Any]) -> None:
@@ -166,7 +187,8 @@ def _show_end(store: Store, run: Run, by: str) -> None:
             "cancelled": "The run was cancelled.",
         }[run.state]
         st.warning(plain(said) + " The active version is as it was.")
-        if st.button("Resume from the last checkpoint", icon=":material/play_arrow:"):
+        label = "Resume from the last checkpoint" if training.has_checkpoint(store, run.id) else "Start it again"
+        if st.button(label, icon=":material/play_arrow:"):
             training.resume(store, run.id)
             st.rerun()
     if run.progress.get("curve"):

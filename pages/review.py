@@ -31,7 +31,7 @@ def main() -> None:
         if not list_fields(store):
             _welcome()
             return
-        reader = who.name or _reader(store)
+        reader = who.name or _reader(store, who)
         if reader:
             _review(store, reader, who)
     except ConcentricError as error:
@@ -49,10 +49,10 @@ def _welcome() -> None:
         )
 
 
-def _reader(store: Store) -> str:
-    """Who is reading; asked once, and kept in the address so that a reload knows."""
-    if not st.session_state.get(session.READER) and st.query_params.get("reader"):
-        st.session_state[session.READER] = st.query_params["reader"]
+def _reader(store: Store, who: Person) -> str:
+    """Who is reading; asked once, and kept in the store, and in the address so that a reload knows."""
+    if not st.session_state.get(session.READER):
+        st.session_state[session.READER] = st.query_params.get("reader") or session.recall(store, who).reader or None
     if not st.session_state.get(session.READER):
         with st.container(border=True, width=620):
             st.markdown("**Reader:** each reader has verdicts of their own.")
@@ -64,6 +64,7 @@ def _reader(store: Store) -> str:
             st.error(plain(str(error)))
         return ""
     st.query_params["reader"] = name
+    session.remember_reader(store, who, name)
     return name
 
 

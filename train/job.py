@@ -20,14 +20,14 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from db import runs, versions
+from db import runs, splits, versions
 from db.disk_space import check_disk_space
 from db.engine import Store, open_store
 from db.errors import as_sentences
-from db.fields import load_field
+from db.fields import list_fields, load_field
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.runs import Run
-from db.splits import case_of, held_out_by_field
+from db.splits import case_of
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import safe_cell
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
@@ -158,6 +158,7 @@ def _train(store: Store, run: Run, heartbeat: _Heartbeat) -> str:
         return made[0]
     base = versions.load_version(store, run.base_version)
     learn, held_out = training_set(store, run)
+    check_split(store, run)
     folder = runs.run_folder(store, run.id)
     name = _free_name(base.version, run.id, [*(one.name for one in taken), *list_versions()])
     out = folder / f"{name}.safetensors"
@@ -266,13 +267,13 @@ def _device_lock(store: Store, heartbeat: _Heartbeat) -> Iterator[None]:
 
 
 def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
-    """What a run by these labels would learn from and be compared on now. New cases are given their part."""
+    """What a run by these labels would learn from and be judged on now. Writes nothing: the split is only proposed."""
     known = reviewed_fields(store, source)
-    held_out = held_out_by_field(store, [one.field for one in known])
-    by_part = {
-        False: [one for one in known if not held_out[one.field.id]],
-        True: [one for one in known if held_out[one.field.id]],
-    }
+    return _planned(known, splits.held_out_by_field(store, [one.field for one in known]))
+
+
+def _planned(known: Sequence[ReviewedField], held_out: Mapping[int, bool]) -> Plan:
+    by_part = {side: [one for one in known if held_out[one.field.id] == side] for side in (False, True)}
     split: dict[Part, list[int]] = {
         "train": [one.field.id for one in by_part[False]],
         "held_out": [one.field.id for one in by_part[True]],
@@ -281,18 +282,34 @@ def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
 
 
 def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:
-    """A new run over everything reviewed so far. Raises UnusableData when that is too little, UnusableModel when the
-    version is damaged, StoreFull when there is too little room for what a run writes."""
+    """A new run over everything reviewed so far; the split of its cases is decided with it.
+
+    Raises UnusableData when that is too little, UnusableModel when the version is damaged, StoreFull when there is too
+    little room for what a run writes.
+    """
     check_disk_space(store.folder)
-    planned = plan_run(store, source)
-    if planned.objection:
-        raise UnusableData(planned.objection)
+    known = reviewed_fields(store, source)
+    fields = [one.field for one in known]
+    if objection := _planned(known, splits.held_out_by_field(store, fields)).objection:
+        raise UnusableData(objection)
     base = versions.load_version(store, base_version)
     base.check()
+    planned = _planned(known, splits.decide(store, fields, by=by))
     return runs.queue_run(
         store, by=by, base_version=base_version, source=source, last_event=last_event(store),
         settings=config.acting(way_of(base.card)), split=planned.split, code=code_version(),
     )  # fmt: skip
+
+
+def check_split(store: Store, run: Run) -> None:
+    """Raises UnusableData when a field of this run was moved to the other side since it was queued."""
+    fields = [one for one in list_fields(store) if one.id in {*run.split["train"], *run.split["held_out"]}]
+    now = splits.held_out_by_field(store, fields)
+    if moved := [one for one in fields if now[one.id] != (one.id in run.split["held_out"])]:
+        raise UnusableData(
+            f"{moved[0].case or moved[0].name} was moved between the fields that train and those held out since this "
+            "run was started; please start a new one."
+        )
 
 
 def code_version() -> str:

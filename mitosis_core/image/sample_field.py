@@ -7,6 +7,7 @@ density, and becomes colour only at the end, as light through a slide does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from mitosis_core.types import Field, Float32, UInt8
 
+SAMPLE_PX = 1024
 BORDER_UM = 12.0
 APART_UM = 12.0
 _CELL_UM = 13.5  # between the centres of neighbours
@@ -36,7 +38,7 @@ class SampleField:
 
 
 def draw_sample_field(
-    seed: int = 0, size_px: int = 1024, um_per_px: float = 0.25, mitoses: int = 6, lookalikes: int = 8
+    seed: int = 0, size_px: int = SAMPLE_PX, um_per_px: float = 0.25, mitoses: int = 6, lookalikes: int = 8
 ) -> SampleField:
     """Draw a square field; the same arguments give the same pixels.
 
@@ -58,6 +60,20 @@ def draw_sample_field(
     field = Field(_scan(slide), um_per_px, f"Sample field {seed}", "given", ("Drawn by the program, not tissue.",))
     xy_px = (figures_um / um_per_px - 0.5).astype(np.float32)
     return SampleField(field, xy_px[:mitoses], xy_px[mitoses:])
+
+
+def is_sample(digest: str, width_px: int, height_px: int) -> bool:
+    """Whether this digest is that of `the_sample`, whatever the field is called.
+
+    The size spares drawing it (about half a second, once) for fields of any other size.
+    """
+    return (width_px, height_px) == (SAMPLE_PX, SAMPLE_PX) and digest == the_sample().field.digest
+
+
+@cache
+def the_sample() -> SampleField:
+    """The one that is shown for a first try, drawn once in a process."""
+    return draw_sample_field()
 
 
 # ---------------------------------------------------------------- the slide

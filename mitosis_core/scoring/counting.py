@@ -154,6 +154,16 @@ def field_diameter_mm(field_number_mm: float, magnification: float) -> float:
     return field_number_mm / magnification
 
 
+def check_field_diameter(diameter_mm: float) -> float:
+    """Return it when a high-power field may be so wide; raises ConcentricError with a sentence when not."""
+    low, high = _POSSIBLE_DIAMETERS_MM
+    if not low <= diameter_mm <= high:
+        raise ConcentricError(
+            f"No high-power field is {diameter_mm:g} mm across (accepted: {low:g} to {high:g} mm). Common is 0.55 mm."
+        )
+    return diameter_mm
+
+
 def hpf_area_mm2(field_diameter_mm: float = FIELD_DIAMETER_MM) -> float:
     """Area of one round high-power field. Raises ValueError for a diameter that is not positive."""
     _positive(field_diameter_mm, "field diameter")

@@ -6,6 +6,8 @@ import secrets
 
 import streamlit as st
 
+from db.engine import Store
+from db.preferences import Preferences, change_preferences, read_preferences
 from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis
@@ -43,6 +45,7 @@ FINDINGS = "findings"  # what was found when the data folder was examined
 _PEAK_MEMORY = "peak_memory_gb"
 _OPENED = "opened"
 _USER = "user"
+_READER_KEPT = "reader_kept"
 
 
 def user() -> str:
@@ -52,8 +55,22 @@ def user() -> str:
 
 
 def author(who: Person, typed: str = READER) -> str:
-    """In whose name something is done: the log-in's, or else what was typed."""
-    return who.name or str(st.session_state.get(typed) or "").strip() or "somebody"
+    """In whose name something is done: the log-in's, what was typed, what was remembered; "" when nobody has said."""
+    return who.name or str(st.session_state.get(typed) or "").strip() or st.session_state.get(_READER_KEPT, "")
+
+
+def recall(store: Store, who: Person) -> Preferences:
+    """What this user has chosen before. The reader's name outlives its widget, whose key goes with its page."""
+    known = read_preferences(store, who.name)
+    st.session_state.setdefault(_READER_KEPT, known.reader)
+    return known
+
+
+def remember_reader(store: Store, who: Person, name: str) -> None:
+    """Who reads here from now on, in this session and, where nobody logs in, on this computer."""
+    if st.session_state.get(_READER_KEPT) != name:
+        change_preferences(store, who.name, reader=name)
+    st.session_state[_READER_KEPT] = name
 
 
 def opened_files() -> dict[str, Analysis]:

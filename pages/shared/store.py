@@ -9,6 +9,7 @@ from threading import Lock
 from db.backup import keep_copies
 from db.engine import BUSY_TIMEOUT_S, Store, data_folder, open_store
 from db.errors import BUSY, StoreBusy
+from pages.shared.service.detection_worker import start_worker
 
 _opening = Lock()
 
@@ -31,4 +32,5 @@ def the_store() -> Store:
 def _open(folder: Path) -> Store:
     store = open_store(folder)
     keep_copies(store)
+    start_worker(store)  # for detections that were cut by the end of the last server
     return store

@@ -191,6 +191,44 @@ def test_a_stale_window_does_not_undo_a_newer_click(bench: Bench) -> None:
     until(old.page, lambda: old.page.locator("[aria-label*='Look-alike'] >> nth=0").count() > 0)
 
 
+def test_a_finished_field_is_locked_until_it_is_reopened(bench: Bench) -> None:
+    desk = bench.desk("Locked")
+    desk.keys("n", "1", "n", "1", "f").ready(1)
+    desk.keys("[").ready(0)
+    desk.keys("0")  # the whole field
+    before = bench.kinds("Locked")
+    desk.click(500, 700)
+    desk.page.locator(".message", has_text="This field is finished. Reopen it to change it.").wait_for()
+    desk.keys("n", "2", "x", "Delete", "Control+z")
+    desk.saved()
+    assert bench.kinds("Locked") == before
+    desk.page.get_by_role("button", name="Review this field again").click()
+    desk.page.get_by_text("In review", exact=True).wait_for()
+    desk.keys("0")
+    desk.click(500, 700)
+    desk.saved()
+    assert bench.kinds("Locked") == [*before, "state", "add"]
+
+
+def test_a_click_on_a_field_that_was_finished_in_another_window_is_kept_aside_and_not_sent_again(bench: Bench) -> None:
+    old, new = bench.desk("Elsewhere"), bench.desk("Elsewhere")
+    new.keys("n", "1", "n", "1", "f").ready(1)
+    sent: list[str] = []
+    old.page.on("request", lambda request: request.url.endswith("/api/ops") and sent.append(request.url))
+    old.click(500, 700)
+    old.page.locator(".message", has_text="This field is finished.").wait_for()
+    old.saved()  # nothing waits any more
+    old.page.get_by_text("Complete", exact=True).wait_for()  # the page has brought what is so
+    before = len(sent)
+    old.page.wait_for_timeout(3000)
+    assert len(sent) == before <= 3 and bench.verdicts("Elsewhere") == ["mitosis"] * 2
+    old.page.get_by_text("NOT SAVED (1)").wait_for()  # it can be sent again once the field is reopened
+    old.page.get_by_role("button", name="Review this field again").click()
+    old.saved()
+    old.page.get_by_role("button", name="Send what was not saved again").click()
+    until(old.page, lambda: bench.verdicts("Elsewhere") == ["mitosis"] * 3)
+
+
 def test_the_view_is_kept_while_the_page_runs_again(bench: Bench) -> None:
     desk = bench.desk("View")
     desk.keys("n", "z")

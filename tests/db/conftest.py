@@ -38,6 +38,15 @@ def make_op(field_id: int, kind: str = "add", **rest: Any) -> Op:
     return parse_op(sent(field_id, kind, **rest))
 
 
+def again_with_area(field: int, area: list[float]) -> list[Op]:
+    """A finished field is reopened, its area drawn, and finished again."""
+    other: dict[str, Any] = {"client": "other", "base": 99}
+    return [
+        make_op(field, "state", seq=1, state="in_review", **other), make_op(field, "area", seq=2, area=area, **other),
+        make_op(field, "state", seq=3, state="complete", **other),
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     store = open_store(tmp_path / "data", busy_timeout_s=0.05)

@@ -11,9 +11,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from db import disk, migrate
+from db.doctor import _database
 from db.engine import Store, open_store
 from db.errors import StoreBusy, StoreFailed, StoreFull
-from db.fields import StoredField, add_field, delete_field, list_fields, tombstones
+from db.fields import StoredField, add_field, appearances, delete_field, list_fields, tombstones
 from db.reviews import apply_ops, history, review_of
 from db.schema import Base
 from db.versions import record_decision
@@ -34,7 +35,7 @@ def test_the_migrations_lead_to_the_schema(store: Store) -> None:
         migrated = {row.name: row.sql for row in connection.execute(text("SELECT name, sql FROM sqlite_master"))}
     checks = ("ck_event_kind", "ck_event_verdict", "ck_event_state")
     assert all(name in migrated["event"] for name in checks)  # the comparison above does not look at them
-    assert all("AUTOINCREMENT" in migrated[name] for name in ("field", "prediction", "event"))
+    assert all("AUTOINCREMENT" in migrated[name] for name in ("field", "prediction", "event", "detection"))
 
 
 def test_every_migration_keeps_the_rows_and_leads_to_the_same_tables(store: Store, tmp_path: Path) -> None:
@@ -47,6 +48,72 @@ def test_every_migration_keeps_the_rows_and_leads_to_the_same_tables(store: Stor
     disk.make_folders(old, old / "backups")
     migrate.migrate(old / "concentric.sqlite", old / "backups", 1.0, to="0001")
     assert tables(open_store(old).file) == tables(store.file)
+
+
+def test_the_queue_comes_to_an_older_store_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
+    """Ids go on where they were, events stay guarded, and of the splits only those that a run used are kept."""
+    disk.make_folders(tmp_path, tmp_path / "backups")
+    file = tmp_path / "concentric.sqlite"
+    migrate.migrate(file, tmp_path / "backups", 1.0, to="0004")
+    with closing(sqlite3.connect(file)) as old, old:
+        for number, case in ((1, "a"), (2, "b"), (3, ""), (4, "c"), (9, "gone")):
+            row = (
+                number,
+                f"{number:064x}",
+                f"f{number}",
+                case,
+                0.25,
+                "given",
+                10,
+                10,
+                5,
+                "2026-01-01 00:00:00.000000",
+                "[1.0]",
+            )
+            old.execute(f"INSERT INTO field VALUES ({', '.join('?' * 11)})", row)
+        event = (
+            7,
+            "o" * 32,
+            1,
+            "Ann",
+            "c",
+            1,
+            0,
+            0.0,
+            "2026-01-01 00:00:00.000000",
+            "time",
+            ":time",
+            *[None] * 10,
+            1.0,
+            0,
+        )
+        columns = [row[1] for row in old.execute("PRAGMA table_info(event)")]
+        old.execute(f"INSERT INTO event VALUES ({', '.join('?' * len(columns))})", event)
+        old.execute("INSERT INTO tombstone VALUES (1, 9, 'd', 'f9', 'gone', 0, 0, 'Ann', '2026-01-01 00:00:00.000000')")
+        old.execute("DELETE FROM field WHERE id = 9")
+        for case in ("a", "b", "c", "gone", f"field {3:064x}"[:22]):
+            old.execute("INSERT INTO part VALUES (?, ?, ?)", (case, case == "b", "2026-01-01 00:00:00.000000"))
+        run = {"state": "done", "by": "Ann", "base_version": "v", "source": "", "last_event": 1, "settings": "{}",
+               "split": '{"train": [1], "held_out": [2]}', "code": "", "progress": "{}", "message": "",
+               "cancel_asked": 0, "created_at": "2026-01-01 00:00:00.000000"}  # fmt: skip
+        names = ", ".join(f'"{name}"' for name in run)
+        old.execute(f"INSERT INTO run ({names}) VALUES ({', '.join('?' * len(run))})", tuple(run.values()))
+    store = open_store(tmp_path)
+    assert [(one.id, one.case, one.um_per_px) for one in list_fields(store)] == [
+        (1, "a", 0.25), (2, "b", 0.25), (3, "", 0.25), (4, "c", 0.25)]  # fmt: skip
+    assert [event.id for event in history(store, 1)] == [7] and appearances(store)[1] == (1.0,)
+    assert add_field(store, make_field())[0].id == 10  # 9 was deleted and is not given again
+    with store.reading() as session:
+        assert dict(session.execute(text('SELECT "case", held_out FROM part')).all()) == {"a": 0, "b": 1}
+    with pytest.raises(sqlite3.IntegrityError, match="only with its field"), closing(sqlite3.connect(file)) as raw:
+        raw.execute("DELETE FROM event")
+    with pytest.raises(sqlite3.IntegrityError, match="only with a tombstone"), closing(sqlite3.connect(file)) as raw:
+        raw.execute("DELETE FROM field")
+    assert examine_database(store) == []
+
+
+def examine_database(store: Store) -> list[str]:
+    return [one.says for one in _database(store)]
 
 
 def add_migration(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> str:

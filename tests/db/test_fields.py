@@ -7,12 +7,16 @@ import pytest
 from PIL import Image, PngImagePlugin
 from sqlalchemy import func, select
 
+from db.doctor import examine, is_sound
 from db.engine import Store
 from db.errors import BadValue, FieldGone, ImageDamaged
 from db.fields import (
     StoredField,
+    UnscaledField,
     add_field,
+    add_unscaled,
     appearances,
+    count_fields,
     delete_field,
     find_field,
     finished_field_ids,
@@ -20,6 +24,7 @@ from db.fields import (
     image_path,
     list_cases,
     list_fields,
+    list_unscaled,
     load_field,
     rename,
     save_appearances,
@@ -27,13 +32,16 @@ from db.fields import (
     set_scale,
     tombstones,
 )  # fmt: skip
+from db.labels import reviewed_fields
+from db.orphans import set_orphans_aside
 from db.predictions import save_prediction
 from db.reviews import apply_ops
 from db.schema import Base
-from mitosis_core.errors import MissingScale
+from mitosis_core.errors import ConcentricError, MissingScale
 from mitosis_core.image.reading import read_field
+from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.types import Detections, Field, Prediction
-from tests.db.conftest import MakeOp, make_field, make_op
+from tests.db.conftest import SIZE_PX, MakeOp, make_field, make_op
 
 
 def test_a_field_comes_back_as_it_was(store: Store) -> None:
@@ -163,3 +171,68 @@ def test_a_field_is_finished_when_any_reader_has_completed_it(store: Store, fiel
     assert finished_field_ids(store) == set()
     apply_ops(store, field.id, "Bert", [op("state", state="complete")])
     assert finished_field_ids(store) == {field.id}
+
+
+# ---- fields that wait for their µm/px
+
+
+def unscaled(seed: int = 5) -> Field:
+    return Field(make_field(seed).pixels, None, "b.png", "unknown")
+
+
+def test_a_field_without_a_scale_is_kept_and_waits(store: Store, field: StoredField) -> None:
+    kept, was_there = add_unscaled(store, unscaled(), case="B")
+    assert isinstance(kept, UnscaledField) and not was_there and list_unscaled(store) == [kept]
+    assert (kept.name, kept.case, kept.width_px) == ("b.png", "B", SIZE_PX) and list_unscaled(store, "other") == []
+    assert list_fields(store) == [field] and find_field(store, kept.digest) is None and count_fields(store) == 1
+    with pytest.raises(MissingScale, match="how many µm"):
+        get_field(store, kept.id)
+    with pytest.raises(MissingScale):
+        save_prediction(store, kept.id, Prediction(Detections(), 0.5, "v", 1.0, 0.1))
+    assert set_orphans_aside(store) == [] and image_path(store, kept.digest).exists()  # no file without a row
+    set_scale(store, kept.id, 0.5)
+    assert list_unscaled(store) == [] and get_field(store, kept.id).um_per_px == 0.5
+    assert load_field(store, get_field(store, kept.id)).digest == kept.digest
+
+
+def test_the_same_field_brought_again_with_its_scale_waits_no_longer(store: Store) -> None:
+    kept, _ = add_unscaled(store, unscaled())
+    again, was_there = add_unscaled(store, unscaled())
+    assert was_there and again == kept
+    with_scale, was_there = add_field(store, make_field(5))
+    assert was_there and (with_scale.id, with_scale.um_per_px) == (kept.id, 0.25)
+    assert add_unscaled(store, unscaled()) == (with_scale, True)  # what is known stays
+
+
+def test_a_field_that_waits_can_be_deleted_and_is_examined(store: Store) -> None:
+    kept, _ = add_unscaled(store, unscaled())
+    assert is_sound(examine(store.folder))
+    image_path(store, kept.digest).unlink()
+    assert any(f"field {kept.id}, b.png, is missing" in one.says for one in examine(store.folder))
+    delete_field(store, kept.id, by="Ann")
+    assert list_unscaled(store) == [] and is_sound(examine(store.folder))
+
+
+# ---- the sample
+
+
+def test_the_drawn_sample_is_never_stored_whatever_it_is_called(store: Store) -> None:
+    drawn = draw_sample_field().field
+    for field in (drawn, Field(drawn.pixels, 0.5, "A00_01.tif", "TIFF resolution"), Field(drawn.pixels, None, "x")):
+        with pytest.raises(ConcentricError, match="drawn by the program"):
+            (add_field if field.um_per_px else add_unscaled)(store, field)
+    assert list_fields(store) == list_unscaled(store) == [] and not list(store.images.iterdir())
+    real = drawn.pixels.copy()
+    real[0, 0] ^= 1
+    assert not add_field(store, Field(real, 0.25, "a real field of the same size"))[1]
+
+
+def test_a_sample_that_an_earlier_program_stored_teaches_nothing(
+    store: Store, field: StoredField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("db.fields", "db.labels"):
+        monkeypatch.setattr(f"{module}.is_sample", lambda digest, *size: digest == field.digest)
+    other = add_field(store, make_field(1))[0]
+    for one in (field, other):
+        apply_ops(store, one.id, "Ann", [make_op(one.id, "state", state="complete")])
+    assert [one.field.id for one in reviewed_fields(store)] == [other.id]

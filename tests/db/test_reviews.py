@@ -29,6 +29,7 @@ from db.reviews import (
     parse_op,
     readers,
     replay,
+    replayed,
     restore,
     review_of,
     reviews_of,
@@ -50,7 +51,8 @@ def test_one_of_each_kind(store: Store, field: StoredField, op: MakeOp) -> None:
     assert [(m.id, m.x, m.y, m.verdict) for m in review.standing] == [("m1", 11, 20, "lookalike")]
     assert (review.state, review.shown_state, review.area, review.seconds) == (
         "complete", "complete_empty", Region(0, 0, 50, 60), 6.5)  # fmt: skip
-    apply_ops(store, field.id, "Ann", [op("restore", id="m2", seq=10)])
+    again = [op("state", seq=10, state="in_review"), op("restore", id="m2", seq=11)]
+    apply_ops(store, field.id, "Ann", [*again, op("state", seq=12, state="complete")])
     assert review_of(store, field.id, "Ann").shown_state == "complete"
 
 
@@ -65,7 +67,7 @@ def test_sent_again_changes_nothing(store: Store, field: StoredField, op: MakeOp
 def test_a_stale_page_never_undoes_a_newer_click(store: Store, field: StoredField, op: MakeOp) -> None:
     rev = apply_ops(store, field.id, "Ann", [op()]).rev
     apply_ops(store, field.id, "Ann", [op("class", client="new", base=rev, cls="unsure")])
-    stale = [op("delete", seq=2), op("state", state="complete", seq=3), op(id="m2", seq=4)]
+    stale = [op("delete", seq=2), op(id="m2", seq=3), op("state", state="complete", seq=4)]
     applied = apply_ops(store, field.id, "Ann", stale)
     assert applied.superseded == (stale[0].op_id,) and applied.missed
     assert applied.done == (stale[1].op_id, stale[2].op_id)
@@ -73,8 +75,42 @@ def test_a_stale_page_never_undoes_a_newer_click(store: Store, field: StoredFiel
     assert [e.superseded for e in history(store, field.id)] == [False, False, True, False, False]
     assert apply_ops(store, field.id, "Ann", stale[:1]).superseded == (stale[0].op_id,)
     # Once it has looked again it may.
-    fresh = op("delete", seq=5, base=applied.rev)
-    assert apply_ops(store, field.id, "Ann", [fresh]).done == (fresh.op_id,)
+    fresh = [op("state", state="in_review", seq=5, base=applied.rev), op("delete", seq=6, base=applied.rev)]
+    assert apply_ops(store, field.id, "Ann", fresh).done == tuple(one.op_id for one in fresh)
+
+
+@pytest.mark.parametrize("state", ["complete", "excluded"])
+def test_a_finished_field_is_locked_until_it_is_reopened(
+    store: Store, field: StoredField, op: MakeOp, state: str
+) -> None:
+    apply_ops(store, field.id, "Ann", [op(), op("state", state=state, seq=2)])
+    stray = [op("delete", seq=3), op(id="m2", seq=4), op("area", area=[0, 0, 9, 9], seq=5)]
+    applied = apply_ops(store, field.id, "Ann", [*stray, op("time", seconds=2, seq=6)])
+    assert [op_id for op_id, _ in applied.refused] == [one.op_id for one in stray] and len(applied.done) == 1
+    assert applied.locked == {why for _, why in applied.refused}.pop() and "Reopen it to change it." in applied.locked
+    review = review_of(store, field.id, "Ann")
+    assert (review.state, review.area, [mark.id for mark in review.standing]) == (state, None, ["m1"])
+    # Reopened in the same request, the same changes are taken; then it is locked again.
+    reopened = [op("state", state="in_review", seq=7), *stray, op("state", state="complete", seq=8), op(id="m3", seq=9)]
+    applied = apply_ops(store, field.id, "Ann", reopened)
+    assert applied.done == tuple(one.op_id for one in reopened[:-1]) and applied.locked
+    assert [mark.id for mark in review_of(store, field.id, "Ann").standing] == ["m2"]
+    assert replayed(store, field.id) == (reviews_of(store, field.id), True)
+
+
+def test_a_field_that_one_reader_has_finished_is_open_to_the_others(
+    store: Store, field: StoredField, op: MakeOp
+) -> None:
+    apply_ops(store, field.id, "Ann", [op("state", state="complete")])
+    assert not apply_ops(store, field.id, "Bob", [op()]).refused
+
+
+def test_a_stale_page_does_not_reopen_what_was_finished_elsewhere(store: Store, field: StoredField, op: MakeOp) -> None:
+    first = apply_ops(store, field.id, "Ann", [op(), op("state", state="complete", seq=2)])
+    stale = [op("state", client="old", state="in_review", seq=1), op(id="m2", client="old", seq=2)]
+    applied = apply_ops(store, field.id, "Ann", stale)
+    assert applied.superseded == (stale[0].op_id,) and applied.locked and applied.rev == first.rev + 1
+    assert review_of(store, field.id, "Ann").state == "complete"
 
 
 def test_a_request_that_comes_late_does_not_undo_its_own_page(store: Store, field: StoredField, op: MakeOp) -> None:
@@ -196,8 +232,9 @@ def test_any_earlier_state_comes_back_as_new_events(store: Store, field: StoredF
         assert (now.standing, now.state, now.area, now.seconds) == (then.standing, then.state, then.area, 5)
         assert applied.superseded == () and applied.rev == now.rev
     assert history(store, field.id)[: len(before)] == before
+    reopened = op("state", state="in_review", client="other", base=history(store, field.id)[-1].id)
     late = op("move", x=70, seq=9)  # a page that has not seen the restoring
-    assert apply_ops(store, field.id, "Ann", [late]).superseded == (late.op_id,)
+    assert apply_ops(store, field.id, "Ann", [reopened, late]).superseded == (late.op_id,)
 
 
 def test_only_moments_of_this_review_can_be_restored(store: Store, field: StoredField, op: MakeOp) -> None:

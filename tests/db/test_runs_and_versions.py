@@ -18,8 +18,7 @@ from db.labels import reviewed_fields
 from db.reviews import apply_ops, parse_op
 from db.runs import Run
 from db.schema import RunRow
-from db.splits import held_out_by_field
-from mitosis_core.errors import UnusableModel
+from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.types import Field
 
 SHIPPED = "shipped-1"
@@ -84,31 +83,6 @@ def test_an_unknown_run_is_a_sentence(store: Store) -> None:
         runs.get_run(store, 5)
 
 
-# ---- parts
-
-
-def test_the_second_case_is_held_out_and_about_a_quarter_of_many(store: Store) -> None:
-    fields = [field(store, n, f"case {n // 2}") for n in range(40)]
-    held_out = held_out_by_field(store, fields)
-    by_case = [held_out[one.id] for one in fields[::2]]
-    assert by_case == [held_out[one.id] for one in fields[1::2]]  # a case is never torn apart
-    assert by_case[:2] == [False, True] and sum(by_case) == 5
-
-
-def test_a_case_stays_where_it_is_whatever_comes(store: Store) -> None:
-    first = [field(store, n, f"case {n}") for n in range(3)]
-    before = held_out_by_field(store, first)
-    later = [field(store, n, f"case {n % 3}") for n in range(10, 16)]
-    after = held_out_by_field(store, [*later, *reversed(first)])
-    assert all(after[one.id] == before[one.id] for one in first)
-    assert all(after[one.id] == before[first[number % 3].id] for number, one in enumerate(later, 10))
-
-
-def test_fields_without_a_case_stand_for_themselves(store: Store) -> None:
-    fields = [field(store, n) for n in range(2)]
-    assert list(held_out_by_field(store, fields).values()) == [False, True]
-
-
 # ---- labels
 
 
@@ -125,7 +99,9 @@ def test_labels_come_from_finished_fields_as_they_stood(store: Store) -> None:
     act(store, done, "Anna", 3, "add", id="u", x=50.0, y=6.0, cls="unsure")
     then = act(store, done, "Anna", 4, "state", state="complete")
     act(store, unfinished, "Anna", 1, "add", id="m", x=5.0, y=6.0, cls="mitosis")
-    act(store, done, "Anna", 5, "class", id="m", x=5.0, y=6.0, cls="lookalike")
+    act(store, done, "Anna", 5, "state", state="in_review")
+    act(store, done, "Anna", 6, "class", id="m", x=5.0, y=6.0, cls="lookalike")
+    act(store, done, "Anna", 7, "state", state="complete")
     (now,), (earlier,) = reviewed_fields(store), reviewed_fields(store, "Anna", until=then)
     assert (len(now.mitoses_xy_px), len(now.lookalikes_xy_px), len(now.unsure_xy_px)) == (0, 2, 1)
     assert earlier.mitoses_xy_px.tolist() == [[5, 6]] and earlier.last_event == then
@@ -164,6 +140,31 @@ def test_a_version_is_entered_only_when_its_file_is_what_is_said(store: Store) -
     with pytest.raises(UnusableModel, match="missing or damaged"):
         versions.add_version(store, "v1", "0" * 64, by="Anna")
     assert versions.list_stored(store) == []
+
+
+def test_the_active_version_cannot_be_rejected(store: Store) -> None:
+    version(store, "v1")
+    versions.record_decision(store, "promote", "v1", by="Anna")
+    with pytest.raises(UnusableModel, match="active version"):
+        versions.record_decision(store, "reject", "v1", by="Anna")
+    versions.roll_back(store, SHIPPED, by="Anna")
+    versions.record_decision(store, "reject", "v1", by="Anna")
+    assert [one.kind for one in versions.decisions(store)] == ["promote", "roll_back", "reject"]
+
+
+@pytest.mark.parametrize("nobody", ["", "  "])
+def test_every_decision_has_a_name(store: Store, nobody: str) -> None:
+    for name in ("v1", "v2"):
+        version(store, name)
+    versions.record_decision(store, "promote", "v1", by="Anna")
+    for decide in (
+        lambda: versions.record_decision(store, "promote", "v2", by=nobody),
+        lambda: versions.roll_back(store, SHIPPED, by=nobody),
+        lambda: versions.delete_version(store, "v2", by=nobody),
+    ):
+        with pytest.raises(ConcentricError, match="who you are"):
+            decide()
+    assert [one.by for one in versions.decisions(store)] == ["Anna"] and len(versions.list_stored(store)) == 2
 
 
 def test_deleting_keeps_the_history_and_never_the_champion(store: Store) -> None:

@@ -15,7 +15,7 @@ from tests.pages.fakes import FakeDetector
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
     """The fake detector in the place of the real one, for one test."""
-    for name in ("predict", "draw_sample_field", "load_model", "list_versions", "describe_device"):
+    for name in ("predict", "load_model", "list_versions", "describe_device"):
         monkeypatch.setattr(detecting, name, None)  # so that the real ones come back afterwards
     fake = FakeDetector()
     fake.install(detecting)

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mitosis_core.image.sample_field import the_sample
 from pages.shared import session
-from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, drawn_once
+from pages.shared.service import detecting
+from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
 from tests.pages.test_detecting import png
 
 
@@ -40,10 +42,20 @@ def test_the_empty_page_explains_itself_and_offers_the_sample(page: AppTest, det
     assert detector.asked == []
 
 
+def test_the_sample_is_not_offered_for_keeping(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keeps() -> list[str]:
+        return [one.label for one in page.run().button if one.label.startswith("Keep ")]
+
+    page.button[0].click().run()
+    assert keeps() == []
+    monkeypatch.setattr(detecting, "is_sample", lambda *field: False)
+    assert keeps() == ["Keep 1 field and review"]
+
+
 def test_the_sample_is_analysed_and_shown(page: AppTest) -> None:
     page.button[0].click().run()
     data = viewer(page)
-    sample = drawn_once()
+    sample = the_sample()
     assert len(data["points"]) == SAMPLE_MITOSES + SAMPLE_LOOKALIKES
     assert (data["points"][0]["x"], data["points"][0]["y"]) == pytest.approx(sample.mitoses_xy_px[0], abs=0.01)
     assert data["score"] == {"value": 0.5, "default": 0.5} and data["editable"] is False

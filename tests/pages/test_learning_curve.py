@@ -18,7 +18,7 @@ from mitosis_core.model import DEFAULT_VERSION
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared import store as store_module
 from pages.shared.service import detecting, learning_curve
-from tests.db.conftest import sent
+from tests.db.conftest import again_with_area, sent
 from tests.pages.fakes import FakeDetector, FakeModel
 from train.selection.forecast import Forecast, Point
 
@@ -107,8 +107,7 @@ def test_a_field_whose_case_is_held_out_now_leaks_too(store: Store) -> None:
 
 def test_what_the_readers_did_not_judge_does_not_count(store: Store) -> None:
     for field in HELD:
-        area = parse_op(sent(field, "area", client="other", area=[0, 0, 400, 200], base=99))
-        assert apply_ops(store, field, "Anna", [area]).done
+        assert not apply_ops(store, field, "Anna", again_with_area(field, [0, 0, 400, 200])).refused
     looks(store, DEFAULT_VERSION, 3, wrong=2)  # the wrong ones lie below, as does the fourth mitosis
     point = learning_curve.learning_curve(store, "", HELD).points[DEFAULT_VERSION]
     assert point.f1 == pytest.approx(6 / 7)

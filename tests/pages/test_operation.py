@@ -283,9 +283,9 @@ def test_below_the_reserve_nothing_new_is_taken_and_reviews_go_on(
     monkeypatch.setenv("CONCENTRIC_RESERVE_MB", str(2 * disk_space.free_bytes(store.folder) / 1e6))
     for take in (
         lambda: kept(store, detector, "b.png", 2),
-        lambda: training.start(store, by="", source="", settings={}),
+        lambda: training.start(store, by="Anna", source="", settings={}),
         lambda: training.resume(store, 1),
-        lambda: training.import_version(store, b"", by=""),
+        lambda: training.import_version(store, b"", by="Anna"),
     ):
         with pytest.raises(StoreFull, match="no new fields"):
             take()

@@ -48,6 +48,11 @@ def op(stored: StoredField, **changed: Any) -> dict[str, Any]:
     return given | changed
 
 
+def other(stored: StoredField, kind: str, **own: Any) -> dict[str, Any]:
+    """A change of something else than a mark."""
+    return {key: value for key, value in op(stored, kind=kind, **own).items() if key not in ("id", "x", "y", "cls")}
+
+
 def send(client: TestClient, field: StoredField, ops: list[Any], token: str | None = None, **headers: Any) -> Any:
     token = ops_token(field.id, READER) if token is None else token
     return client.post("/api/ops", json={"field": str(field.id), "ops": ops},
@@ -223,3 +228,16 @@ def test_who_may_not_review_changes_nothing(
     assert not history(store, field.id)
     monkeypatch.setenv("CONCENTRIC_REVIEWERS", READER)
     assert send(client, field, [op(field)], token, **named).status_code == 200
+
+
+def test_a_finished_field_answers_409_and_says_what_was_stored(
+    client: TestClient, store: Store, field: StoredField
+) -> None:
+    send(client, field, [op(field), other(field, "state", seq=2, state="complete")])
+    stray, spent = op(field, seq=3, id="m2"), other(field, "time", seq=4, seconds=2.0)
+    answer = send(client, field, [stray, spent])
+    assert answer.status_code == 409 and answer.json()["error"] == "This field is finished. Reopen it to change it."
+    assert answer.json()["refused"] == [{"op_id": stray["op_id"], "why": answer.json()["error"]}]
+    assert answer.json()["done"] == [spent["op_id"]] and answer.json()["rev"] == review_of(store, field.id, READER).rev
+    again = send(client, field, [other(field, "state", seq=5, state="in_review"), stray])
+    assert again.status_code == 200 and "error" not in again.json() and len(again.json()["done"]) == 2

@@ -18,7 +18,7 @@ from pages.shared import store as store_module
 from pages.shared.service import detecting, reviewing
 from pages.shared.service.detecting import PredictionCache
 from tests.db.conftest import sent
-from tests.pages.fakes import FakeDetector, FakeModel
+from tests.pages.fakes import STORABLE, FakeDetector, FakeModel, drawn
 from tests.pages.test_review_page import open_page
 
 
@@ -86,7 +86,8 @@ def test_the_next_field_is_the_next_one_down_or_the_first_of_a_changed_order(sto
 def test_fields_are_described_once_when_kept_or_when_asked_for(
     store: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = detecting.analyse([detecting.open_sample()], FakeModel(), PredictionCache())  # type: ignore[arg-type]
+    files = [detecting.Analysis("drawn", drawn(STORABLE).field)]
+    answers = detecting.analyse(files, FakeModel(), PredictionCache())  # type: ignore[arg-type]
     (kept,), _ = reviewing.store_for_review(store, answers, case="", keep_names=True)
     assert set(appearances(store)) == {kept.id}
     image_path(store, list_fields(store)[0].digest).write_bytes(b"damaged")

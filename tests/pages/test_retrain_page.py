@@ -100,6 +100,7 @@ def test_a_finished_run_shows_its_proof_and_is_promoted(kept: Store) -> None:
     assert "seems better" in text(page) and "not conclusive" in text(page) and "newly found: 2" in text(page)
     press(page, f"promote-{MADE}")
     assert training.active(kept) == MADE
+    assert next(one for one in page.button if one.key == f"reject-{MADE}").disabled
     assert [(one.kind, one.by) for one in versions.decisions(kept)] == [("promote", "Anna")]
     assert "promoted by Anna" in text(page)
     assert next(one for one in page.selectbox if one.label == "Starts from").value == MADE
@@ -124,8 +125,45 @@ def test_a_run_that_ended_badly_says_why_and_can_go_on(kept: Store, state: str, 
         runs.end(kept, run.id, state, message=said)
     page = open_page("retrain")
     assert said in text(page) and "active version is as it was" in text(page)
-    press(page, "Resume from the last checkpoint")
+    assert "Resume from the last checkpoint" not in labels(page)  # there is none
+    press(page, "Start it again")
     assert runs.get_run(kept, run.id).state == "queued"
+
+
+def test_a_run_with_a_checkpoint_goes_on_from_it(kept: Store) -> None:
+    run = queued(kept)
+    runs.end(kept, run.id, "failed", message="no room on Mars")
+    folder = kept.folder / "runs" / str(run.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "checkpoint.pt").write_bytes(b"")
+    press(open_page("retrain"), "Resume from the last checkpoint")
+    assert runs.get_run(kept, run.id).state == "queued"
+
+
+def split(page: AppTest) -> AppTest:
+    return next(one for one in page.multiselect if one.label == "Held out of the other cases")
+
+
+def test_the_split_is_proposed_changed_and_fixed_by_the_run_that_is_judged_on_it(kept: Store) -> None:
+    page = open_page("retrain")
+    assert split(page).value == ["case 1"] and not any(one.decided for one in training.case_splits(kept, ""))
+    split(page).set_value(["case 0"]).run()
+    assert "**Trained on:** 2 fields" in text(page) and split(page).value == ["case 0"]
+    assert [(one.case, one.held_out, one.decided) for one in training.case_splits(kept, "")] == [
+        ("case 0", True, True), ("case 1", False, True)]  # fmt: skip
+    assert "Only 2 fields with 6 mitoses will judge" in text(page)
+    press(page, "Retrain")
+    page = open_page("retrain")
+    assert not page.multiselect and "versions were judged on them: case 0" in text(page).replace("\\", "")
+
+
+def test_nobody_decides_or_trains_without_a_name(kept: Store) -> None:
+    ended_run(kept)
+    page = AppTest.from_file("../../pages/retrain.py", default_timeout=60).run()
+    press(page, f"promote-{MADE}")
+    assert "say who you are" in errors(page) and versions.decisions(kept) == []
+    press(page, "Retrain")
+    assert "say who you are" in errors(page) and len(runs.list_runs(kept)) == 1
 
 
 def test_a_version_that_was_deleted_is_remembered_by_its_run(kept: Store) -> None:

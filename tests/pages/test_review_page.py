@@ -17,18 +17,21 @@ from pages.shared import session, shell, store
 from pages.shared.person import Person, Role
 from pages.shared.service import detecting, reviewing
 from pages.shared.service.detecting import PredictionCache
-from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, FakeModel
+from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, STORABLE, FakeDetector, FakeModel, drawn
 from tests.pages.test_detecting import png
 
 
 @pytest.fixture
 def kept(detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store with the sample and two other fields of case B."""
+    """A store with a drawn field of case A and two other fields of case B."""
     monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
     one = store.the_store()
     model, known = FakeModel(), PredictionCache()
     others = [detecting.open_file(f"b{n}.png", png(n)) for n in (1, 2)]
-    for case, files in (("A", [detecting.open_sample()]), ("B", detecting.give_scale(others, 0.25))):
+    for case, files in (
+        ("A", [detecting.Analysis("drawn", drawn(STORABLE).field)]),
+        ("B", detecting.give_scale(others, 0.25)),
+    ):
         reviewing.store_for_review(one, detecting.analyse(files, model, known), case=case, keep_names=True)  # type: ignore[arg-type]
     return one
 

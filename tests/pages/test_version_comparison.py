@@ -22,7 +22,7 @@ from mitosis_core.types import Detections, Field, Prediction
 from pages.shared.service import version_comparison
 from pages.shared.service.version_comparison import READERS, Mark, VersionComparison
 from pages.shared.views import charts
-from tests.db.conftest import sent
+from tests.db.conftest import again_with_area, sent
 from tests.test_layers import imported
 
 UM_PER_PX = 0.25  # 5 µm are 20 px, 7.5 µm 30 px
@@ -136,8 +136,7 @@ def test_fields_with_more_disagreements_come_first(store: Store) -> None:
 
 
 def test_what_readers_do_not_vouch_for_is_no_disagreement(store: Store) -> None:
-    area = parse_op(sent(2, "area", client="other", area=[0, 0, 400, 200], base=99))
-    assert apply_ops(store, 2, "Anna", [area]).done
+    assert not apply_ops(store, 2, "Anna", again_with_area(2, [0, 0, 400, 200])).refused
     looks(store, "a", 2, [(50, 350, 0.9)])
     looks(store, "b", 2, [])
     (one,) = version_comparison.disputes(version_comparison.compare(store, [model("a"), model("b")], held(store)[:1]))

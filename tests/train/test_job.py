@@ -27,9 +27,10 @@ from sqlalchemy import update
 from db import runs, versions
 from db.engine import Store, open_store
 from db.errors import BUSY, StoreBusy
-from db.fields import add_field, set_case
+from db.fields import add_field, list_fields, set_case
 from db.runs import Run
 from db.schema import RunRow
+from db.splits import case_splits, set_held_out
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.interchange.contest_csv import read_annotations
@@ -39,6 +40,7 @@ from tests.train.finished import finished_fields, review
 from train import job
 from train.__main__ import main
 from train.retrain.config import RetrainConfig
+from train.retrain.plan import PartCounts, Plan
 
 ROOT = Path(__file__).parents[2]
 QUICK = RetrainConfig(steps=4, batch=2, crops_per_field=4, crop_px=64, validate_every=2)
@@ -157,6 +159,45 @@ def test_a_case_in_both_parts_is_refused(store: Store) -> None:
         job.training_set(store, runs.get_run(store, run.id))
     assert job.do_run(store, run.id) == "failed"
     assert "same case" in runs.get_run(store, run.id).message
+
+
+def test_planning_writes_no_split_and_queueing_does(store: Store) -> None:
+    fields = list_fields(store)
+    assert job.plan_run(store).split == {"train": [1, 3], "held_out": [2, 4]}
+    assert not any(one.decided for one in case_splits(store, fields))
+    set_held_out(store, "case 0", True, by="Anna")
+    set_held_out(store, "case 1", False, by="Anna")
+    assert runs.get_run(store, queue(store)).split == {"train": [2, 4], "held_out": [1, 3]}
+    assert all(one.decided and one.used for one in case_splits(store, fields))
+
+
+def test_fields_without_a_case_do_not_judge_and_do_not_keep_named_cases_from_it(tmp_path: Path) -> None:
+    store = finished_fields(tmp_path / "data", fields=14)
+    for number in range(1, 15):
+        set_case(store, number, "")
+    planned = job.plan_run(store)
+    assert planned.held_out.fields == 0 and "of which case" in planned.objection
+    for number in range(1, 15):
+        set_case(store, number, "A00" if number <= 7 else "A02")
+    planned = job.plan_run(store)
+    assert (planned.train.fields, planned.held_out.fields, planned.objection) == (7, 7, "")
+
+
+def test_a_run_that_goes_on_after_its_split_was_changed_is_refused(store: Store) -> None:
+    run_id = queue(store)
+    runs.end(store, run_id, "failed", message="cut")
+    set_held_out(store, "case 0", True, by="Anna")  # nothing was judged yet, so it may be changed
+    run = take_up(store, run_id)
+    assert run.state == "failed" and "case 0 was moved" in run.message and versions.list_stored(store) == []
+
+
+def test_few_judges_are_a_caution_and_enough_are_none() -> None:
+    def caution(fields: int, mitoses: int) -> str:
+        return Plan({}, PartCounts(9, 50, 5, 0), PartCounts(fields, mitoses, 0, 0)).caution
+
+    assert caution(1, 1).startswith("Only 1 field with 1 mitosis will judge") and "chance" in caution(1, 1)
+    assert caution(5, 19) and caution(4, 20) and not caution(5, 20)
+    assert not Plan({}, PartCounts(0, 0, 0, 0), PartCounts(1, 1, 0, 0)).caution  # then the objection is said
 
 
 def test_too_little_is_refused_with_a_reason(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from mitosis_core.types import Float32
 from mitosis_core.vocabulary import Part
 
 MIN_FIELDS, MIN_MITOSES = 2, 5  # below that a training learns the single cells by heart
+FEW_FIELDS, FEW_MITOSES = 5, 20  # held out; with fewer, chance decides which of two versions seems better
 
 
 class Labelled(Protocol):
@@ -65,8 +66,17 @@ class Plan:
         if not self.held_out.fields:
             return (
                 "No finished field is held out, so a better version could not be told from a worse one. "
-                "Fields are held out by case: please finish fields of a second case."
+                "Fields are held out by case, and a field without a case may be of any: please say of which case the "
+                "fields are, and finish fields of two cases."
             )
         if not self.held_out.mitoses:
             return "The finished fields held out hold no mitosis, so nothing could be compared on them."
         return ""
+
+    @property
+    def caution(self) -> str:
+        """Why the comparison with the active version will say little, in a sentence; empty when it will not."""
+        if self.objection or (self.held_out.fields >= FEW_FIELDS and self.held_out.mitoses >= FEW_MITOSES):
+            return ""
+        held_out = f"{count_noun(self.held_out.fields, 'field')} with {count_noun(self.held_out.mitoses, 'mitosis')}"
+        return f"Only {held_out} will judge the new version: whether it is better will mostly be chance."

@@ -14,7 +14,7 @@ from threading import Lock
 from db.versions import champion, list_stored, load_version
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import read_field
-from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.image.sample_field import is_sample, the_sample
 from mitosis_core.interchange.contest_csv import ImageDetections, write_detections
 from mitosis_core.logs import alias
 from mitosis_core.model import DEFAULT_VERSION, Model
@@ -48,6 +48,11 @@ class Analysis:
     def waits_for_scale(self) -> bool:
         """Whether the user must give µm/px before it can be analysed."""
         return self.field is not None and self.field.um_per_px is None
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether it is the field that the program draws, which the store does not take."""
+        return self.field is not None and is_sample(self.field.digest, self.field.width_px, self.field.height_px)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -158,7 +163,7 @@ def open_file(name: str, data: bytes) -> Analysis:
 
 def open_sample() -> Analysis:
     """The field that the program draws itself."""
-    field = draw_sample_field().field
+    field = the_sample().field
     return Analysis(field.name, field)
 
 

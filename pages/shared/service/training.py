@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import subprocess
-import sys
 import tempfile
 import zipfile
+from collections.abc import Collection, Sequence
 from dataclasses import Field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from db import runs, versions
+from db import runs, splits, versions
 from db.disk_space import check_disk_space
 from db.engine import Store
 from db.labels import reviewed_fields
 from db.runs import Run
+from db.splits import CaseSplit
 from db.versions import StoredVersion
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.interchange.files import copy_counted
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
+from pages.shared.service import background
 from train.retrain.plan import Plan
 
 log = logging.getLogger("concentric")
@@ -40,10 +40,22 @@ def active(store: Store) -> str:
 
 
 def plan(store: Store, source: str) -> Plan:
-    """What a run would learn from now, and what would judge it."""
+    """What a run would learn from now, and what would judge it. Writes nothing."""
     from train.job import plan_run as make  # brings torch along
 
     return make(store, source)
+
+
+def case_splits(store: Store, source: str) -> list[CaseSplit]:
+    """The cases with finished fields, in the order they came: what trains and what is held out. Writes nothing."""
+    return splits.case_splits(store, [one.field for one in reviewed_fields(store, source)])
+
+
+def hold_out(store: Store, known: Sequence[CaseSplit], chosen: Collection[str], *, by: str) -> None:
+    """Hold out these cases and let the others train, as shown; those that a run has used are left as they are."""
+    for one in known:
+        if not one.used:
+            splits.set_held_out(store, one.case, one.case in chosen, by=by)
 
 
 def bases(store: Store) -> dict[str, str]:
@@ -89,16 +101,22 @@ def start(store: Store, *, by: str, source: str, settings: dict[str, Any], base:
     from train.job import queue
     from train.retrain.config import RetrainConfig
 
+    by = versions.named(by)
     run = queue(store, by=by, base_version=base or active(store), source=source, config=RetrainConfig(**settings))
     launch(store, run.id)
     return run
 
 
 def resume(store: Store, run_id: int) -> None:
-    """Let a run that was lost or failed go on from its last checkpoint."""
+    """Let a run that was lost, failed or cancelled go on: from its last checkpoint, or anew where there is none."""
     check_disk_space(store.folder)
     runs.requeue(store, run_id)
     launch(store, run_id)
+
+
+def has_checkpoint(store: Store, run_id: int) -> bool:
+    """Whether a run has left something to go on from."""
+    return (store.folder / "runs" / str(run_id) / "checkpoint.pt").is_file()
 
 
 def launch(store: Store, run_id: int) -> None:
@@ -106,10 +124,8 @@ def launch(store: Store, run_id: int) -> None:
     folder = runs.run_folder(store, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     log.info("run %d is started", run_id)
-    command = [sys.executable, "-m", "train", "run", "--data", str(store.folder.resolve()), "--run", str(run_id)]
-    with (folder / "log.txt").open("a") as file:
-        subprocess.Popen(command, cwd=_ROOT, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True,
-                         env={**os.environ, "PYTHONPATH": str(_ROOT)})  # fmt: skip
+    arguments = ["train", "run", "--data", str(store.folder.resolve()), "--run", str(run_id)]
+    background.start(arguments, store.folder / "runs" / str(run_id) / "log.txt")
 
 
 def log_of(store: Store, run_id: int) -> str:
@@ -186,6 +202,7 @@ def export_version(store: Store, name: str) -> bytes:
 
 def import_version(store: Store, data: bytes, *, by: str) -> str:
     """Import a version that `export_version` made; returns its name. Raises UnusableModel for anything else."""
+    by = versions.named(by)
     check_disk_space(store.folder, len(data))
     name, weights, card_text = _contents(data)
     with _importing:

@@ -3,12 +3,14 @@
 // a proposal again.
 
 const STANDING = ["in_review", "complete", "excluded"]; // of a field that somebody has begun
+const CLOSED = { complete: "finished", excluded: "excluded" }; // nothing changes before it is reopened
 
 class Editing {
-  // changed(): something looks different now
-  constructor(outbox, changed) {
+  // changed(): something looks different now. notify(sentence): why nothing does
+  constructor(outbox, changed, notify) {
     this.outbox = outbox;
     this.changed = changed;
+    this.notify = notify;
     this.reviews = new Map(); // field -> { marks, proposals, gone, state, area, rev, done, undone }
   }
 
@@ -49,6 +51,16 @@ class Editing {
   own(id) {
     const point = this.point(id);
     return point && !point.by ? point : null;
+  }
+
+  get closed() {
+    return this.review.state in CLOSED;
+  }
+
+  // Whether nothing may be changed; the reader is told.
+  refuses() {
+    if (this.closed) this.notify(`This field is ${CLOSED[this.review.state]}. Reopen it to change it.`);
+    return this.closed;
   }
 
   // ---- changes
@@ -97,7 +109,7 @@ class Editing {
 
   // One step for undo: several changes, each [id, after].
   act(changes) {
-    if (!changes.length) return;
+    if (!changes.length || this.refuses()) return;
     this.review.done.push(changes.map(([id, after]) => ({ id, after, before: this.make(id, after) })));
     this.review.undone = [];
     this.changed();
@@ -113,8 +125,8 @@ class Editing {
   }
 
   turn(from, to, side) {
+    if (!from.length || this.refuses()) return null;
     const step = from.pop();
-    if (!step) return null;
     to.push(step);
     for (const change of step) this.make(change.id, change[side]);
     this.changed();
@@ -126,7 +138,7 @@ class Editing {
   add(place, cls) {
     const id = randomId();
     this.act([[id, { ...place, cls }]]);
-    return id;
+    return this.closed ? null : id;
   }
 
   // Moving a proposal says that it is one.

@@ -7,6 +7,7 @@ const PATIENCE_MS = 10000; // a server that says nothing for so long counts as g
 const LIMIT = 200; // changes in one request
 const KEEPALIVE_BYTES = 60000; // what a browser still sends for a page that is being closed
 const PERMANENT = [400, 403, 404]; // sending the same again will not help
+const LOCKED = 409; // the field is finished: sending the same again will not help before it is reopened
 const BROKEN = 500; // an unexpected answer: trying again may help once or twice
 const TRIES = 5; // of a change that draws such an answer alone
 
@@ -195,11 +196,13 @@ class Outbox {
     } catch {
       throw new SendError("The server gave no proper answer.", response.status === BROKEN ? BROKEN : 0);
     }
-    if (!response.ok) throw new SendError(String(answer.error || "The server could not save."), response.status);
+    // On a finished field some changes are refused and named: it is an answer like any other.
+    if (!response.ok && response.status !== LOCKED)
+      throw new SendError(String(answer.error || "The server could not save."), response.status);
     return answer;
   }
 
-  acknowledge(batch, { done = [], superseded = [], refused = [], rev = 0, missed = false }) {
+  acknowledge(batch, { done = [], superseded = [], refused = [], rev = 0, missed = false, error = "" }) {
     const gone = new Set([...done, ...superseded, ...refused.map((one) => one.op_id)]);
     if (!batch.some((entry) => gone.has(entry.op.op_id)))
       throw new SendError("The server did not say what it has saved.", BROKEN);
@@ -214,6 +217,7 @@ class Outbox {
     this.addRefused(batch.filter(({ op }) => why.has(op.op_id)), ({ op }) => why.get(op.op_id)); // before it is removed
     this.save();
     if (superseded.length) this.listener?.notify("This was changed in another window since; the newer change stands.");
+    if (error) this.listener?.notify(error);
     const outdated = missed || superseded.length > 0 || refused.length > 0;
     this.listener?.answered(batch.map((entry) => entry.op), outdated);
   }

@@ -45,7 +45,7 @@ class Reviewer extends Viewer {
     return {
       ...super.stageActions(),
       click: (id, place, force) => this.click(id, place, force),
-      movable: (id) => Boolean(this.editing.own(id)),
+      movable: (id) => !this.editing.closed && Boolean(this.editing.own(id)),
       move: (id, place) => (this.editing.move(id, place), this.select(id)),
       drew: (area) => (this.drawArea(false), area && this.editing.setArea(area)),
     };
@@ -119,10 +119,11 @@ class Reviewer extends Viewer {
   use(outbox) {
     if (this.outbox === outbox) return;
     this.outbox = outbox;
-    this.editing = new Editing(outbox, () => this.draw());
+    const notify = (sentence) => (this.tools.say(sentence), this.announce(sentence));
+    this.editing = new Editing(outbox, () => this.draw(), notify);
     outbox.listener = {
       changed: () => this.showOutbox(),
-      notify: (sentence) => (this.tools.say(sentence), this.announce(sentence)),
+      notify,
       answered: (ops, outdated) => this.onAnswer(ops, outdated),
       adopted: () => (this.editing.applyPending(), this.draw()),
     };
@@ -221,6 +222,7 @@ class Reviewer extends Viewer {
     const point = this.editing.point(id);
     if (!point) return;
     if (point.by) return this.tools.say(`This is a mark of ${point.by}; Shift + click sets your own beside it.`);
+    if (this.editing.refuses()) return;
     const place = this.listed().findIndex((one) => one.id === id);
     act(id);
     const left = this.editing.point(id);
@@ -297,6 +299,7 @@ class Reviewer extends Viewer {
 
   complete(accepted = []) {
     this.focus();
+    if (accepted.length && this.editing.closed) this.editing.setState("in_review"); // an excluded field is finished
     this.editing.accept(accepted.map((point) => point.id));
     this.editing.setState("complete");
     this.go("finish");

@@ -79,7 +79,10 @@ async def get_image(request: Request) -> Response:
 
 
 async def post_ops(request: Request) -> Response:
-    """Store changes to one review: {field, ops} -> {done, superseded, refused, rev, missed}, else {error}."""
+    """Store changes to one review: {field, ops} -> {done, superseded, refused, rev, missed}, else {error}.
+
+    409, with all of these, when changes were refused because the field is finished and was not reopened.
+    """
     try:
         body = await _read(request)
         field_id = _field_id(body)
@@ -91,7 +94,7 @@ async def post_ops(request: Request) -> Response:
         where = request.client.host if request.client else "?"
         log.warning("changes from %s refused (%d): %s", where, refused.status, refused.sentence)
         return Json({"error": refused.sentence}, refused.status, refused.headers)
-    return Json(answer, headers={**_HEADERS, "Cache-Control": "no-store"})
+    return Json(answer, 409 if "error" in answer else 200, {**_HEADERS, "Cache-Control": "no-store"})
 
 
 async def _check(request: Request, token: str, subject: str) -> str:
@@ -178,7 +181,7 @@ def _answer(applied: Applied, refused: list[tuple[str, str]]) -> dict[str, Any]:
         "refused": [{"op_id": op_id, "why": why} for op_id, why in refused],
         "rev": applied.rev,
         "missed": applied.missed,
-    }
+    } | ({"error": applied.locked} if applied.locked else {})
 
 
 ROUTES = [

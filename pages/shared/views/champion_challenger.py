@@ -112,9 +112,9 @@ def _say_decision(store: Store, challenger: str) -> None:
 def _decide(store: Store, challenger: str, by: str) -> None:
     note = st.text_input("Note", key=f"note-{challenger}", placeholder="Why (optional)")
     with st.container(horizontal=True):
-        promoted = st.button("Promote", type="primary", key=f"promote-{challenger}",
-                             disabled=challenger == versions.champion(store, DEFAULT_VERSION))  # fmt: skip
-        rejected = st.button("Reject", key=f"reject-{challenger}")
+        active = challenger == versions.champion(store, DEFAULT_VERSION)
+        promoted = st.button("Promote", type="primary", key=f"promote-{challenger}", disabled=active)
+        rejected = st.button("Reject", key=f"reject-{challenger}", disabled=active)
     if not (promoted or rejected):
         return
     try:

@@ -1,0 +1,236 @@
+"""The one process that works off the detection queue of a data folder.
+
+    python -m pages.shared.service.detection_worker --data FOLDER
+
+The app starts it when there is work (`start_worker`); it holds a lock of the folder, goes through the queue in order,
+and ends when nothing is left. It does not depend on the server: killed at any moment, either loses nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+from typing import TypeVar
+
+from db import detection_queue as queue
+from db.detection_queue import Detection, Progress
+from db.disk_space import check_disk_space
+from db.engine import Store, open_store
+from db.errors import FieldGone, StoreBusy, StoreFull
+from db.fields import StoredField, get_field, load_field
+from db.versions import load_version
+from mitosis_core.errors import ConcentricError
+from mitosis_core.image.appearance import Appearance, measure_appearance
+from mitosis_core.logs import start_logging
+from mitosis_core.model import Model
+from mitosis_core.types import Field, Prediction
+from pages.shared.service import background
+
+log = logging.getLogger("concentric.detection")
+
+UNEXPECTED = "Something unexpected happened with this field; it is written in the log of the detection."
+IDLE_S = 10.0  # an empty queue is watched so long, for the next start takes seconds
+_LOOK_S, _BEAT_S, _WAIT_S = 0.5, 2.0, 5.0
+_LOCK_TRIES = 5  # whoever asks whether somebody works holds the lock for a moment
+_NOT_AGAIN_S = 30.0  # after a worker that has failed
+_MOST_LOG_BYTES = 1_000_000
+_NICENESS = 5  # the server answers first
+
+_starting = threading.Lock()
+_started: dict[Path, tuple[Popen[bytes], float]] = {}
+_T = TypeVar("_T")
+
+
+# ---- for the app
+
+
+def detect_later(store: Store, field_ids: Iterable[int], version: str, *, by: str) -> int:
+    """Ask a version to look at fields, and see to it that somebody works; returns how many wait that did not before."""
+    added = queue.enqueue(store, field_ids, version, by=by)
+    start_worker(store)
+    return added
+
+
+def watch(store: Store) -> dict[str, Progress]:
+    """How far the queue is, by case; a worker that was killed is replaced."""
+    start_worker(store)
+    return queue.progress_by_case(store)
+
+
+def start_worker(store: Store) -> None:
+    """Start a worker when there is work and nobody at it. Asking often costs little."""
+    with _starting:
+        child, began = _started.get(store.folder, (None, 0.0))
+        if child is not None and child.poll() is None:
+            return
+        if child is not None and child.returncode and time.monotonic() < began + _NOT_AGAIN_S:
+            return
+        if not queue.has_work(store) or _is_taken(store):
+            return
+        file = store.folder / "runs" / "detection.log"
+        if file.exists() and file.stat().st_size > _MOST_LOG_BYTES:
+            file.replace(file.with_suffix(".1.log"))
+        arguments = [__name__, "--data", str(store.folder.resolve())]
+        _started[store.folder] = (background.start(arguments, file), time.monotonic())
+
+
+# ---- the process
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Work until the queue is empty. Returns 0, also when another one works; 1 when the store cannot be used."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the data folder")
+    given = parser.parse_args(arguments)
+    start_logging()
+    os.nice(_NICENESS)
+    try:
+        store = open_store(given.data)
+        while _work_if_free(store):
+            # Asked for while the lock was still held: whoever was started for it has found it taken, and is gone.
+            if not queue.has_work(store):
+                break
+    except ConcentricError:
+        log.exception("the worker cannot use the store")
+        return 1
+    return 0
+
+
+def work(store: Store) -> None:
+    """Go through the queue until it has been empty for a while. Call it with the lock only."""
+    _patiently(lambda: queue.take_up(store))
+    empty_since = time.monotonic()
+    while time.monotonic() < empty_since + IDLE_S:
+        if not _has_room(store):
+            time.sleep(_WAIT_S)
+            empty_since = time.monotonic()
+        elif (one := _patiently(lambda: queue.take_next(store))) is not None:
+            detect(store, one)
+            empty_since = time.monotonic()
+        else:
+            time.sleep(_LOOK_S)
+
+
+def detect(store: Store, one: Detection) -> None:
+    """Do one of the queue; whatever goes wrong becomes a sentence in its row."""
+    started = time.perf_counter()
+    with _beating(store, one.id):
+        try:
+            field, prediction, look = _look(store, one)
+        except FieldGone:  # and its row with it
+            return
+        except (StoreBusy, StoreFull) as error:
+            said = str(error)
+            _patiently(lambda: queue.put_back(store, one.id, said, counts=False))
+        except ConcentricError as error:
+            said = str(error)
+            _patiently(lambda: queue.fail(store, one.id, said))
+        except Exception:
+            log.exception("detecting in field %d failed", one.field_id)
+            _patiently(lambda: queue.put_back(store, one.id, UNEXPECTED, counts=True))
+        else:
+            seconds = time.perf_counter() - started
+            _patiently(lambda: queue.finish(store, one.id, field, prediction, look, seconds=seconds))
+            log.info("field %d was detected in %.2f s", one.field_id, seconds)
+
+
+def predict(field: Field, model: Model) -> Prediction:
+    """`mitosis_core.prediction.predict`, imported when there is something to detect."""
+    from mitosis_core.prediction import predict as run
+
+    return run(field, model)
+
+
+def _look(store: Store, one: Detection) -> tuple[StoredField, Prediction, Appearance]:
+    stored = get_field(store, one.field_id)
+    model = load_version(store, one.version)  # each time: it may have been deleted
+    field = load_field(store, stored)
+    return stored, predict(field, model), measure_appearance(field)
+
+
+def _has_room(store: Store) -> bool:
+    """Whether results may be written; if not, the queue says why it waits."""
+    try:
+        check_disk_space(store.folder)
+    except StoreFull as error:
+        said = str(error)
+        _patiently(lambda: queue.say_why_it_waits(store, said))
+        return False
+    return True
+
+
+def _patiently(write: Callable[[], _T]) -> _T:
+    """What `write` gives, when the store is no longer busy or the disk no longer full: a result is not thrown away."""
+    while True:
+        try:
+            return write()
+        except (StoreBusy, StoreFull):
+            log.warning("the store cannot be written now", exc_info=True)
+            time.sleep(_WAIT_S)
+
+
+@contextmanager
+def _beating(store: Store, number: int) -> Iterator[None]:
+    """A sign of life every two seconds."""
+    over = threading.Event()
+
+    def live() -> None:
+        while not over.wait(_BEAT_S):
+            try:
+                queue.beat(store, number)
+            except ConcentricError:  # busy or full: the next one may pass
+                log.warning("no sign of life could be given", exc_info=True)
+
+    thread = threading.Thread(target=live, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+# ---- the lock
+
+
+@contextmanager
+def _lock(store: Store) -> Iterator[bool]:
+    """Whether this process is the one worker. The lock goes with its process, however that ends."""
+    path = store.folder / "runs" / "detection.lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _is_taken(store: Store) -> bool:
+    with _lock(store) as free:
+        return not free
+
+
+def _work_if_free(store: Store) -> bool:
+    """Work, unless another process does; whether it was this one."""
+    for _ in range(_LOCK_TRIES):
+        with _lock(store) as mine:
+            if mine:
+                work(store)
+                return True
+        time.sleep(_LOOK_S / 2)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
