@@ -67,7 +67,7 @@ def main() -> None:
     fields, patches, measured = _read(given)
     work = given.work or Path(tempfile.mkdtemp())
     options: dict[str, Any] = (
-        {**QUICK, "steps": 40} if given.quick else {"steps": given.steps, "validate_every": given.steps}
+        {**QUICK, "steps": 12} if given.quick else {"steps": given.steps, "validate_every": given.steps}
     )
     runs = []
     for seed in given.seeds:
