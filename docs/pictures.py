@@ -12,6 +12,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
+from mitosis_core.image.sample_field import draw_sample_field
+
 HERE = Path(__file__).parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
@@ -51,11 +53,28 @@ def main() -> None:
         data.cleanup()
 
 
+def drawn_file(folder: Path) -> Path:
+    """A field like the sample, which itself is not offered for review, as a file that says its µm/px."""
+    import tifffile
+
+    field = draw_sample_field(seed=1).field
+    assert field.um_per_px is not None
+    per_cm = 1e4 / field.um_per_px
+    tifffile.imwrite(
+        path := folder / "drawn.tif", field.pixels, resolution=(per_cm, per_cm), resolutionunit="CENTIMETER"
+    )
+    return path
+
+
 def take_review(page: Page, address: str) -> None:
-    """Keep the sample, judge a few proposals, and take the picture."""
+    """Keep a drawn field, judge a few proposals, and take the picture."""
+    page.goto(address)
+    with tempfile.TemporaryDirectory() as folder:
+        page.locator("input[type=file]").set_input_files(drawn_file(Path(folder)), timeout=60_000)
+        page.get_by_role("button", name="Keep for review").wait_for(timeout=120_000)
     page.get_by_role("button", name="Keep for review").click()
     page.get_by_role("button", name="Keep 1 field").click()
-    page.get_by_text("**Reader:**").wait_for(timeout=60_000)
+    page.get_by_text("Reader:").first.wait_for(timeout=60_000)
     page.goto(f"{address}/review?reader=Anna")
     page.locator(".viewer[data-editable]").wait_for(timeout=60_000)
     page.wait_for_timeout(2000)
