@@ -201,7 +201,7 @@ def beat(store: Store, number: int) -> None:
 
 
 def finish(
-    store: Store, number: int, field: StoredField, prediction: Prediction, look: Appearance, *, seconds: float
+    store: Store, number: int, field: StoredField, prediction: Prediction, appearance: Appearance, *, seconds: float
 ) -> None:
     """Store what was found and say that it is done, both or neither. seconds: from opening the image to here.
 
@@ -215,7 +215,7 @@ def finish(
             row.state, row.attempts = "waiting", 0
             return
         write_prediction(session, kept, prediction)
-        kept.look = list(look)
+        kept.look = list(appearance)
         row.state, row.message, row.seconds, row.finished_at = "done", "", seconds, datetime.now(UTC)
 
 

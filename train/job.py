@@ -267,7 +267,7 @@ def _device_lock(store: Store, heartbeat: _Heartbeat) -> Iterator[None]:
 
 
 def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
-    """What a run by these labels would learn from and be judged on now. Writes nothing: the split is only proposed."""
+    """What a run by these labels would learn from and be compared on now. Writes nothing; the split is a proposal."""
     known = reviewed_fields(store, source)
     return _planned(known, splits.held_out_by_field(store, [one.field for one in known]))
 

@@ -20,6 +20,7 @@ STORABLE = 1  # seed of a field like the sample; the sample itself is never stor
 
 @cache
 def drawn(seed: int) -> SampleField:
+    """A drawn field, 0 for the sample; drawing it takes most of a second."""
     return draw_sample_field(seed)
 
 

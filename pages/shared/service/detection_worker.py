@@ -37,7 +37,7 @@ from pages.shared.service import background
 
 log = logging.getLogger("concentric.detection")
 
-UNEXPECTED = "Something unexpected happened with this field; it is written in the log of the detection."
+UNEXPECTED = "An unexpected error occurred with this field; details are in the log of the detection queue."
 IDLE_S = 10.0  # an empty queue is watched so long, for the next start takes seconds
 _LOOK_S, _BEAT_S, _WAIT_S = 0.5, 2.0, 5.0
 _LOCK_TRIES = 5  # whoever asks whether somebody works holds the lock for a moment
@@ -125,7 +125,7 @@ def detect(store: Store, one: Detection) -> None:
     started = time.perf_counter()
     with _beating(store, one.id):
         try:
-            field, prediction, look = _look(store, one)
+            field, prediction, appearance = _analyse(store, one)
         except FieldGone:  # and its row with it
             return
         except (StoreBusy, StoreFull) as error:
@@ -139,7 +139,7 @@ def detect(store: Store, one: Detection) -> None:
             _patiently(lambda: queue.put_back(store, one.id, UNEXPECTED, counts=True))
         else:
             seconds = time.perf_counter() - started
-            _patiently(lambda: queue.finish(store, one.id, field, prediction, look, seconds=seconds))
+            _patiently(lambda: queue.finish(store, one.id, field, prediction, appearance, seconds=seconds))
             log.info("field %d was detected in %.2f s", one.field_id, seconds)
 
 
@@ -150,7 +150,7 @@ def predict(field: Field, model: Model) -> Prediction:
     return run(field, model)
 
 
-def _look(store: Store, one: Detection) -> tuple[StoredField, Prediction, Appearance]:
+def _analyse(store: Store, one: Detection) -> tuple[StoredField, Prediction, Appearance]:
     stored = get_field(store, one.field_id)
     model = load_version(store, one.version)  # each time: it may have been deleted
     field = load_field(store, stored)

@@ -27,7 +27,6 @@ from train.retrain.plan import Plan
 
 log = logging.getLogger("concentric")
 
-_ROOT = Path(__file__).parents[3]
 _MOST_BYTES, _MOST_CARD_BYTES = 200_000_000, 5_000_000  # of an imported version
 _MOST_ENTRIES = 100
 _NOT_OURS = "A version is a zip with one .safetensors file and its .json card, nothing else."
@@ -116,16 +115,14 @@ def resume(store: Store, run_id: int) -> None:
 
 def has_checkpoint(store: Store, run_id: int) -> bool:
     """Whether a run has left something to go on from."""
-    return (store.folder / "runs" / str(run_id) / "checkpoint.pt").is_file()
+    return (runs.run_folder(store, run_id) / "checkpoint.pt").is_file()
 
 
 def launch(store: Store, run_id: int) -> None:
     """A process of its own: closing the browser or stopping the server does not touch it."""
-    folder = runs.run_folder(store, run_id)
-    folder.mkdir(parents=True, exist_ok=True)
     log.info("run %d is started", run_id)
     arguments = ["train", "run", "--data", str(store.folder.resolve()), "--run", str(run_id)]
-    background.start(arguments, store.folder / "runs" / str(run_id) / "log.txt")
+    background.start(arguments, runs.run_folder(store, run_id) / "log.txt")
 
 
 def log_of(store: Store, run_id: int) -> str:

@@ -88,8 +88,8 @@ class Dispute:
 def fields_of(store: Store, source: str, *, every: bool) -> list[ReviewedField]:
     """The finished fields that are held out, or every finished one. source: whose labels, as in `db.labels`."""
     known = reviewed_fields(store, source)
-    judges = held_out_by_field(store, [one.field for one in known])
-    return [one for one in known if every or judges[one.field.id]]
+    held_out = held_out_by_field(store, [one.field for one in known])
+    return [one for one in known if every or held_out[one.field.id]]
 
 
 def overlap_warnings(store: Store, names: Iterable[str], fields: Sequence[ReviewedField]) -> list[str]:
