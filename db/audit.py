@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
 import json
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.engine import Store
 from db.schema import DecisionRow, EventRow, FieldRow, TombstoneRow
-from mitosis_core.interchange.safe_csv import safe_cell
+from mitosis_core.interchange.safe_csv import SafeTable
 
 FORMATS = ("csv", "jsonl")
 _AT_ONCE = 2000  # rows read ahead
@@ -81,13 +80,13 @@ def entries(store: Store) -> Iterator[Entry]:
 def write(store: Store, out: TextIO, form: str = "csv") -> int:
     """Write all entries; returns how many. form: csv (text that a spreadsheet would compute is escaped) or jsonl."""
     number = 0
-    table = csv.writer(out)
+    table = SafeTable(out)
     if form == "csv":
-        table.writerow(COLUMNS)
+        table.write_row(COLUMNS)
     for number, entry in enumerate(entries(store), 1):  # noqa: B007
         values = {**asdict(entry), "at": entry.at.isoformat(timespec="microseconds")}
         if form == "csv":
-            table.writerow([safe_cell(value) if isinstance(value, str) else value for value in values.values()])
+            table.write_row(values.values())
         else:
             known = {name: value for name, value in values.items() if value is not None}
             out.write(json.dumps(known, ensure_ascii=False) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -227,3 +228,14 @@ def _active_history(past: list[Decision], shipped: str) -> list[str]:
 def _version(row: VersionRow) -> StoredVersion:
     values = {name: getattr(row, name) for name in StoredVersion.__dataclass_fields__}
     return StoredVersion(**{**values, "comparison": Comparison.from_dict(row.comparison) if row.comparison else None})
+
+
+def lineage(name: str, stored: Mapping[str, StoredVersion]) -> list[str]:
+    """A version, the one it was trained from, and so on; the last one is shipped, or was imported.
+
+    stored: the versions of the store by name, deleted ones too.
+    """
+    line = [name]
+    while (one := stored.get(line[-1])) and one.parent and one.parent not in line:
+        line.append(one.parent)
+    return line

@@ -6,7 +6,6 @@ take down, and one run at a time has the device.
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import logging
 import re
@@ -29,7 +28,7 @@ from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.runs import Run
 from db.splits import case_of
 from mitosis_core.errors import ConcentricError, UnusableData
-from mitosis_core.interchange.safe_csv import safe_cell
+from mitosis_core.interchange.safe_csv import SafeTable
 from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
 from mitosis_core.vocabulary import Part, RunState
 from train.retrain.challenge import evaluate_challenger
@@ -82,13 +81,13 @@ def write_labels(data: Path, run_id: int, out: Path) -> None:
     store = open_store(data)
     run = runs.get_run(store, run_id)
     with out.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["image", "x_px", "y_px", "label", "um_per_px", "case"])
+        table = SafeTable(file)
+        table.write_row(["image", "x_px", "y_px", "label", "um_per_px", "case"])
         for one in training_set(store, run)[0]:
             places = (("mitosis", one.mitoses_xy_px), ("lookalike", one.lookalikes_xy_px), ("unsure", one.unsure_xy_px))
             rows = [(x, y, label) for label, xy in places for x, y in xy.tolist()]
             for x, y, label in rows or [("", "", "")]:
-                table.writerow([safe_cell(one.field.name), x, y, label, one.um_per_px, safe_cell(one.slide)])
+                table.write_row([one.field.name, x, y, label, one.um_per_px, one.slide])
 
 
 def do_run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, settings: Mapping[str, Any]) -> Run:

@@ -8,7 +8,6 @@ blank coordinates says that the image was looked at and holds no mark.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from mitosis_core.interchange.contest_csv import MITOSIS, number_in, read_rows, 
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.marks import Mark, MarkedImage, grouped, score_of, whole
-from mitosis_core.interchange.safe_csv import safe_cell
+from mitosis_core.interchange.safe_csv import SafeTable
 
 COLUMNS = (
     "image", "x_px", "y_px", "label", "um_per_px", "slide", "score", "reader", "time", "object_width_px",
@@ -100,26 +99,20 @@ def _size(row: Mapping[str, str], number: int) -> tuple[float, float] | None:
 def write(path: Path, images: Iterable[MarkedImage]) -> None:
     """One table of all marks, image by image."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
+        table = SafeTable(file)
+        table.write_row(COLUMNS)
         for image in images:
-            name, slide, digest = safe_cell(image.name), safe_cell(image.slide), safe_cell(image.digest)
-            size = (_blank(image.width_px), _blank(image.height_px))
+            size = (image.width_px, image.height_px)
             for mark in image.marks or (None,):
                 cells = _cells(mark)
-                table.writerow((name, *cells[:3], _blank(image.um_per_px), slide, *cells[3:], *size, digest))
+                table.write_row((image.name, *cells[:3], image.um_per_px, image.slide, *cells[3:], *size, image.digest))
 
 
 def _cells(mark: Mark | None) -> tuple[object, ...]:
     if mark is None:
         return ("",) * 8
     size = ("", "") if mark.size_px is None else mark.size_px
-    words = (safe_cell(mark.reader), safe_cell(mark.time))
-    return (mark.x_px, mark.y_px, mark.label, _blank(mark.score), *words, *size)
-
-
-def _blank(value: float | None) -> object:
-    return "" if value is None else value
+    return (mark.x_px, mark.y_px, mark.label, mark.score, mark.reader, mark.time, *size)
 
 
 def recognises(source: Source) -> bool:

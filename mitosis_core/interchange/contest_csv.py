@@ -22,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mitosis_core.errors import MissingScale, UnusableData
-from mitosis_core.interchange.safe_csv import plain_cell, safe_cell
+from mitosis_core.interchange.safe_csv import SafeTable, plain_cell
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Detections, Float32
 
@@ -101,12 +101,12 @@ def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
 def write_detections(path: str | Path, rows: Iterable[ImageDetections]) -> None:
     """Write detections, image by image, best score first; an image without any leaves no row."""
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(DETECTION_COLUMNS)
+        table = SafeTable(file)
+        table.write_row(DETECTION_COLUMNS)
         for one in rows:
             found = one.detections
             for (x, y), score, area in zip(found.xy_px, found.score, found.area_um2, strict=True):
-                writer.writerow((safe_cell(one.image), x, y, score, area, safe_cell(one.model)))
+                table.write_row((one.image, x, y, score, area, one.model))
 
 
 def read_detections(source: str | Path | bytes) -> list[ImageDetections]:

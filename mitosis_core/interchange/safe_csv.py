@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Iterable
+from typing import TextIO
 
 # What spreadsheets take for the beginning of a formula, also behind spaces. Apostrophes before it count too, so that
 # text which has one of its own is told from text that was given one.
@@ -20,3 +23,14 @@ def safe_cell(text: str) -> str:
 def plain_cell(text: str) -> str:
     """What safe_cell was given; text it left alone stays as it is."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+class SafeTable:
+    """Writes the rows of a CSV file: texts by `safe_cell`, numbers as they are, None as a blank cell."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._table = csv.writer(file)
+
+    def write_row(self, cells: Iterable[object]) -> None:
+        """One row."""
+        self._table.writerow([safe_cell(cell) if isinstance(cell, str) else cell for cell in cells])

@@ -17,7 +17,6 @@ from db.fields import StoredField, list_fields
 from db.labels import ReviewedField, reviewed_fields
 from db.predictions import detections_by_field, versions_by_field
 from db.splits import case_of
-from db.versions import StoredVersion
 from mitosis_core.model import DEFAULT_VERSION, list_versions
 from mitosis_core.scoring.comparison import assessable
 from mitosis_core.scoring.matching import match
@@ -96,7 +95,7 @@ def _change(f1: float) -> str:
 def _lineage(store: Store, held: Sequence[ReviewedField]) -> tuple[dict[str, int], list[str]]:
     """Versions that may be compared -> how many fields they learnt from; and which others may not, and why."""
     stored = {one.name: one for one in versions.list_stored(store, deleted=True)}
-    root = _ancestors(versions.champion(store, DEFAULT_VERSION), stored)[-1]
+    root = versions.lineage(versions.champion(store, DEFAULT_VERSION), stored)[-1]
     cases = {one.id: case_of(one) for one in list_fields(store)}
     held_cases = {case_of(one.field) for one in held}
     of_run = {run.id: run.split["train"] for run in runs.list_runs(store)}
@@ -104,7 +103,7 @@ def _lineage(store: Store, held: Sequence[ReviewedField]) -> tuple[dict[str, int
     for one in sorted(stored.values(), key=lambda one: one.created_at):
         if one.deleted_at is not None:
             continue
-        line = _ancestors(one.name, stored)
+        line = versions.lineage(one.name, stored)
         from_runs = [stored[name].run_id for name in line if name in stored]
         taught = {field for run in from_runs if run is not None for field in of_run[run]}
         if None in from_runs:
@@ -116,14 +115,6 @@ def _lineage(store: Store, held: Sequence[ReviewedField]) -> tuple[dict[str, int
         else:
             learnt[one.name] = len(taught)
     return learnt, [f"Left out: {', '.join(names)} ({why})." for why, names in reasons.items()]
-
-
-def _ancestors(name: str, stored: Mapping[str, StoredVersion]) -> list[str]:
-    """A version, what it began from, and so on; the last one is shipped, or came from outside."""
-    line = [name]
-    while line[-1] in stored and stored[line[-1]].parent and stored[line[-1]].parent not in line:
-        line.append(stored[line[-1]].parent or "")
-    return line
 
 
 def _curve(

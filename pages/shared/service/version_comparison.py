@@ -99,7 +99,7 @@ def overlap_warnings(store: Store, names: Iterable[str], fields: Sequence[Review
     case = {one.id: case_of(one) for one in list_fields(store)}
     said, outside = [], []
     for name in names:
-        line = _ancestors(name, stored)
+        line = versions.lineage(name, stored)
         taught = {
             case.get(number) for one in line if one in stored for number in of_run.get(stored[one].run_id or 0, [])
         }
@@ -114,14 +114,6 @@ def overlap_warnings(store: Store, names: Iterable[str], fields: Sequence[Review
             f"It is not known whether {', '.join(outside)}, imported from elsewhere, used these fields for training."
         )
     return said
-
-
-def _ancestors(name: str, stored: Mapping[str, Any]) -> list[str]:
-    """A version, what it began from, and so on."""
-    line = [name]
-    while line[-1] in stored and stored[line[-1]].parent and stored[line[-1]].parent not in line:
-        line.append(stored[line[-1]].parent)
-    return line
 
 
 def _from_outside(name: str, stored: Mapping[str, Any]) -> bool:
