@@ -17,9 +17,10 @@ from threading import Event, Thread
 from sqlalchemy import select
 
 from db.archive import Manifest, Progress, no_progress, read_manifest, verify, write_archive
-from db.disk import FILE_MODE, make_folders
+from db.disk import make_folders
 from db.engine import Store
 from db.errors import BackupDamaged, StoreBusy, as_sentences
+from db.file_lock import file_lock
 from db.images import is_whole
 from db.schema import FieldRow, VersionRow
 
@@ -156,15 +157,8 @@ def _mark(store: Store) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with the process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock; one server is the rule there
-        yield
-        return
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE), "rb+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreBusy("A copy is being made already; please wait until it is done.") from error
+    """One process at a time."""
+    with file_lock(path) as take:
+        if not take():
+            raise StoreBusy("A copy is being made already; please wait until it is done.")
         yield

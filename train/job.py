@@ -6,11 +6,9 @@ take down, and one run at a time has the device.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +22,8 @@ from db.disk_space import check_disk_space
 from db.engine import Store, open_store
 from db.errors import as_sentences
 from db.fields import list_fields, load_field
+from db.file_lock import file_lock
+from db.heartbeat import keep_beating
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.runs import Run
 from db.splits import case_of
@@ -227,41 +227,29 @@ class _Heartbeat:
 @contextmanager
 def _heartbeat(store: Store, run_id: int) -> Iterator[_Heartbeat]:
     """A heartbeat every two seconds, whatever the run is busy with."""
-    heartbeat, over = _Heartbeat(), threading.Event()
+    state = _Heartbeat()
 
     def beat() -> None:
         try:
-            heartbeat.cancelled = runs.beat(store, run_id, heartbeat.progress)
+            state.cancelled = runs.beat(store, run_id, state.progress)
         except Exception:  # a store that is locked, or a disk that is full, may do better in two seconds
             log.warning("the heartbeat of run %d could not be stored", run_id, exc_info=True)
 
-    def live() -> None:
-        while not over.is_set():
-            beat()
-            over.wait(_BEAT_S)
-
-    thread = threading.Thread(target=live, daemon=True)
-    thread.start()
     try:
-        yield heartbeat
+        with keep_beating(beat, _BEAT_S, first_s=0):
+            yield state
     finally:
-        over.set()
-        thread.join()
         beat()  # the last progress
 
 
 @contextmanager
 def _device_lock(store: Store, heartbeat: _Heartbeat) -> Iterator[None]:
-    """Wait until no other run has the device. The lock goes with its process, however that ends."""
+    """Wait until no other run has the device, or this one is cancelled."""
     path = store.folder / "runs" / "device.lock"
     path.parent.mkdir(exist_ok=True)
-    with path.open("w") as file:
-        while not heartbeat.cancelled:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.5)
+    with file_lock(path) as take:
+        while not heartbeat.cancelled and not take():
+            time.sleep(0.5)
         yield
 
 

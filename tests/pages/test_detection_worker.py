@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from mitosis_core.prediction import predict
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared.service import background
 from pages.shared.service import detection_worker as worker
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,14 +108,6 @@ def log_of(store: Store) -> Path:
 
 def detected(store: Store) -> list[str]:
     return log_of(store).read_text().split()
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.1)
-    pytest.fail("it did not become true")
 
 
 ALL = dict.fromkeys(range(1, 5), "done")

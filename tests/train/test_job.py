@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -37,6 +37,7 @@ from mitosis_core.interchange.contest_csv import read_annotations
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from pages.shared.service import training
 from tests.train.finished import finished_fields, review
+from tests.waiting import until
 from train import job
 from train.__main__ import main
 from train.retrain.config import RetrainConfig
@@ -86,14 +87,6 @@ def assert_one_version(store: Store, run: Run) -> None:
 
 def queue(store: Store, config: RetrainConfig = QUICK) -> int:
     return job.queue(store, by="Anna", base_version=DEFAULT_VERSION, source="", config=config).id
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.1)
-    pytest.fail("it did not become true")
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ and ends when nothing is left. It does not depend on the server: killed at any m
 from __future__ import annotations
 
 import argparse
-import fcntl
 import logging
 import os
 import sys
@@ -27,6 +26,8 @@ from db.disk_space import check_disk_space
 from db.engine import Store, open_store
 from db.errors import FieldGone, StoreBusy, StoreFull
 from db.fields import StoredField, get_field, load_field
+from db.file_lock import file_lock
+from db.heartbeat import keep_beating
 from db.versions import load_version
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.appearance import Appearance, measure_appearance
@@ -181,22 +182,15 @@ def _patiently(write: Callable[[], _T]) -> _T:
 @contextmanager
 def _beating(store: Store, number: int) -> Iterator[None]:
     """A sign of life every two seconds."""
-    over = threading.Event()
 
-    def live() -> None:
-        while not over.wait(_BEAT_S):
-            try:
-                queue.beat(store, number)
-            except ConcentricError:  # busy or full: the next one may pass
-                log.warning("no sign of life could be given", exc_info=True)
+    def beat() -> None:
+        try:
+            queue.beat(store, number)
+        except ConcentricError:  # busy or full: the next one may pass
+            log.warning("no sign of life could be given", exc_info=True)
 
-    thread = threading.Thread(target=live, daemon=True)
-    thread.start()
-    try:
+    with keep_beating(beat, _BEAT_S, first_s=_BEAT_S):  # taking it up was the first one
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 # ---- the lock
@@ -204,16 +198,11 @@ def _beating(store: Store, number: int) -> Iterator[None]:
 
 @contextmanager
 def _lock(store: Store) -> Iterator[bool]:
-    """Whether this process is the one worker. The lock goes with its process, however that ends."""
+    """Whether this process is the one worker."""
     path = store.folder / "runs" / "detection.lock"
     path.parent.mkdir(exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    with file_lock(path) as take:
+        yield take()
 
 
 def _is_taken(store: Store) -> bool:
