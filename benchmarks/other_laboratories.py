@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.record import Figures, cpu_name, write_result
+from benchmarks.transfer import detections_per_mm2, recall
 from mitosis_core.model import Model, list_versions, load_model
 from mitosis_core.prediction import predict
-from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
+from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.data.examples import Example, read_patches, read_tissue
 from train.selection.evaluation import false_alarm_threshold
@@ -50,13 +51,11 @@ def main() -> None:
 def measure(model: Model, crops: Sequence[Example], tissue: Sequence[Example]) -> Figures:
     """Recall of the crops and false detections per mm² of one version."""
     found, extra = (_scored(model, examples) for examples in (crops, tissue))
-    recall = threshold_curve(found, HIT_RADIUS_UM)
-    area_mm2 = sum(field.area_mm2 or 0.0 for field in extra)
     return {
-        "recall": recall.at(model.threshold).recall,
-        "false_per_mm2": sum(len(field.detections.above(model.threshold)) for field in extra) / area_mm2,
+        "recall": recall(found, model.threshold),
+        "false_per_mm2": detections_per_mm2(extra, model.threshold),
         "recall_at_false_per_mm2": {
-            f"{most:g}": recall.at(false_alarm_threshold(extra, most)).recall for most in ALARMS_PER_MM2
+            f"{most:g}": recall(found, false_alarm_threshold(extra, most)) for most in ALARMS_PER_MM2
         },
     }
 

@@ -156,13 +156,13 @@ def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) ->
             group.split(", ")[-1]: _scores(marked, group, own, at) for group in sorted({f.slide for f in marked})
         },
         "false_alarms_per_mm2": {
-            "painted": _alarms(painted, own),
-            "other laboratories": _alarms(tissue, own),
+            "painted": detections_per_mm2(painted, own),
+            "other laboratories": detections_per_mm2(tissue, own),
             "by laboratory": _by_laboratory(tissue, own),
         },
         "threshold_at_alarms": at,
-        "recall_of_crops": {group: _found(some, at) for group, some in crops.items()},
-        "recall_of_crops_at_own_threshold": {group: _found(some, own) for group, some in crops.items()},
+        "recall_of_crops": {group: recall(some, at) for group, some in crops.items()},
+        "recall_of_crops_at_own_threshold": {group: recall(some, own) for group, some in crops.items()},
     }
 
 
@@ -182,7 +182,8 @@ def _scores(scored: Sequence[ScoredField], group: str, threshold: float, at: flo
     }
 
 
-def _alarms(scored: Sequence[ScoredField], threshold: float) -> float | None:
+def detections_per_mm2(scored: Sequence[ScoredField], threshold: float) -> float | None:
+    """How many lie at or above a threshold; None without any area."""
     area_mm2 = sum(f.area_mm2 or 0.0 for f in scored)
     return sum(len(f.detections.above(threshold)) for f in scored) / area_mm2 if area_mm2 else None
 
@@ -192,12 +193,12 @@ def _by_laboratory(scored: Sequence[ScoredField], threshold: float) -> dict[str,
     laboratories: dict[str, list[ScoredField]] = {}
     for field in scored:
         laboratories.setdefault([*field.image.split("-"), ""][1], []).append(field)
-    return {name: _alarms(some, threshold) for name, some in sorted(laboratories.items())}
+    return {name: detections_per_mm2(some, threshold) for name, some in sorted(laboratories.items())}
 
 
-def _found(scored: Sequence[ScoredField], threshold: float) -> float:
-    curve = threshold_curve(scored, HIT_RADIUS_UM)
-    return curve.at(threshold).recall
+def recall(scored: Sequence[ScoredField], threshold: float) -> float:
+    """The share of their mitoses that is found at or above a threshold."""
+    return threshold_curve(scored, HIT_RADIUS_UM).at(threshold).recall
 
 
 def _alone(

@@ -22,6 +22,7 @@ from db.orphans import files_set_aside, find_aside, orphans, set_aside, set_orph
 from db.reviews import rebuild, replayed, reviews_of
 from db.schema import FieldRow
 from db.versions import list_stored, weights_path
+from mitosis_core.plurals import count_noun
 
 TRIGGERS = {
     *(f"{table}_{what}" for table in ("event", "decision", "tombstone") for what in ("update", "replace", "delete")),
@@ -91,7 +92,7 @@ def _database(store: Store) -> Iterator[Finding]:
     if not store.file.is_file() or store.file.stat().st_size == 0:
         images = len(list(store.images.glob("*.png"))) if store.images.is_dir() else 0
         yield Finding(
-            f"The database {store.file} is missing or empty, beside {_count(images, 'image')}. "
+            f"The database {store.file} is missing or empty, beside {count_noun(images, 'image')}. "
             "Please put back a backup of it, or make a new folder from an archive (python -m db restore)."
         )
         return
@@ -120,12 +121,12 @@ def _tables(database: sqlite3.Connection) -> Iterator[Finding]:
     broken = database.execute("PRAGMA foreign_key_check").fetchall()
     if broken:
         where = ", ".join(sorted({str(row[0]) for row in broken}))
-        yield Finding(f"{_count(len(broken), 'row')} refer to rows that do not exist (in {where}).")
+        yield Finding(f"{count_noun(len(broken), 'row')} refer to rows that do not exist (in {where}).")
 
 
 def _rights(store: Store) -> Iterator[Finding]:
     if wide := readable_by_others(own_files(store)):
-        says = f"Other users of this machine may read {_count(len(wide), 'file')} or folders, {wide[0]} among them."
+        says = f"Other users of this machine may read {count_noun(len(wide), 'file')} or folders, {wide[0]} among them."
         yield Finding(says, mendable=True)
 
 
@@ -136,7 +137,7 @@ def _orphans(store: Store) -> Iterator[Finding]:
         with store.writing() as session:  # a field may have been added just then: under the lock it is sure
             found = orphans(session, store)
     if found:
-        yield Finding(f"{_count(len(found), 'image file')} without a field: {_names(found)}.", mendable=True)
+        yield Finding(f"{count_noun(len(found), 'image file')} without a field: {_names(found)}.", mendable=True)
 
 
 def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
@@ -184,7 +185,7 @@ def _aside(store: Store) -> Iterator[Finding]:
     with suppress(Exception):  # also told where the database cannot be read
         deleted = {one.digest for one in tombstones(store)}
     of_deleted = sum(file.name[:64] in deleted for file in found)
-    says = f"{_count(len(found), 'file')} without a field were set aside in {store.aside}: {_names(found)}."
+    says = f"{count_noun(len(found), 'file')} without a field were set aside in {store.aside}: {_names(found)}."
     if of_deleted:
         says += f" {of_deleted} of them are of fields that somebody deleted."
     yield Finding(says, fault=False)
@@ -224,7 +225,3 @@ def _mend_image(store: Store, digest: str) -> None:
 def _names(files: list[Path]) -> str:
     shown = ", ".join(file.name for file in files[:3])
     return f"{shown} and {len(files) - 3} more" if len(files) > 3 else shown
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

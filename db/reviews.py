@@ -22,7 +22,7 @@ from db.predictions import provenance
 from db.replay import Event, LastApplied, Mark, ReplayState, Review, replay, shown_state
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow
 from mitosis_core.errors import ConcentricError
-from mitosis_core.types import Region
+from mitosis_core.types import Region, on_image
 from mitosis_core.vocabulary import ReviewState, ShownState
 
 __all__ = [
@@ -36,7 +36,6 @@ LOCKED = {
     "excluded": "This field is excluded. Reopen it to change it.",
 }
 LOCKED_KINDS = (*MARK_KINDS, "area")
-SLACK_PX = 0.5  # how far beyond the edge of the image a place may lie
 _PROPOSAL = re.compile(r"p[0-9]{1,12}-[0-9]{1,12}")
 _EVENT = EventRow.__table__.c
 _REVIEW = ReviewRow.__table__.c
@@ -223,9 +222,7 @@ def _objection(op: Op, field: FieldRow, origins: Mapping[str, object]) -> str | 
         return "This proposal does not exist in this field."
     if op.area is not None and op.area != op.area.clipped(Region(0, 0, field.width_px, field.height_px)):
         return "This place lies outside the field."
-    # The image reaches from -0.5 to its width - 0.5, for 0 is the centre of a pixel.
-    low, right, bottom = -0.5 - SLACK_PX, field.width_px - 0.5 + SLACK_PX, field.height_px - 0.5 + SLACK_PX
-    if op.x is not None and op.y is not None and not (low <= op.x <= right and low <= op.y <= bottom):
+    if op.x is not None and op.y is not None and not on_image(op.x, op.y, field.width_px, field.height_px):
         return "This place lies outside the field."
     return None
 

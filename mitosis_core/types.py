@@ -78,6 +78,16 @@ class Region:
         return rows[:, None] & _inside(shape[1], cell_px[0], self.left, self.right)
 
 
+_EDGE_SLACK_PX = 0.5  # several formats round places to whole pixels
+
+
+def on_image(x_px: float, y_px: float, width_px: float, height_px: float) -> bool:
+    """Whether a mark may lie there: on the image, or half a pixel beyond its edge at most. (0, 0) is the centre of the
+    top-left pixel; a side that is not known is infinite."""
+    low, beyond = -0.5 - _EDGE_SLACK_PX, _EDGE_SLACK_PX - 0.5
+    return low <= x_px <= width_px + beyond and low <= y_px <= height_px + beyond
+
+
 def _inside(cells: int, cell_px: float, first: float, last: float) -> Bool:
     centre = (np.arange(cells) + 0.5) * cell_px
     return np.asarray((centre >= first) & (centre < last))

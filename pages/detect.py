@@ -8,14 +8,15 @@ from streamlit.delta_generator import DeltaGenerator
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import IMAGE_SUFFIXES
 from mitosis_core.model import Model
+from mitosis_core.plurals import count_noun
 from mitosis_core.scale import SCANNER_PRESETS
-from mitosis_core.scoring import counting
 from pages.shared import cache, session
 from pages.shared.service import detecting, reviewing
 from pages.shared.service.detecting import Analysis
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.viewer.viewer import chosen_score, show_viewer, viewer_data
+from pages.shared.views.field_diameter import ask_field_diameter
 
 _MOST_TABS = 5  # more fields than these are chosen from a list
 
@@ -69,14 +70,8 @@ def _uploader() -> None:
 
 def _settings() -> str:
     """The microscope field and the version, by name."""
-    diameters = counting.COMMON_FIELD_DIAMETERS_MM
-    st.selectbox(
-        "Diameter of your high-power field (mm)",
-        diameters,
-        index=diameters.index(counting.FIELD_DIAMETER_MM),
-        format_func=lambda mm: f"{mm:.2f}",
-        key=session.DIAMETER,
-        help="Counts are also given per 10 of these fields: field number of the eyepiece / magnification of the lens.",
+    ask_field_diameter(
+        "Counts are also given per 10 of these fields: field number of the eyepiece / magnification of the lens."
     )
     version = st.selectbox(
         "Version of the detector", detecting.list_versions(), key=session.VERSION, on_change=session.forget_score
@@ -196,7 +191,7 @@ def _offer_review(files: list[Analysis], slot: DeltaGenerator) -> None:
         anonymous = st.checkbox(
             "Leave out the file names", help="Fields are numbered instead", key=session.KEEP_WITHOUT_NAMES
         )
-        if st.button(f"Keep {len(done)} field{'s' * (len(done) > 1)} and review", type="primary"):
+        if st.button(f"Keep {count_noun(len(done), 'field')} and review", type="primary"):
             _keep(done, case, keep_names=not anonymous)
 
 

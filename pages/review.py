@@ -9,12 +9,13 @@ from db.fields import StoredField, delete_field, list_cases, list_fields, set_ca
 from db.reviews import check_reader, readers, reviews_of
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
-from mitosis_core.scoring import counting
+from mitosis_core.plurals import count_noun
 from pages.shared import session
 from pages.shared.person import Person
 from pages.shared.service import detecting, reviewing
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
+from pages.shared.views.field_diameter import ask_field_diameter
 from pages.shared.views.field_history import show_history
 from pages.shared.views.reader_agreement import show_agreement
 from pages.shared.views.review_queue import choose_field, read_queue, show_queue, start_at_the_top
@@ -117,14 +118,7 @@ def _settings(store: Store) -> Model:
     orders = list(reviewing.ORDERS)
     named = reviewing.ORDERS.__getitem__
     st.selectbox("Order", orders, key=session.ORDER, format_func=named, on_change=start_at_the_top)
-    diameters = counting.COMMON_FIELD_DIAMETERS_MM
-    st.selectbox(
-        "Diameter of your high-power field (mm)",
-        diameters,
-        index=diameters.index(counting.FIELD_DIAMETER_MM),
-        format_func=lambda mm: f"{mm:.2f}",
-        key=session.DIAMETER,
-    )
+    ask_field_diameter()
     return detecting.load_model(
         st.selectbox("Version that makes the proposals", detecting.list_versions(), key=session.VERSION)
     )
@@ -144,8 +138,8 @@ def _field_settings(store: Store, stored: StoredField, who: Person) -> None:
 def _ask_to_delete(store: Store, stored: StoredField, who: Person) -> None:
     known = len(reviews_of(store, stored.id))
     st.markdown(
-        f"**{plain(stored.name)}**, its stored image and all marks of {known} "
-        f"{'reader' if known == 1 else 'readers'} will be deleted. This cannot be undone."
+        f"**{plain(stored.name)}**, its stored image and all marks of {count_noun(known, 'reader')} "
+        "will be deleted. This cannot be undone."
     )
     if st.button("Delete field", type="primary"):
         delete_field(store, stored.id, by=session.author(who))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.marks import LABELS, SKIP, MarkedImage, with_size
+from mitosis_core.plurals import count_noun
 
 if TYPE_CHECKING:
     from mitosis_core.interchange.exchange import Written
@@ -71,24 +72,20 @@ def _convert(arguments: argparse.Namespace) -> int:
     print(f"{arguments.source.name} ({read_as.title}) → {arguments.out.name} ({write_as.title})")
     print(summary(written, write_as.title))
     if skipped:
-        print(f"Skipped: {', '.join(f'{_marks(count)} of {name}' for name, count in sorted(skipped.items()))}.")
+        parts = (f"{count_noun(count, 'mark')} of {name}" for name, count in sorted(skipped.items()))
+        print(f"Skipped: {', '.join(parts)}.")
     return 0
 
 
 def summary(written: Written, title: str) -> str:
     """What was written, and in a second line what the format could not hold."""
     counts = ", ".join(f"{written.marks[label]} {label}" for label in LABELS if written.marks[label]) or "none"
-    images = f"{written.images} image{'' if written.images == 1 else 's'}"
-    lines = [f"{images}, {_marks(written.marks.total())} ({counts})."]
-    lost = [f"{_marks(written.lost[label])} of {label}" for label in LABELS if written.lost[label]]
+    lines = [f"{count_noun(written.images, 'image')}, {count_noun(written.marks.total(), 'mark')} ({counts})."]
+    lost = [f"{count_noun(written.lost[label], 'mark')} of {label}" for label in LABELS if written.lost[label]]
     lost += [called for name, called in _CALLED.items() if written.lost[name]]
     if lost:
         lines.append(f"Left out, as {title} cannot hold it: {', '.join(lost)}.")
     return "\n".join(lines)
-
-
-def _marks(count: int) -> str:
-    return f"{count} mark{'' if count == 1 else 's'}"
 
 
 def _known(folder: Path | None, um_per_px: float | None) -> Callable[[MarkedImage], MarkedImage]:

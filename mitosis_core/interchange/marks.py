@@ -16,12 +16,12 @@ from typing import TypeVar
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.contest_csv import LOOKALIKE, MITOSIS, UNSURE, short
+from mitosis_core.types import on_image
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 LABELS = (MITOSIS, LOOKALIKE, UNSURE)
 SKIP = "skip"  # instead of a label: marks of this class are left out
-EDGE_SLACK_PX = 0.5  # how far beyond the edge a mark may lie: several formats round to whole pixels
 _MOST_PLACES = 10  # of one sentence
 
 # What other programs and data sets call them, in lower case and with one space between words.
@@ -130,10 +130,9 @@ def with_size(image: MarkedImage, width_px: int, height_px: int) -> MarkedImage:
 
 def outside(image: MarkedImage) -> list[Mark]:
     """The marks that lie outside the image; with an unknown size those left of it or above it."""
-    low = -0.5 - EDGE_SLACK_PX
-    right = math.inf if image.width_px is None else image.width_px - 0.5 + EDGE_SLACK_PX
-    bottom = math.inf if image.height_px is None else image.height_px - 0.5 + EDGE_SLACK_PX
-    return [m for m in image.marks if not (low <= m.x_px <= right and low <= m.y_px <= bottom)]
+    width = math.inf if image.width_px is None else image.width_px
+    height = math.inf if image.height_px is None else image.height_px
+    return [m for m in image.marks if not on_image(m.x_px, m.y_px, width, height)]
 
 
 def check_inside(image: MarkedImage) -> None:

@@ -13,6 +13,7 @@ from db import audit
 from db.backup import Copy, copies, copies_folder, days_kept
 from db.engine import Store
 from db.fields import tombstones
+from mitosis_core.plurals import count_noun
 
 OVERDUE = timedelta(days=2)  # a last copy older than this is worth a warning
 DOWNLOAD_BYTES = 200_000_000  # larger copies are fetched from their folder: a browser's download passes through memory
@@ -65,7 +66,7 @@ def age(span: timedelta) -> str:
     """In words, rounded down."""
     for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1))):
         if number := span // length:
-            return f"{number} {unit}{'' if number == 1 else 's'}"
+            return count_noun(number, unit)
     return "less than a minute"
 
 

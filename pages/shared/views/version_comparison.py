@@ -13,6 +13,7 @@ import streamlit as st
 from db.engine import Store
 from db.labels import ReviewedField
 from mitosis_core.model import Model
+from mitosis_core.plurals import count_noun
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from pages.shared import session
 from pages.shared.person import Person
@@ -90,7 +91,7 @@ def _show_table(store: Store, found: VersionComparison, looks: Mapping[str, Vers
     one = next(iter(found.sides.values())).evaluation.f1_interval
     interval = f"The interval is by resampling these {one.over} and " if one else ""
     st.caption(
-        f"On {_number(len(found.fields), 'field')} with {_number(mitoses, 'mitosis', 'mitoses')}, each version at "
+        f"On {count_noun(len(found.fields), 'field')} with {count_noun(mitoses, 'mitosis')}, each version at "
         f"its own threshold; a detection matches within {HIT_RADIUS_UM:g} µm. {interval}does not cover other "
         "laboratories or tumours. Seconds: the median over these fields, as measured when they were analysed. "
         "A shipped version was trained on the public slides named in its card."
@@ -101,13 +102,9 @@ def _show_table(store: Store, found: VersionComparison, looks: Mapping[str, Vers
     about = (
         "Each version analyses the largest of these fields twice, on the CPU, in its own process; some seconds each."
     )
-    label = f"Measure the memory of {_number(len(unknown), 'version')}"
+    label = f"Measure the memory of {count_noun(len(unknown), 'version')}"
     if st.button(label, icon=":material/memory:", key="measure", help=about):
         _measure(store, unknown, found)
-
-
-def _number(number: int, noun: str, many: str = "") -> str:
-    return f"{number} {noun if number == 1 else many or noun + 's'}"
 
 
 def _measure(store: Store, models: Sequence[Model], found: VersionComparison) -> None:
@@ -159,7 +156,7 @@ def _show_disputes(found: VersionComparison, looks: Mapping[str, VersionStyle]) 
     agreed = len(one.cells) - one.disagreements
     hidden = f"{agreed} agreed on {'is' if agreed == 1 else 'are'} hidden. " if only and agreed else ""
     st.caption(
-        f"{_number(one.disagreements, 'cell')} of {len(one.cells)} not marked by all. {hidden}Marks of versions are "
+        f"{count_noun(one.disagreements, 'cell')} of {len(one.cells)} not marked by all. {hidden}Marks of versions are "
         "detections at their own thresholds; the number at a crop is the score. White rings are the mitoses of "
         "the readers."
     )
@@ -167,7 +164,7 @@ def _show_disputes(found: VersionComparison, looks: Mapping[str, VersionStyle]) 
 
 def _name(one: Dispute) -> str:
     case = f" · {one.reviewed.field.case}" if one.reviewed.field.case else ""
-    return f"{one.reviewed.field.name}{case} · {_number(one.disagreements, 'disagreement')}"
+    return f"{one.reviewed.field.name}{case} · {count_noun(one.disagreements, 'disagreement')}"
 
 
 def _viewer_data(one: Dispute, looks: Mapping[str, VersionStyle], *, only: bool) -> dict[str, Any]:
