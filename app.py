@@ -1,4 +1,4 @@
-"""Concentric: the server with its routes, and the list of pages. Start it with `streamlit run app.py`."""
+"""Concentric: the server with its routes. Start it with `streamlit run app.py`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.shared.guard import MIDDLEWARE, refuse_to_start_unsafely
+from pages.shared.navigation import sections
 from pages.shared.operation.metrics import CountAnswers
 from pages.shared.operation.routes import OPERATION_ROUTES
 from pages.shared.operation.start import operation
@@ -28,19 +29,7 @@ app = st.App(
 
 def main() -> None:
     """Run by Streamlit for every session; the pages do the rest."""
-    st.navigation(
-        [
-            # No icons: browsers would fetch them for their tabs from the internet.
-            st.Page("pages/detect.py", title="Detect", default=True),
-            st.Page("pages/review.py", title="Review"),
-            st.Page("pages/retrain.py", title="Retrain"),
-            st.Page("pages/models.py", title="Models"),
-            st.Page("pages/compare.py", title="Compare"),
-            st.Page("pages/data.py", title="Data"),
-            st.Page("pages/about.py", title="About"),
-        ],
-        position="top",
-    ).run()
+    st.navigation(sections(), position="top").run()
 
 
 if get_script_run_ctx(suppress_warning=True) is not None:

@@ -36,7 +36,7 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             for _ in range(60):
                 try:
-                    page.goto(f"http://127.0.0.1:{port}/")
+                    page.goto(f"http://127.0.0.1:{port}/detect")
                     break
                 except Exception:  # the server is still starting
                     page.wait_for_timeout(500)
@@ -68,7 +68,7 @@ def drawn_file(folder: Path) -> Path:
 
 def take_review(page: Page, address: str) -> None:
     """Keep a drawn field, judge a few proposals, and take the picture."""
-    page.goto(address)
+    page.goto(f"{address}/detect")
     with tempfile.TemporaryDirectory() as folder:
         page.locator("input[type=file]").set_input_files(drawn_file(Path(folder)), timeout=60_000)
         page.get_by_role("button", name="Keep for review").wait_for(timeout=120_000)

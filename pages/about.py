@@ -10,8 +10,6 @@ from pages.shared.shell import open_page
 open_page("About")
 st.markdown(
     f"""
-# Concentric
-
 Version {__version__}.
 
 Concentric finds mitoses in high-power fields of H&E-stained slides, counts them, and gives the count as a density.

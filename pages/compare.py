@@ -20,7 +20,6 @@ _HELD_OUT, _EVERY = "Held out", "All finished"
 def main() -> None:
     """The page."""
     who = open_page("Compare")
-    st.title("Compare", anchor=False)
     try:
         store = the_store()
         models, fields = _choose(store)

@@ -19,7 +19,6 @@ from pages.shared.store import the_store
 def main() -> None:
     """The page."""
     open_page("Data", needs="admin")
-    st.title("Data", anchor=False)
     try:
         _show(the_store())
     except ConcentricError as error:  # the folder can be examined all the same

@@ -23,7 +23,7 @@ _MOST_TABS = 5  # more fields than these are chosen from a list
 
 def main() -> None:
     """The page."""
-    who = open_page("Detect")
+    who = open_page("Quick look")
     if not (st.session_state.get(session.UPLOADS) or session.sample()):
         _welcome()
         return

@@ -21,7 +21,6 @@ from pages.shared.views.champion_challenger import show_comparison
 def main() -> None:
     """The page."""
     who = open_page("Models")
-    st.title("Models", anchor=False)
     try:
         store = the_store()
         session.recall(store, who)

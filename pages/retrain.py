@@ -26,7 +26,6 @@ from train.retrain.plan import PartCounts, Plan
 def main() -> None:
     """The page."""
     who = open_page("Retrain", needs="admin")
-    st.title("Retrain", anchor=False)
     try:
         store = the_store()
         left, right = st.columns([2, 3], gap="large")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 
 import streamlit as st
 
 from db.engine import Store
 from db.preferences import Preferences, change_preferences, read_preferences
+from db.reviews import check_reader
+from mitosis_core.errors import ConcentricError
 from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis
@@ -42,10 +45,16 @@ COMPARED_ON = "compared_on"  # which fields
 DISPUTED = "disputed"  # id of the field whose marks are compared
 ONLY_DISPUTED = "only_disputed"
 FINDINGS = "findings"  # what was found when the data folder was examined
+FRAME_READER = "frame_reader"  # the choice of the reader in the frame
+READER_OPEN = "reader_open"  # whether the list of readers is open
+READER_CHANGED = "reader_changed"  # in the frame, just now
+HELP_OPEN = "help_open"
+FRAME_PROBLEM = "frame_problem"  # why a name cannot be taken
 _PEAK_MEMORY = "peak_memory_gb"
 _OPENED = "opened"
 _USER = "user"
 _READER_KEPT = "reader_kept"
+_ADDRESSED = "addressed"  # the name that the address gave last
 
 
 def user() -> str:
@@ -71,6 +80,27 @@ def remember_reader(store: Store, who: Person, name: str) -> None:
     if st.session_state.get(_READER_KEPT) != name:
         change_preferences(store, who.name, reader=name)
     st.session_state[_READER_KEPT] = name
+
+
+def change_reader(store: Store, who: Person, name: str) -> None:
+    """Another reader from now on, whatever a page's own widget or the address said; before widgets are drawn.
+
+    Raises ConcentricError for a name that cannot be one."""
+    name = check_reader(name) if name.strip() else ""
+    remember_reader(store, who, name)
+    st.session_state[READER] = name or None
+    if "reader" in st.query_params:
+        st.query_params["reader"] = name
+
+
+def take_reader_from_address(store: Store, who: Person) -> None:
+    """Read in the name that `?reader=` gives, and else in the one that was remembered; for pages without a log-in."""
+    recall(store, who)
+    named = st.query_params.get("reader", "")
+    if named and st.session_state.get(_ADDRESSED) != named:
+        st.session_state[_ADDRESSED] = named
+        with suppress(ConcentricError):  # the page says what is wrong with it
+            remember_reader(store, who, check_reader(named))
 
 
 def opened_files() -> dict[str, Analysis]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,40 @@ import streamlit as st
 
 from db.disk_space import disk_space_warning
 from db.engine import data_folder
+from mitosis_core import __version__
 from mitosis_core.errors import ConcentricError
 from mitosis_core.interchange.safe_csv import safe_cell
+from pages.shared import navigation
 from pages.shared.access import Person, login, person
+from pages.shared.frame import show_frame
+from pages.shared.markdown import plain
+
+__all__ = ["empty_page", "name_tab", "open_page", "plain", "safe_rows", "show_table", "show_unexpected_error"]
 
 log = logging.getLogger("concentric")
 
-# A file of our own: the browser would fetch Streamlit's icons for tabs from the internet.
+# Files of our own: the browser would fetch Streamlit's icons for tabs from the internet.
 _ICON = str(Path(__file__).with_name("icon.svg"))
-_STYLE = """<style>
-[data-testid="stMainBlockContainer"] { padding: 4.3rem 1.5rem 2rem; max-width: 1800px; }
-[data-testid="stHeader"] { background: var(--background-color, #fff); }
-</style>"""
+_LOGO = Path(__file__).with_name("logo.svg").read_text(encoding="utf-8")
+_STYLE = f"<style>{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>"
+_ABOUT = (
+    f"Concentric {__version__} counts mitoses in high-power fields of H&E slides. For research, not for diagnosis.\n\n"
+    "The guide and the methods are on the page About."
+)
 
 
 def open_page(title: str, needs: str = "reader") -> Person:
     """First line of every page: Streamlit may run a page without app.py. Stops the page for who may not see it."""
-    st.set_page_config(page_title=f"{title} · Concentric", page_icon=_ICON, layout="wide")
+    name_tab(title)
+    dark = st.context.theme.type == "dark"
+    st.logo(_LOGO.replace("#26232a", "#ece8ee").replace("#8e4a98", "#c58fce") if dark else _LOGO, size="small")
     st.html(_STYLE)
     try:
         who = person()
     except ConcentricError as error:
         st.error(plain(str(error)))
         st.stop()
-    if who.name:
-        _say_who(who)
+    show_frame(title, who, allowed=who.may(needs))
     if not who.may(needs):
         _refuse(who, needs)
         st.stop()
@@ -45,22 +53,30 @@ def open_page(title: str, needs: str = "reader") -> Person:
     return who
 
 
-def _say_who(who: Person) -> None:
-    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-        st.caption(f"{plain(who.name)} · {who.role.name.lower()}", width="content")
-        if login() == "oidc":
-            st.button("Log out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+def name_tab(title: str, subject: str = "") -> None:
+    """The title of the browser's tab. subject: the case or field on show, "" for none."""
+    words = [subject, title, "Concentric"]
+    st.set_page_config(page_title=" · ".join(filter(None, words)), page_icon=_ICON, layout="wide",
+                       menu_items={"About": _ABOUT})  # fmt: skip
+
+
+def empty_page(sentence: str, button: str, target: str) -> None:
+    """What a page shows that has nothing to show yet: what it is for, and the one button that leads on.
+
+    target: the name of a page, as in the address.
+    """
+    with st.container(key="empty", horizontal_alignment="center", gap="medium"):
+        st.markdown(sentence)
+        if st.button(button, type="primary"):
+            st.switch_page(navigation.page(target))
 
 
 def _refuse(who: Person, needs: str) -> None:
     """The whole page for somebody who may not see it: one sentence and, for a stranger, the log-in."""
-    _, middle, _ = st.columns([1, 3, 1])
-    with middle:
+    with st.container(key="empty", horizontal_alignment="center", gap="medium"):
         if who.name:
-            st.title("No access", anchor=False)
-            st.markdown(f"This page needs the role {needs}. The operator of this server can assign it.")
+            st.markdown(f"**No access.** This page needs the role {needs}. The operator of this server can assign it.")
             return
-        st.title("Concentric", anchor=False)
         st.markdown("Please log in. A log-in lasts twelve hours.")
         if login() == "oidc":
             st.button("Log in", icon=":material/login:", type="primary", on_click=st.login)
@@ -75,7 +91,7 @@ def safe_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def show_table(rows: Iterable[Mapping[str, Any]], **options: Any) -> Any:
     """Rows as st.dataframe shows them, with its options and its answer."""
-    return st.dataframe(safe_rows(rows), hide_index=True, **options)
+    return st.dataframe(safe_rows(rows), hide_index=True, placeholder="", **options)
 
 
 def show_unexpected_error(error: Exception) -> bool:
@@ -83,10 +99,3 @@ def show_unexpected_error(error: Exception) -> bool:
     log.error("a page failed", exc_info=error)
     st.error("An unexpected error occurred on this page. Please reload it; details are in the server's log.")
     return True
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is (file names may hold anything), on one line."""
-    escaped = re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:&=@])", r"\\\1", re.sub(r"\s+", " ", text))
-    # Addresses, :emoji: and :material/icons: are also looked for after Markdown was read: an invisible mark parts them.
-    return re.sub(r"(?<=:)(?=\w|/|\\)|(?<=www)(?=\\\.)|(?=\\@)", "\u2060", escaped, flags=re.IGNORECASE)

@@ -71,7 +71,7 @@ def buttons(page: Any) -> str:
 
 
 def test_a_stranger_sees_the_login_alone(page: Any, lab: Server) -> None:
-    for path in ("", "review?reader=Anna", "retrain", "models", "compare", "about"):
+    for path in ("", "cases", "detect", "results", "review?reader=Anna", "retrain", "models", "compare", "about"):
         page.goto(f"{lab.address}/{path}")
         page.get_by_text("Please log in.").wait_for()
         assert not page.locator(".viewer").count() and not page.get_by_test_id("stFileUploader").count()

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("", "review", "retrain", "models", "compare", "about")
+PAGES = ("detect", "cases", "review", "results", "retrain", "models", "compare", "data", "about")
 
 
 def test_every_page_works_within_the_policy_and_asks_nobody_else(browser: Any, server: str) -> None:
@@ -19,7 +19,7 @@ def test_every_page_works_within_the_policy_and_asks_nobody_else(browser: Any, s
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.add(request.url))
     page.on("websocket", lambda socket: asked.add(socket.url))
-    page.goto(server)
+    page.goto(f"{server}/{PAGES[0]}")
     page.get_by_role("button", name="Try a sample field").click()
     page.wait_for_selector("[data-ready]")
     page.get_by_role("button", name="Detections (CSV)").wait_for()

@@ -25,6 +25,12 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
 
 
 @pytest.fixture(autouse=True)
+def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every page opens the store."""
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture(autouse=True)
 def _one_shipped_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages here have the default version alone; how many are shipped is another question."""
     shipped = tmp_path / "shipped"
