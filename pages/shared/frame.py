@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from html import escape
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from db import detection_queue
 from db.backup import last_copy
@@ -19,6 +20,7 @@ from pages.shared.markdown import plain
 from pages.shared.service import backup_copies, training
 from pages.shared.service.reviewing import duration
 from pages.shared.store import the_store
+from pages.shared.theme import remember_theme
 
 _WORKING_S, _IDLE_S = 2, 20  # between two looks at the queue
 
@@ -32,13 +34,22 @@ def show_frame(title: str, who: Person, *, allowed: bool) -> None:
         st.html(f"<h1>{escape(title)}</h1>", width="content")
         st.space("stretch")
         if store is not None:
-            _queue(store)
+            with _narrow():
+                _queue(store)
         if store is not None or who.name:
-            _reader(store, who)
+            with _narrow():
+                _reader(store, who)
         if store is not None:
             _version(store)
         if allowed and title in HELP:
-            _help(title)
+            with _narrow():
+                _help(title)
+        remember_theme()
+
+
+def _narrow() -> DeltaGenerator:
+    """A fragment would take the whole row."""
+    return st.container(width="content")
 
 
 def _store() -> Store | None:

@@ -25,7 +25,7 @@ log = logging.getLogger("concentric")
 
 # Files of our own: the browser would fetch Streamlit's icons for tabs from the internet.
 _ICON = str(Path(__file__).with_name("icon.svg"))
-_LOGO = Path(__file__).with_name("logo.svg").read_text(encoding="utf-8")
+_LOGO = str(Path(__file__).with_name("logo.svg"))  # in a colour that shows on light and on dark
 _STYLE = f"<style>{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>"
 _ABOUT = (
     f"Concentric {__version__} counts mitoses in high-power fields of H&E slides. For research, not for diagnosis.\n\n"
@@ -36,8 +36,7 @@ _ABOUT = (
 def open_page(title: str, needs: str = "reader") -> Person:
     """First line of every page: Streamlit may run a page without app.py. Stops the page for who may not see it."""
     name_tab(title)
-    dark = st.context.theme.type == "dark"
-    st.logo(_LOGO.replace("#26232a", "#ece8ee").replace("#8e4a98", "#c58fce") if dark else _LOGO, size="small")
+    st.logo(_LOGO, size="small")
     st.html(_STYLE)
     try:
         who = person()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
 from pages.shared import cache
 from pages.shared.guard import MIDDLEWARE
@@ -13,6 +14,7 @@ from pages.shared.shell import show_unexpected_error
 from pages.shared.viewer.routes import ROUTES
 from tests.pages.fakes import FakeDetector
 
+PagesManager.uses_pages_directory = False  # as app.py does, which here is read only when a page is asked for
 FakeDetector().install(detecting)
 cache.describe_device = detecting.describe_device
 

@@ -104,6 +104,7 @@ def test_an_admin_trains_and_the_session_ends_with_the_log_out(page: Any, lab: S
     page.goto(f"{lab.address}/retrain")
     shows(page, "anna@lab.org · admin")
     page.get_by_role("heading", name="Retrain").wait_for()
+    page.get_by_role("button", name=re.compile("· admin")).click()
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url(lambda url: "retrain" not in url)
     page.goto(f"{lab.address}/retrain")
