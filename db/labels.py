@@ -52,9 +52,9 @@ def reviewed_fields(store: Store, source: str = CONSENSUS, until: int | None = N
     until: the event after which nothing counts, so that an earlier training set can be built again. The sample field,
     which earlier programs stored, is left out.
     """
-    reviewed = []
+    reviewed, begun = [], _begun(store)
     for field in list_fields(store):
-        if is_sample(field.digest, field.width_px, field.height_px):
+        if field.id not in begun or is_sample(field.digest, field.width_px, field.height_px):
             continue
         by_reader = _finished(history(store, field.id), until)
         if source != CONSENSUS:
@@ -62,6 +62,12 @@ def reviewed_fields(store: Store, source: str = CONSENSUS, until: int | None = N
         if by_reader:
             reviewed.append(_labels(field, by_reader))
     return reviewed
+
+
+def _begun(store: Store) -> set[int]:
+    """Fields that anybody has reviewed, by their ids."""
+    with store.reading() as session:
+        return set(session.scalars(select(EventRow.field_id).distinct()))
 
 
 def last_event(store: Store) -> int:
