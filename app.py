@@ -13,6 +13,7 @@ from pages.shared.operation.metrics import CountAnswers
 from pages.shared.operation.routes import OPERATION_ROUTES
 from pages.shared.operation.start import operation
 from pages.shared.shell import show_unexpected_error
+from pages.shared.theme import remember_theme
 from pages.shared.viewer.routes import ROUTES
 
 # A folder pages/ would make Streamlit run the first page it is asked for without this file, and so without the menu.
@@ -29,6 +30,7 @@ app = st.App(
 
 def main() -> None:
     """Run by Streamlit for every session; the pages do the rest."""
+    remember_theme()
     st.navigation(sections(), position="top").run()
 
 

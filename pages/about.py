@@ -10,10 +10,23 @@ from pages.shared.shell import open_page
 open_page("About")
 st.markdown(
     f"""
-Version {__version__}.
+Concentric **{__version__}** finds mitoses in high-power fields of H&E-stained slides, counts them, and gives the count
+as a density. **For research; not a medical device.** Nothing leaves this computer: images and results stay on the
+machine that runs the server.
 
-Concentric finds mitoses in high-power fields of H&E-stained slides, counts them, and gives the count as a density.
-Nothing leaves this computer: images and results stay on the machine that runs the server.
+### Guide
+1. **Cases**: drop fields. They are sorted into cases by their names, stored, and analysed one after the other, also
+   while you are on another page or the browser is closed. The frame at the top shows how far this is.
+2. **Review**: judge what was found and add what was missed. One key or click per cell, stored at once. Finish a field
+   with F; the next one follows.
+3. **Results**: the corrected count of a case per mm² and per 10 fields, with pictures of what was counted.
+4. **Retrain**: make a new version from finished cases and compare it with the active one. **Models** shows all
+   versions, promotes, and goes back to an earlier one.
+
+**Quick look** (under More) counts a field without keeping it, and offers a tour on a drawn sample. **Data** (under
+More) shows where everything is kept, its backups and who did what. "Help" at the top of each page tells what the page is
+for. Your name, at the top, is what verdicts and decisions are recorded with. The menu at the right chooses light or dark.
+For whoever runs the server: the folder docs beside the program.
 
 ### What it is not
 It is a research tool, **not a medical device**. A count from it must not decide a diagnosis or a grade. It has learned

@@ -17,6 +17,7 @@ from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.viewer.viewer import chosen_score, show_viewer, viewer_data
 from pages.shared.views.field_diameter import ask_field_diameter
+from pages.shared.views.tour import show_tour
 
 _MOST_TABS = 5  # more fields than these are chosen from a list
 
@@ -24,6 +25,8 @@ _MOST_TABS = 5  # more fields than these are chosen from a list
 def main() -> None:
     """The page."""
     who = open_page("Quick look")
+    if session.sample() and not st.session_state.get(session.UPLOADS):
+        show_tour()
     if not (st.session_state.get(session.UPLOADS) or session.sample()):
         _welcome()
         return

@@ -20,7 +20,6 @@ from pages.shared.markdown import plain
 from pages.shared.service import backup_copies, training
 from pages.shared.service.reviewing import duration
 from pages.shared.store import the_store
-from pages.shared.theme import remember_theme
 
 _WORKING_S, _IDLE_S = 2, 20  # between two looks at the queue
 
@@ -44,7 +43,6 @@ def show_frame(title: str, who: Person, *, allowed: bool) -> None:
         if allowed and title in HELP:
             with _narrow():
                 _help(title)
-        remember_theme()
 
 
 def _narrow() -> DeltaGenerator:

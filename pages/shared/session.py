@@ -45,6 +45,7 @@ COMPARED_ON = "compared_on"  # which fields
 DISPUTED = "disputed"  # id of the field whose marks are compared
 ONLY_DISPUTED = "only_disputed"
 FINDINGS = "findings"  # what was found when the data folder was examined
+TOUR_STEP = "tour_step"
 FRAME_READER = "frame_reader"  # the choice of the reader in the frame
 READER_OPEN = "reader_open"  # whether the list of readers is open
 READER_CHANGED = "reader_changed"  # in the frame, just now
