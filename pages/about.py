@@ -23,10 +23,10 @@ machine that runs the server.
 4. **Retrain**: make a new version from finished cases and compare it with the active one. **Models** shows all
    versions, promotes, and goes back to an earlier one.
 
-**Quick look** (under More) counts a field without keeping it, and offers a tour on a drawn sample. **Data** (under
-More) shows where everything is kept, its backups and who did what. "Help" at the top of each page tells what the page is
-for. Your name, at the top, is what verdicts and decisions are recorded with. The menu at the right chooses light or dark.
-For whoever runs the server: the folder docs beside the program.
+**Quick look** (under More) counts a field without keeping it, and offers a tour on a drawn sample. **Data**
+(under More) shows where everything is kept, its backups and who did what. "Help" at the top of each page tells
+what the page is for. Your name, at the top, is what verdicts and decisions are recorded with. The menu at the
+right chooses light or dark. For whoever runs the server: the folder docs beside the program.
 
 ### What it is not
 It is a research tool, **not a medical device**. A count from it must not decide a diagnosis or a grade. It has learned
