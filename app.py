@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.shared.board.routes import FILE_ROUTES
 from pages.shared.guard import MIDDLEWARE, refuse_to_start_unsafely
 from pages.shared.operation.metrics import CountAnswers
 from pages.shared.operation.routes import OPERATION_ROUTES
@@ -19,7 +20,7 @@ PagesManager.uses_pages_directory = False
 
 app = st.App(
     __file__,
-    routes=[*ROUTES, *OPERATION_ROUTES],
+    routes=[*ROUTES, *FILE_ROUTES, *OPERATION_ROUTES],
     middleware=[*MIDDLEWARE, Middleware(CountAnswers)],
     lifespan=operation,
     on_script_error=show_unexpected_error,
@@ -31,11 +32,12 @@ def main() -> None:
     st.navigation(
         [
             # No icons: browsers would fetch them for their tabs from the internet.
-            st.Page("pages/detect.py", title="Detect", default=True),
+            st.Page("pages/cases.py", title="Cases", default=True),
             st.Page("pages/review.py", title="Review"),
             st.Page("pages/retrain.py", title="Retrain"),
             st.Page("pages/models.py", title="Models"),
             st.Page("pages/compare.py", title="Compare"),
+            st.Page("pages/detect.py", title="Quick look"),
             st.Page("pages/data.py", title="Data"),
             st.Page("pages/about.py", title="About"),
         ],

@@ -92,11 +92,11 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, server: str) -> Iterator[Any]:
-    """A fresh session on the Detect page."""
+    """A fresh session on the Quick look page."""
     # What Playwright waits for by a function, it evaluates as text, which the pages' policy forbids.
     context = browser.new_context(viewport={"width": 1440, "height": 900}, bypass_csp=True)
     context.set_default_timeout(30_000)
     one = context.new_page()
-    one.goto(server)
+    one.goto(f"{server}/detect")
     yield one
     context.close()

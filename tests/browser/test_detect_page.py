@@ -165,7 +165,7 @@ def test_nothing_is_asked_of_other_machines(browser: Any, server: str) -> None:
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(server)
+    page.goto(f"{server}/detect")
     page.get_by_role("button", name="Try a sample field").click()
     page.locator(".viewer[data-ready]").wait_for(timeout=30_000)
     page.get_by_role("link", name="About").click()

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("", "review", "retrain", "models", "compare", "about")
+PAGES = ("detect", "", "review", "retrain", "models", "compare", "about")
 
 
 def test_every_page_works_within_the_policy_and_asks_nobody_else(browser: Any, server: str) -> None:
@@ -19,13 +19,13 @@ def test_every_page_works_within_the_policy_and_asks_nobody_else(browser: Any, s
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.add(request.url))
     page.on("websocket", lambda socket: asked.add(socket.url))
-    page.goto(server)
+    page.goto(f"{server}/{PAGES[0]}")
     page.get_by_role("button", name="Try a sample field").click()
     page.wait_for_selector("[data-ready]")
     page.get_by_role("button", name="Detections (CSV)").wait_for()
     for name in PAGES[1:]:
         page.goto(f"{server}/{name}")
-        page.wait_for_selector("[data-testid='stMainBlockContainer'] :is(h1, h2, p)")
+        page.wait_for_selector("[data-testid='stMainBlockContainer'] :is(h1, h2, p, .board)")
         page.wait_for_selector("[data-test-script-state='notRunning']")
     context.close()
     assert not [text for text in said if "Content Security Policy" in text or "Refused to" in text]

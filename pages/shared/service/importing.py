@@ -14,13 +14,17 @@ from pathlib import PurePath
 from db.disk_space import check_disk_space
 from db.engine import Store
 from db.fields import NEEDS_SCALE, UnscaledField, add_unscaled, set_scale
+from db.incoming_files import forget_refused, refuse_file
+from db.preferences import read_preferences
+from db.versions import champion
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import read_field
 from mitosis_core.image.whole_slide import whole_slide_advice
 from mitosis_core.logs import alias
+from mitosis_core.model import DEFAULT_VERSION
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Field
-from pages.shared.service.detecting import UNEXPECTED
+from pages.shared.service.detecting import UNEXPECTED, list_versions
 from pages.shared.service.detection_worker import detect_later, start_worker
 
 log = logging.getLogger("concentric")
@@ -98,6 +102,34 @@ def import_files(
             detect_later(store, [one.field_id], version, by=by)
         answers.append(one)
     return answers
+
+
+def receive_file(
+    store: Store, name: str, data: bytes, *, user: str, case: str | None = None, keep_names: bool = True
+) -> ImportedFile:
+    """Store one file that a user sent, with the scanner and the version that this user has chosen.
+
+    case: None is guessed from the name, unless names are not to be kept. What cannot be taken is listed until somebody
+    has seen why (`db.incoming_files`).
+    """
+    chosen = read_preferences(store, user)
+    wanted = "" if case is None and not keep_names else case
+    by = user or chosen.reader
+    (one,) = import_files(
+        store, [(name, data)], version=chosen_version(store, user), by=by, case=wanted, um_per_px=chosen.um_per_px,
+        keep_names=keep_names,
+    )  # fmt: skip
+    if one.field_id is None:
+        refuse_file(store, name, one.problem, by=by)
+    else:
+        forget_refused(store, name)
+    return one
+
+
+def chosen_version(store: Store, user: str) -> str:
+    """The version that detects for a user: the one chosen, while it is there, or else the active one."""
+    chosen = read_preferences(store, user).version
+    return chosen if chosen and chosen in list_versions() else champion(store, DEFAULT_VERSION)
 
 
 def give_scale(store: Store, field_ids: Iterable[int], um_per_px: float) -> None:
