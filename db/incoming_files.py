@@ -37,7 +37,7 @@ def forget_refused(store: Store, name: str) -> None:
     table = IncomingFileRow
     with store.writing() as session:
         session.execute(
-            update(table).where(table.name == _short(name), ~table.watched, ~table.dismissed).values(dismissed=True)
+            update(table).where(table.name == short_name(name), ~table.watched, ~table.dismissed).values(dismissed=True)
         )
 
 
@@ -68,7 +68,7 @@ def record_watched(store: Store, name: str, size: int, modified_ns: int, problem
 
 
 def watched_files(store: Store) -> dict[str, tuple[int, int]]:
-    """name -> (size, modified_ns) of every file of the watched folder that was dealt with."""
+    """`short_name` -> (size, modified_ns) of every file of the watched folder that was dealt with."""
     table = IncomingFileRow
     with store.reading() as session:
         rows = session.execute(select(table.name, table.size, table.modified_ns).where(table.watched))
@@ -79,7 +79,7 @@ def _write(
     store: Store, name: str, problem: str, *, by: str = "", size: int = 0, modified_ns: int = 0, watched: bool = False
 ) -> None:
     values = {
-        "name": _short(name), "watched": watched, "size": size, "modified_ns": modified_ns, "problem": problem,
+        "name": short_name(name), "watched": watched, "size": size, "modified_ns": modified_ns, "problem": problem,
         "dismissed": False, "by": by[:60], "at": datetime.now(UTC),
     }  # fmt: skip
     statement = insert(IncomingFileRow).values(**values)
@@ -87,5 +87,6 @@ def _write(
         session.execute(statement.on_conflict_do_update(index_elements=["name", "watched"], set_=values))
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """A name as it is kept: its end, as text, whatever the file system holds."""
     return name.encode("utf-8", "replace").decode()[-_NAME_LENGTH:]

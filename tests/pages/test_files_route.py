@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from db.detection_queue import list_detections
 from db.engine import Store, open_store
+from db.errors import StoreFull
 from db.fields import list_fields, list_unscaled
 from db.incoming_files import refused_files
 from db.preferences import change_preferences
@@ -91,6 +92,20 @@ def test_a_whole_slide_and_a_file_that_is_too_large_are_listed_without_being_sen
     assert "export" in send(client, "case/slide.SVS", size=5_000_000_000).json()["problem"]
     assert "has 5000 MB" in send(client, "stitched.tif", size=5_000_000_000).json()["problem"]
     assert [one.name for one in refused_files(store)] == ["stitched.tif", "case/slide.SVS"]
+
+
+def test_what_the_store_cannot_take_now_is_to_be_sent_again_and_is_not_listed(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any) -> None:
+        raise StoreFull("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "check_disk_space", full)
+        answer = send(client, "a.png", png())
+    assert answer.status_code == 503 and answer.json() == {"error": "The disk is full."}
+    assert refused_files(store) == []
+    assert send(client, "a.png", png()).status_code == 200
 
 
 def test_a_body_beyond_the_limit_is_refused(client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pathlib import PurePath
 
 from db.disk_space import check_disk_space
 from db.engine import Store
+from db.errors import StoreBusy, StoreFull
 from db.fields import NEEDS_SCALE, UnscaledField, add_unscaled, set_scale
 from db.incoming_files import forget_refused, refuse_file
 from db.preferences import read_preferences
@@ -47,6 +48,7 @@ class ImportedFile:
     """What became of one file. case: "" for none. field_id: None when it was not stored; problem then says why.
 
     needs_scale: it is stored and waits for its µm/px; `problem` says so. was_there: the same pixels were stored before.
+    later: nothing is wrong with it; the store could not take it now.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ImportedFile:
     problem: str = ""
     needs_scale: bool = False
     was_there: bool = False
+    later: bool = False
 
 
 def guess_case(name: str) -> str:
@@ -110,7 +113,7 @@ def receive_file(
     """Store one file that a user sent, with the scanner and the version that this user has chosen.
 
     case: None is guessed from the name, unless names are not to be kept. What cannot be taken is listed until somebody
-    has seen why (`db.incoming_files`).
+    has seen why (`db.incoming_files`). Raises StoreBusy when it should be sent again later.
     """
     chosen = read_preferences(store, user)
     wanted = "" if case is None and not keep_names else case
@@ -119,6 +122,8 @@ def receive_file(
         store, [(name, data)], version=chosen_version(store, user), by=by, case=wanted, um_per_px=chosen.um_per_px,
         keep_names=keep_names,
     )  # fmt: skip
+    if one.later:
+        raise StoreBusy(one.problem)
     if one.field_id is None:
         refuse_file(store, name, one.problem, by=by)
     else:
@@ -147,7 +152,7 @@ def _import(store: Store, name: str, data: bytes, case: str, um_per_px: float | 
         check_disk_space(store.folder, field.pixels.nbytes)
         kept, was_there = add_unscaled(store, field, case=case, keep_name=keep_names)
     except ConcentricError as error:
-        return ImportedFile(name, case, problem=str(error))
+        return ImportedFile(name, case, problem=str(error), later=isinstance(error, StoreBusy | StoreFull))
     except Exception:
         log.exception("importing the file %s failed", alias(name))
         return ImportedFile(name, case, problem=UNEXPECTED)
