@@ -136,7 +136,8 @@ def open_store(folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
 def own_files(store: Store) -> Iterator[Path]:
     """The folder, the database and its log, and every image, copy and file of a version."""
     yield from (store.folder, *store.folder.glob(f"{DATABASE}*"), *store.folder.glob("secret.key"))
-    for folder in (store.images, store.backups, store.aside, store.folder / "versions"):
+    others = (store.folder / name for name in ("versions", "thumbnails"))
+    for folder in (store.images, store.backups, store.aside, *others):
         if folder.is_dir():
             yield folder
             yield from (file for file in folder.iterdir() if file.is_file())

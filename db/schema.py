@@ -135,6 +135,38 @@ class PreferencesRow(Base):
     at: Mapped[datetime] = mapped_column(Utc)
 
 
+class AssignmentRow(Base):
+    """A reader who was asked to review a field."""
+
+    __tablename__ = "assignment"
+
+    field_id: Mapped[int] = mapped_column(ForeignKey("field.id", ondelete="CASCADE"), primary_key=True)
+    reader: Mapped[str] = mapped_column(String(60), primary_key=True)
+    by: Mapped[str] = mapped_column(String(60))
+    at: Mapped[datetime] = mapped_column(Utc)
+
+
+class IncomingFileRow(Base):
+    """A file that came in and was refused, or one of the watched folder that was dealt with; see db.incoming_files.
+
+    size, modified_ns: of the file in the watched folder as it was read, 0 for an upload. problem: "" when it became a
+    field.
+    """
+
+    __tablename__ = "incoming_file"
+    __table_args__ = (UniqueConstraint("name", "watched"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(500))
+    watched: Mapped[bool]
+    size: Mapped[int]
+    modified_ns: Mapped[int]
+    problem: Mapped[str] = mapped_column(Text)
+    dismissed: Mapped[bool]
+    by: Mapped[str] = mapped_column(String(60))
+    at: Mapped[datetime] = mapped_column(Utc)
+
+
 class ProposalRow(Base):
     """One candidate of a prediction; place 0 has the best score."""
 

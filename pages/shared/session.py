@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 import streamlit as st
 
@@ -15,7 +17,6 @@ from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis
 
-UPLOADS = "uploads"  # the file uploader's own key
 FIELD = "field"  # name of the field on show
 SCORE = "score"  # lowest score that counts; absent: the version's threshold
 SCANNER = "scanner"  # the scanner the user chose for files that do not say their µm/px
@@ -44,6 +45,9 @@ COMPARED_BY = "compared_by"  # whose labels they are compared by
 COMPARED_ON = "compared_on"  # which fields
 DISPUTED = "disputed"  # id of the field whose marks are compared
 ONLY_DISPUTED = "only_disputed"
+WISH = "cases_wish"  # what was asked for on the board of cases and is still to be done
+SCANNER_OF_CASES = "cases_scanner"  # for fields that wait for their µm/px
+SCALE_OF_CASES = "cases_um_per_px"
 FINDINGS = "findings"  # what was found when the data folder was examined
 TOUR_STEP = "tour_step"
 FRAME_READER = "frame_reader"  # the choice of the reader in the frame
@@ -52,7 +56,8 @@ READER_CHANGED = "reader_changed"  # in the frame, just now
 HELP_OPEN = "help_open"
 FRAME_PROBLEM = "frame_problem"  # why a name cannot be taken
 _PEAK_MEMORY = "peak_memory_gb"
-_OPENED = "opened"
+_QUICK_LOOK = "quick_look"
+_GIVEN = "given"
 _USER = "user"
 _READER_KEPT = "reader_kept"
 _ADDRESSED = "addressed"  # the name that the address gave last
@@ -104,10 +109,52 @@ def take_reader_from_address(store: Store, who: Person) -> None:
             remember_reader(store, who, check_reader(named))
 
 
-def opened_files() -> dict[str, Analysis]:
-    """Files read in this session, by the uploader's id of the file."""
-    files: dict[str, Analysis] = st.session_state.setdefault(_OPENED, {})
-    return files
+@dataclass
+class QuickLook:
+    """What the quick look holds, whatever page is on show.
+
+    files: read in this session, by the uploader's id. listed: ids that the uploader lists on this visit of its page.
+    failed: a sentence for each (digest, µm/px, version) that could not be analysed. notice: said on the page once.
+    turn: counts how often it was begun anew.
+    """
+
+    files: dict[str, Analysis] = field(default_factory=dict)
+    listed: set[str] = field(default_factory=set)
+    failed: dict[tuple[str, float | None, str], str] = field(default_factory=dict)
+    notice: str = ""
+    turn: int = 0
+
+    @property
+    def uploads_key(self) -> str:
+        """Of the uploader: another one empties it."""
+        return f"uploads-{self.turn}"
+
+
+def quick_look() -> QuickLook:
+    """That of this session."""
+    one: QuickLook = st.session_state.setdefault(_QUICK_LOOK, QuickLook())
+    return one
+
+
+def clear_quick_look() -> None:
+    """Begin anew: no files, no sample."""
+    st.session_state[_QUICK_LOOK] = QuickLook(turn=quick_look().turn + 1)
+    for key in (SAMPLE, FIELD, CORRECTED):
+        st.session_state.pop(key, None)
+        st.session_state.get(_GIVEN, {}).pop(key, None)
+
+
+def keep_given(*keys: str) -> None:
+    """First thing on a page: what was given to these widgets stays, also when another page was shown meanwhile.
+
+    Streamlit drops a widget's value with its page, so a copy is kept here.
+    """
+    given: dict[str, Any] = st.session_state.setdefault(_GIVEN, {})
+    for key in keys:
+        if key in st.session_state:
+            given[key] = st.session_state[key]
+        elif key in given:
+            st.session_state[key] = given[key]
 
 
 def peak_memory_gb() -> dict[tuple[str, str], float]:

@@ -15,6 +15,7 @@ from db.versions import champion, list_stored, load_version
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import read_field
 from mitosis_core.image.sample_field import is_sample, the_sample
+from mitosis_core.image.whole_slide import whole_slide_advice
 from mitosis_core.interchange.contest_csv import ImageDetections, write_detections
 from mitosis_core.logs import alias
 from mitosis_core.model import DEFAULT_VERSION, Model
@@ -152,6 +153,8 @@ def describe_device(device: str = "auto") -> str:
 
 def open_file(name: str, data: bytes) -> Analysis:
     """Read one file; whatever is wrong with it becomes a sentence."""
+    if advice := whole_slide_advice(name):
+        return Analysis(name, problem=advice)
     try:
         return Analysis(name, read_field(data, name=name))
     except ConcentricError as error:
@@ -215,6 +218,31 @@ def analyse(
         answers.append(_answer(one, model, known, device, _of_field(progress, done, total, one.name)))
         done += new
     return answers
+
+
+def answer_next(
+    analyses: Sequence[Analysis],
+    model: Model,
+    known: PredictionCache,
+    *,
+    device: str = "auto",
+    progress: Callable[[float], None] = lambda share: None,
+) -> Analysis | None:
+    """Predict the first field that is still to be; what became of it, None when there is none left."""
+    one = next((one for one in analyses if not one.problem and _is_new(one, model, known, device)), None)
+    return None if one is None else _answer(one, model, known, device, progress)
+
+
+def answers_so_far(
+    analyses: Iterable[Analysis], model: Model, known: PredictionCache, *, device: str = "auto"
+) -> list[Analysis]:
+    """With the predictions that are known; no field is analysed for it."""
+    return [
+        dataclasses.replace(one, prediction=known.get(one.field, model, device))
+        if one.field and not one.waits_for_scale
+        else one
+        for one in analyses
+    ]
 
 
 def _is_new(one: Analysis, model: Model, known: PredictionCache, device: str) -> bool:

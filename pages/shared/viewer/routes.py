@@ -68,9 +68,9 @@ async def get_image(request: Request) -> Response:
     """Answer with a published picture, for a page that holds its signed address."""
     name = request.path_params["name"]
     try:
-        await _check(request, request.query_params.get("t", ""), name)
+        await check_token(request, request.query_params.get("t", ""), name)
         # A field of the store is encoded when a browser first asks: pages name it without opening it.
-        data = IMAGES.get(name) or await run_in_threadpool(_told, publish_stored, name)
+        data = IMAGES.get(name) or await run_in_threadpool(in_words, publish_stored, name)
         if data is None:
             raise Refused(404, "This picture is no longer kept; please reload the page.")
     except Refused as refused:
@@ -86,10 +86,12 @@ async def post_ops(request: Request) -> Response:
     try:
         body = await _read(request)
         field_id = _field_id(body)
-        reader = await _check(request, request.headers.get("x-concentric-token", ""), f"review of field {field_id}")
+        reader = await check_token(
+            request, request.headers.get("x-concentric-token", ""), f"review of field {field_id}"
+        )
         if login() == "proxy" and proxied_name(request.headers.get(proxy_header(), "")) != reader:
             raise Refused(403, "The token is somebody else's.")
-        answer = await run_in_threadpool(_told, _apply, field_id, reader, body["ops"])
+        answer = await run_in_threadpool(in_words, _apply, field_id, reader, body["ops"])
     except Refused as refused:
         where = request.client.host if request.client else "?"
         log.warning("changes from %s refused (%d): %s", where, refused.status, refused.sentence)
@@ -97,19 +99,19 @@ async def post_ops(request: Request) -> Response:
     return Json(answer, 409 if "error" in answer else 200, {**_HEADERS, "Cache-Control": "no-store"})
 
 
-async def _check(request: Request, token: str, subject: str) -> str:
+async def check_token(request: Request, token: str, subject: str) -> str:
     """The user a token was made for; raises Refused."""
     if from_elsewhere(request.headers) or fetched_elsewhere(request.headers):
         raise Refused(403, "Another site may not use this.")
     try:
-        return str(await run_in_threadpool(_told, check, token, subject))  # the key may have to be waited for
+        return str(await run_in_threadpool(in_words, check, token, subject))  # the key may have to be waited for
     except NoToken as error:
         raise Refused(401, "The page is too old; please reload it.") from error
     except WrongToken as error:
         raise Refused(403, "The token is not for this.") from error
 
 
-def _told(work: Callable[..., Any], *given: Any) -> Any:
+def in_words(work: Callable[..., Any], *given: Any) -> Any:
     """What work(*given) gives; what is wrong with the store or the request becomes Refused."""
     try:
         return work(*given)
