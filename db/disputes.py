@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import replace
+from math import hypot
 
 from db.engine import Store
 from db.fields import StoredField
@@ -42,6 +43,6 @@ def _own_mark(marks: tuple[Mark, ...], x_px: float, y_px: float, radius_px: floa
     """The nearest of these marks that means the same cell."""
 
     def away(mark: Mark) -> float:
-        return ((mark.x - x_px) ** 2 + (mark.y - y_px) ** 2) ** 0.5
+        return hypot(mark.x - x_px, mark.y - y_px)
 
     return min((mark for mark in marks if away(mark) <= radius_px), key=away, default=None)

@@ -35,6 +35,9 @@ ORDER = "order"
 BLIND = "blind"
 OTHERS = "others"
 MODE = "mode"  # of the Review page
+GALLERY = "gallery"  # whether the gallery of the case is open on the Review page
+ADDRESS = "review_address"  # the case and the field that the address of the Review page named last
+DISPUTE = "dispute"  # place of the dispute on show
 REVIEW_SCORE = "review_score"  # lowest score of a proposal on show
 COMPARED = "compared"  # versions on the Compare page
 COMPARED_BY = "compared_by"  # whose labels they are compared by
@@ -46,6 +49,7 @@ _PEAK_MEMORY = "peak_memory_gb"
 _OPENED = "opened"
 _USER = "user"
 _READER_KEPT = "reader_kept"
+_KEPT = "kept_choices"
 
 
 def user() -> str:
@@ -71,6 +75,20 @@ def remember_reader(store: Store, who: Person, name: str) -> None:
     if st.session_state.get(_READER_KEPT) != name:
         change_preferences(store, who.name, reader=name)
     st.session_state[_READER_KEPT] = name
+
+
+def restore_choices(*keys: str) -> None:
+    """Streamlit drops a widget's value when its page is left: here those of these keys come back."""
+    kept: dict[str, object] = st.session_state.get(_KEPT, {})
+    for key in keys:
+        if key in kept and key not in st.session_state:
+            st.session_state[key] = kept[key]
+
+
+def keep_choices(*keys: str) -> None:
+    """What `restore_choices` brings back."""
+    kept = {key: st.session_state[key] for key in keys if key in st.session_state}
+    st.session_state[_KEPT] = {**st.session_state.get(_KEPT, {}), **kept}
 
 
 def opened_files() -> dict[str, Analysis]:
