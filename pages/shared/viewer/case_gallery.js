@@ -16,7 +16,7 @@ class CaseGallery {
     this.sorting = make("select", "", head, { "aria-label": "Order of the cells" });
     for (const [value, label] of Object.entries(SORTS)) make("option", "", this.sorting, { value }).textContent = label;
     this.sorting.addEventListener("change", () => (this.forget(), this.draw()));
-    makeButton("", head, "↶ Undo", "Undo in the field of the selected cell (Ctrl+Z)", act.undo);
+    makeButton("", head, "↶ Undo", "Undo the last verdict (Ctrl+Z)", act.undo);
     makeButton("", head, "Close", "Back to the field (Esc)", act.close);
     this.tiles = make("div", "tiles", this.root);
     this.cells = new Map(); // key -> { tile, cell }

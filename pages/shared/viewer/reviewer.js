@@ -339,8 +339,7 @@ class Reviewer extends Viewer {
   }
 
   turn(way) {
-    const { cell } = this.caseGallery;
-    if (this.caseGallery.open) return cell && this.editing.on(cell.field.id, () => this.editing[way]());
+    if (this.caseGallery.open) return this.turnInGallery(way);
     const id = this.editing[way]();
     if (this.editing.point(id)) this.panTo(id);
   }
@@ -383,6 +382,7 @@ class Reviewer extends Viewer {
     if (this.grid) this.showGrid(false);
     this.panel.case.setAttribute("aria-pressed", visible);
     this.component.setTriggerValue("gallery", { open: visible });
+    this.turned = { undo: [], redo: [] }; // the fields of what was decided in it, and of what was undone
     if (visible) this.caseGallery.wait();
     else this.caseGallery.hide();
     if (visible && this.data.gallery) this.drawGallery();
@@ -401,8 +401,19 @@ class Reviewer extends Viewer {
   }
 
   decideIn(cell, act) {
+    const { done } = this.editing.reviews.get(cell.field.id);
+    const before = done.length;
     this.editing.on(cell.field.id, act);
+    if (done.length > before) this.turned = { undo: [...this.turned.undo, cell.field.id], redo: [] };
     if (cell.open && this.preferences.advance && !this.looking) this.caseGallery.stepOpen();
+  }
+
+  // The last verdict given in the gallery, in whichever field it was.
+  turnInGallery(way) {
+    const field = this.turned[way].pop();
+    if (!field) return;
+    this.turned[way === "undo" ? "redo" : "undo"].push(field);
+    this.editing.on(field, () => this.editing[way]());
   }
 
   openCell(cell) {
