@@ -1,13 +1,15 @@
 // The focus of the keyboard: a viewer that has come takes it, and takes it back after a click elsewhere that types nothing.
 // While it has not, a button on the stage says so.
 
-const WAIT_MS = 250; // for what a click opens, or closes, to be there or gone
+const WAITS_MS = [60, 400]; // for what a click opens, or closes, to be there or gone
 const LAYERS = '[data-baseweb="popover"], [role="dialog"], [role="listbox"], [role="menu"]';
 
 class KeyboardFocus {
   constructor(root) {
     this.root = root;
-    this.onClick = (event) => event.detail && setTimeout(() => this.take(), WAIT_MS);
+    this.onClick = (event) => {
+      if (event.detail) for (const wait of WAITS_MS) setTimeout(() => this.take(), wait);
+    };
     document.addEventListener("click", this.onClick, true);
     this.take();
   }

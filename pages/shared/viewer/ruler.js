@@ -63,6 +63,6 @@ class Ruler {
     const stroke = (x, y) => `M ${x - nx} ${y - ny} L ${x + nx} ${y + ny}`;
     for (const line of this.lines) line.setAttribute("d", `M ${x0} ${y0} L ${x1} ${y1} ${stroke(x0, y0)} ${stroke(x1, y1)}`);
     this.label.textContent = this.length;
-    this.label.style.transform = `translate(${(x0 + x1) / 2 + 8}px, ${(y0 + y1) / 2 + 8}px)`;
+    this.label.style.transform = `translate(${Math.max(x0, x1) + 10}px, ${(x1 > x0 ? y1 : y0) - 9}px)`;
   }
 }

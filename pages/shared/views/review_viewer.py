@@ -25,6 +25,7 @@ from pages.shared.views.field_diameter import field_diameter_mm
 from pages.shared.views.review_queue import move, read_queue
 
 _VIEWER = "review-viewer"
+_AHEAD = 20  # fields that are looked through for the next undecided cell
 
 
 def show_field(
@@ -97,17 +98,24 @@ def _next_fields(
 
 
 def _next_undecided(store: Store, entries: list[QueueEntry], current: int, reader: str, model: Model) -> int | None:
-    """The next open field with a proposal without a verdict; one that is not analysed yet counts, it may have some."""
-    score = _score(model)
-    while (current_next := reviewing.next_open(entries, current)) is not None:
-        stored = next(entry.field for entry in entries if entry.field.id == current_next)
-        known = proposals(store, stored.id, model.version)
-        own = review_of(store, stored.id, reader).standing
-        hidden = bool(st.session_state.get(session.BLIND))
-        if known is None or hidden or any(one.score >= score for one in undecided(known, own, stored.um_per_px)):
-            return stored.id
-        entries = [entry for entry in entries if entry.field.id != current_next]
-    return None
+    """The next open field with a proposal without a verdict; one that is not analysed yet counts, it may have some.
+
+    Where the next _AHEAD open fields have none, it is the first of them: they are to be finished too.
+    """
+    first = reviewing.next_open(entries, current)
+    if first is None or st.session_state.get(session.BLIND):  # then nothing says where there is a proposal
+        return first
+    place = next(place for place, entry in enumerate(entries) if entry.field.id == current)
+    coming = [one.field for one in (*entries[place + 1 :], *entries[:place]) if one.is_open][:_AHEAD]
+    return next((one.id for one in coming if _has_undecided(store, one, reader, model)), first)
+
+
+def _has_undecided(store: Store, stored: StoredField, reader: str, model: Model) -> bool:
+    known = proposals(store, stored.id, model.version)
+    if known is None:
+        return True
+    own = review_of(store, stored.id, reader).standing
+    return any(one.score >= _score(model) for one in undecided(known, own, stored.um_per_px))
 
 
 def _strip(case: Sequence[QueueEntry], reader: str) -> list[dict[str, Any]]:
