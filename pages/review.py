@@ -80,7 +80,7 @@ def _choose_reader(store: Store) -> None:
 
 
 def _review(store: Store, reader: str, who: Person) -> None:
-    session.restore_choices(*_CHOICES)
+    session.keep_given(*_CHOICES)
     if said := read_address(store):
         st.info(plain(said))
     if chosen := st.session_state.pop(session.NEXT_FIELD, None):
@@ -104,7 +104,6 @@ def _review(store: Store, reader: str, who: Person) -> None:
         return
     entry = choose_field(entries, switch)
     write_address(reader)
-    session.keep_choices(*_CHOICES)
     if mode == "History":
         show_history(store, entry.field, reader, who)
     elif mode == "Agreement":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import streamlit as st
 
@@ -25,6 +26,8 @@ VERSION = "version"
 READER = "reader"
 FIELD_ID = "field_id"  # of the store: the field on review
 NEXT_FIELD = "next_field"  # a field chosen in a list below the widgets that show it
+FIELD_NUMBER = "field_number_mm"  # of the eyepiece
+OBJECTIVE = "objective"
 RUN = "run"  # of the Retrain page: the run on show
 LAST_STEP = "last_step"  # the counter of the last step the viewer took
 TRAINER = "trainer"  # who starts a run
@@ -47,9 +50,9 @@ ONLY_DISPUTED = "only_disputed"
 FINDINGS = "findings"  # what was found when the data folder was examined
 _PEAK_MEMORY = "peak_memory_gb"
 _OPENED = "opened"
+_GIVEN = "given"
 _USER = "user"
 _READER_KEPT = "reader_kept"
-_KEPT = "kept_choices"
 
 
 def user() -> str:
@@ -77,24 +80,23 @@ def remember_reader(store: Store, who: Person, name: str) -> None:
     st.session_state[_READER_KEPT] = name
 
 
-def restore_choices(*keys: str) -> None:
-    """Streamlit drops a widget's value when its page is left: here those of these keys come back."""
-    kept: dict[str, object] = st.session_state.get(_KEPT, {})
-    for key in keys:
-        if key in kept and key not in st.session_state:
-            st.session_state[key] = kept[key]
-
-
-def keep_choices(*keys: str) -> None:
-    """What `restore_choices` brings back."""
-    kept = {key: st.session_state[key] for key in keys if key in st.session_state}
-    st.session_state[_KEPT] = {**st.session_state.get(_KEPT, {}), **kept}
-
-
 def opened_files() -> dict[str, Analysis]:
     """Files read in this session, by the uploader's id of the file."""
     files: dict[str, Analysis] = st.session_state.setdefault(_OPENED, {})
     return files
+
+
+def keep_given(*keys: str) -> None:
+    """First thing on a page: what was given to these widgets stays, also when another page was shown meanwhile.
+
+    Streamlit drops a widget's value with its page, so a copy is kept here.
+    """
+    given: dict[str, Any] = st.session_state.setdefault(_GIVEN, {})
+    for key in keys:
+        if key in st.session_state:
+            given[key] = st.session_state[key]
+        elif key in given:
+            st.session_state[key] = given[key]
 
 
 def peak_memory_gb() -> dict[tuple[str, str], float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ SCORES = [0.9, 0.8, 0.3]  # the last lies below the threshold
 class Bench:
     """A server over a folder of its own, with three fields."""
 
-    def __init__(self, browser: Any, folder: Path) -> None:
+    def __init__(self, browser: Any, folder: Path, scores: Sequence[float] = SCORES) -> None:
+        self.scores = scores
         self.browser, self.server = browser, Server("tests/browser/fake_app.py", folder)
         self.store: Store = open_store(folder)
         self.fields = [self._add(number) for number in range(3)]
@@ -39,7 +40,7 @@ class Bench:
     def _add(self, number: int) -> StoredField:
         pixels = draw_sample_field(seed=number + 10).field.pixels
         stored, _ = add_field(self.store, Field(pixels, 0.25, f"f{number}.png"), case="case")
-        found = Detections(np.array(PROPOSED), np.array(SCORES), np.full(3, 60))
+        found = Detections(np.array(PROPOSED), np.array(self.scores), np.full(3, 60))
         save_prediction(self.store, stored.id, Prediction(found, 0.5, "fake-1", 0.1, stored.area_mm2))
         return stored
 

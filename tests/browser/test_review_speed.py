@@ -78,6 +78,26 @@ def test_advancing_is_switched_off_and_stays_so(bench: Bench) -> None:
     assert selected(desk) == SECOND  # the first is decided: N leads to the second, and the verdict stays there
 
 
+def test_a_field_with_three_proposals_and_two_misses_takes_six_actions(browser: Any, tmp_path: Path) -> None:
+    """Ten without advancing: N and a verdict for each, 0 to see the whole field, two clicks, F."""
+    one = Bench(browser, tmp_path, scores=[0.9, 0.8, 0.7])
+    one.server.start()
+    try:
+        desk = one.desk("Six")
+        desk.keys("n", "1", "1", "2", "f").ready(1)
+        assert selected(desk) == FIRST  # of the next field
+        desk.keys("1", "1", "2")
+        desk.click(300, 600)
+        desk.click(600, 700)
+        desk.keys("f").ready(2).saved()
+        assert one.verdicts("Six", 1) == ["lookalike", "mitosis", "mitosis", "mitosis", "mitosis"]
+        assert review_of(one.store, one.fields[1].id, "Six").state == "complete"
+    finally:
+        for context in one.contexts:
+            context.close()
+        one.server.kill()
+
+
 # ---- at the cell
 
 
