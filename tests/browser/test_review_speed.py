@@ -356,7 +356,7 @@ def test_a_comment_is_kept_with_the_cell_and_shown_in_the_history(bench: Bench) 
     (mark,) = review_of(bench.store, bench.fields[0].id, "Comment").standing
     assert (mark.comment, mark.verdict) == ("rx, out of focus", "lookalike")
     desk.page.get_by_text("History", exact=True).click()
-    desk.page.locator(".viewer:not([data-editable])").wait_for()
+    desk.page.locator(".viewer[data-editable]").wait_for(state="detached")
     desk.page.mouse.move(*desk.at(*EMPTY))
     desk.page.locator(".tag", has_text="“rx, out of focus”").wait_for()
     desk.page.get_by_text("Look only", exact=True).first.wait_for()
