@@ -30,7 +30,7 @@ _STYLE = """<style>
 .dispute dl { display: grid; grid-template-columns: auto auto; gap: 6px 16px; margin: 0; font-size: 1rem; }
 .dispute dt { font-weight: 600; }
 .dispute dd { margin: 0; }
-.dispute i { font-style: normal; -webkit-text-stroke: 0.5px #10101a; }
+.dispute dd span { -webkit-text-stroke: 0.5px #10101a; }
 </style>"""
 
 
@@ -82,7 +82,7 @@ def _said(field: Compared, cell: ConsensusObject) -> dict[str, str]:
     for name, review in sorted(field.reviews.items()):
         if name in cell.verdicts:
             glyph, colour, label = _LOOK[cell.verdicts[name]]
-            said[name] = f'<i style="color: {colour}">{glyph}</i> {label}'
+            said[name] = f'<span style="color: {colour}">{glyph}</span> {label}'
         elif review.state == "complete":
             said[name] = "not marked"
     return said
