@@ -38,6 +38,7 @@ ORDER = "order"
 BLIND = "blind"
 OTHERS = "others"
 MODE = "mode"  # of the Review page
+CASE_READ = "case_read"  # id of the field whose case was just read to its end
 GALLERY = "gallery"  # whether the gallery of the case is open on the Review page
 ADDRESS = "review_address"  # the case and the field that the address of the Review page named last
 DISPUTE = "dispute"  # place of the dispute on show

@@ -244,13 +244,16 @@ def test_the_gallery_shows_a_blind_reader_no_proposals(kept: Store, page: AppTes
     assert not any(one["data"]["points"] for one in viewer(page.run())["gallery"]["fields"])
 
 
-@pytest.mark.parametrize(("asked", "field"), [({"case": "B"}, 1), ({"case": "A"}, 0), ({"field": "3"}, 2)])
+@pytest.mark.parametrize(
+    ("asked", "field"), [({"case": "B"}, 1), ({"case": "A"}, 0), ({"field": "3"}, 2), ({"case": "B", "field": "3"}, 2)]
+)
 def test_the_address_names_what_is_on_review(kept: Store, asked: dict[str, str], field: int) -> None:
     page = AppTest.from_file("../../pages/review.py", default_timeout=30)
     page.session_state[session.READER] = "Anna"
     page.query_params.update(asked)
     page.run()
     assert viewer(page)["field"] == str(list_fields(kept)[field].id)
+    assert len(page.selectbox(session.FIELD_ID).options) == {"B": 2, "A": 1}.get(asked.get("case", ""), 3)
     assert page.query_params["field"] == str(list_fields(kept)[field].id)
     # Another link in the same session, as by the browser's way back.
     page.query_params.clear()
@@ -277,6 +280,16 @@ def test_a_case_that_is_read_leads_on_to_the_next(kept: Store) -> None:
     assert "Case B is read" in page.markdown[0].value
     next(button for button in page.button if button.label == "Next case: A").click().run()
     assert viewer(page)["field"] == str(first.id)
+
+
+def test_the_case_that_was_just_read_is_told_also_when_the_queue_has_gone_on(kept: Store) -> None:
+    first, second, _ = list_fields(kept)
+    act(kept, "Anna", first.id, "state", state="complete")
+    page = open_page("Anna", field=second.id)
+    assert "is read" not in "".join(one.value for one in page.markdown)
+    page.session_state[session.CASE_READ] = first.id
+    assert "Case A is read" in page.run().markdown[0].value and viewer(page)["field"] == str(second.id)
+    assert not [button for button in page.button if button.label.startswith("Next case")]
 
 
 def test_a_dispute_is_shown_and_settled_only_by_who_has_finished_the_field(kept: Store, page: AppTest) -> None:

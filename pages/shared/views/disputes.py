@@ -37,6 +37,7 @@ _STYLE = """<style>
 def show_disputes(store: Store, compared: Sequence[Compared], reader: str, who: Person) -> None:
     """One dispute after the other, with a button and a key for each verdict."""
     found = [(field, one) for field in compared for one in field.disputes]
+    found.sort(key=lambda pair: not _may_settle(pair[0], reader))  # what is to be done here comes first
     settled = sum(one.settled for field in compared for one in field.consensus)
     if not found:
         st.success(f"No cell is disputed{_settled(settled)}.")
@@ -45,7 +46,7 @@ def show_disputes(store: Store, compared: Sequence[Compared], reader: str, who: 
     field, cell = found[place]
     st.caption(f"Dispute {place + 1} of {len(found)}{_settled(settled)}")
     st.html(_STYLE + _picture(field, cell, reader))
-    may = who.may("reviewer") and reader in field.reviews and field.reviews[reader].state == "complete"
+    may = who.may("reviewer") and _may_settle(field, reader)
     with st.container(horizontal=True):
         for verdict, digit in zip(VERDICTS, "123", strict=True):
             st.button(
@@ -59,6 +60,11 @@ def show_disputes(store: Store, compared: Sequence[Compared], reader: str, who: 
                   on_click=_open, args=(field.field,))  # fmt: skip
     if not may:
         st.caption("Who has finished this field can settle it.")
+
+
+def _may_settle(field: Compared, reader: str) -> bool:
+    """Who has looked at the whole field; the verdict of anybody else would not count for the labels."""
+    return reader in field.reviews and field.reviews[reader].state == "complete"
 
 
 def _settled(number: int) -> str:

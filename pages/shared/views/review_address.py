@@ -25,7 +25,7 @@ def read_address(store: Store) -> str:
     if field is None and case:
         return _open_case(fields, case)
     if field is not None:
-        _open_field(field)
+        _open_field(field, case)
     return "" if field or not number else "The field of this address is no longer there."
 
 
@@ -46,11 +46,14 @@ def _open_case(fields: list[StoredField], case: str) -> str:
     st.session_state.pop(session.FIELD_ID, None)
     st.session_state[session.CASE] = found.case
     if not found.case:
-        _open_field(found)
+        _open_field(found, "")
     return ""
 
 
-def _open_field(field: StoredField) -> None:
+def _open_field(field: StoredField, case: str) -> None:
+    """In the queue of the case that was named with it, else in that of all where the queue on show has it not."""
     st.session_state[session.FIELD_ID] = field.id
-    if st.session_state.get(session.CASE) not in (None, field.case):
+    if case == field.case:
+        st.session_state[session.CASE] = case
+    elif st.session_state.get(session.CASE) != field.case:
         st.session_state[session.CASE] = ANY_CASE

@@ -19,19 +19,26 @@ _PAGES = Path(__file__).parents[2]
 
 
 def show_done(store: Store, entries: Sequence[QueueEntry], entry: QueueEntry, reader: str) -> None:
-    """One row above the field, once this reader has finished every field of its case."""
-    read = reviewing.of_case(entries, entry.field)
-    if any(one.is_open for one in read):
-        return
-    case = case_of(entry.field)
+    """One row above the field, when its case is read, or that of the field that was finished just now."""
+    just = next((one for one in entries if one.field.id == st.session_state.get(session.CASE_READ)), entry)
+    for one in (entry, just):
+        read = reviewing.of_case(entries, one.field)
+        if not any(of_case.is_open for of_case in read):
+            _show_row(store, read, reader, elsewhere=case_of(one.field) != case_of(entry.field))
+            return
+
+
+def _show_row(store: Store, read: Sequence[QueueEntry], reader: str, *, elsewhere: bool) -> None:
+    """elsewhere: the queue has gone on to another case already."""
+    field = read[0].field
     mitoses = sum(one.review.mitoses for one in read if one.review.state != "excluded")
-    name = f"Case {plain(entry.field.case)}" if entry.field.case else plain(entry.field.name)
+    name = f"Case {plain(field.case)}" if field.case else plain(field.name)
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         said = f"**{name} is read:** {count_noun(mitoses, 'mitosis')} in {count_noun(len(read), 'field')}."
         st.markdown(said, width="stretch")
-        coming = reviewing.next_case(store, reader, case)
         if (_PAGES / "results.py").exists() and st.button("Result", type="primary", icon=":material/lab_profile:"):
-            st.switch_page("pages/results.py", query_params={"case": case})
+            st.switch_page("pages/results.py", query_params={"case": case_of(field)})
+        coming = None if elsewhere else reviewing.next_case(store, reader, case_of(field))
         if coming:
             title = plain(coming.case or coming.name)
             st.button(f"Next case: {title}", icon=":material/skip_next:", on_click=_open, args=(coming.id, coming.case))

@@ -169,7 +169,11 @@ def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) ->
     elif way in ("finish", "exclude"):
         # What was just finished changes how new the others are, and so their order.
         from_top = st.session_state[session.ORDER] == "novelty"
-        onward = reviewing.next_open(queue_now(), current, from_top=from_top)
+        now = queue_now()
+        onward = reviewing.next_open(now, current, from_top=from_top)
+        left = next(one.field for one in now if one.field.id == current)
+        read = not any(one.is_open for one in reviewing.of_case(now, left))
+        st.session_state[session.CASE_READ] = current if read else None
         if onward is None:
             st.toast("All fields of this queue are read.", icon=":material/done_all:")
         st.session_state[session.FIELD_ID] = onward or current
