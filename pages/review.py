@@ -110,7 +110,7 @@ def _review(store: Store, reader: str, who: Person) -> None:
         show_agreement(store, reviewing.comparable(entries, who), reader, who)
     else:
         if who.may("reviewer"):
-            show_done(store, entries, entry, reader)
+            show_done(store, entries, entry, reader, who)
         show_field(store, entry, entries, reader, version, who)
         show_queue(store, entries, version.version, who)
         if who.may("reviewer"):

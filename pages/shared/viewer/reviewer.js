@@ -22,6 +22,7 @@ class Reviewer extends Viewer {
     this.caseGallery = new CaseGallery(this.root, this.galleryActions());
     this.areaTool = new AreaTool(this.stage, (area) => (this.drawArea(false), area && this.editing.setArea(area)));
     this.looking = false; // nothing may be changed
+    this.turned = { undo: [], redo: [] }; // the fields of what was decided in the gallery, and of what was undone
     this.added = null; // the mark that the last click set
     this.landing = null; // where to go in the field that comes: a mark, or true for the first undecided one
     const spend = (seconds) => this.looking || this.editing?.spend(this.editing.field, seconds);
@@ -132,6 +133,7 @@ class Reviewer extends Viewer {
 
   show(data) {
     const another = this.data?.field !== data.field;
+    if (!this.data && data.gallery) this.caseGallery.wait(); // it was open when the page was left
     super.show(data);
     if (data.gallery && this.caseGallery.open) this.drawGallery();
     if (!another || !this.landing) return;
@@ -382,7 +384,7 @@ class Reviewer extends Viewer {
     if (this.grid) this.showGrid(false);
     this.panel.case.setAttribute("aria-pressed", visible);
     this.component.setTriggerValue("gallery", { open: visible });
-    this.turned = { undo: [], redo: [] }; // the fields of what was decided in it, and of what was undone
+    this.turned = { undo: [], redo: [] };
     if (visible) this.caseGallery.wait();
     else this.caseGallery.hide();
     if (visible && this.data.gallery) this.drawGallery();

@@ -11,6 +11,7 @@ from db.engine import Store
 from db.splits import case_of
 from mitosis_core.plurals import count_noun
 from pages.shared import session
+from pages.shared.person import Person
 from pages.shared.service import reviewing
 from pages.shared.service.reviewing import ANY_CASE, QueueEntry
 from pages.shared.shell import plain
@@ -18,17 +19,17 @@ from pages.shared.shell import plain
 _PAGES = Path(__file__).parents[2]
 
 
-def show_done(store: Store, entries: Sequence[QueueEntry], entry: QueueEntry, reader: str) -> None:
+def show_done(store: Store, entries: Sequence[QueueEntry], entry: QueueEntry, reader: str, who: Person) -> None:
     """One row above the field, when its case is read, or that of the field that was finished just now."""
     just = next((one for one in entries if one.field.id == st.session_state.get(session.CASE_READ)), entry)
     for one in (entry, just):
         read = reviewing.of_case(entries, one.field)
         if not any(of_case.is_open for of_case in read):
-            _show_row(store, read, reader, elsewhere=case_of(one.field) != case_of(entry.field))
+            _show_row(store, read, reader, who, elsewhere=case_of(one.field) != case_of(entry.field))
             return
 
 
-def _show_row(store: Store, read: Sequence[QueueEntry], reader: str, *, elsewhere: bool) -> None:
+def _show_row(store: Store, read: Sequence[QueueEntry], reader: str, who: Person, *, elsewhere: bool) -> None:
     """elsewhere: the queue has gone on to another case already."""
     field = read[0].field
     mitoses = sum(one.review.mitoses for one in read if one.review.state != "excluded")
@@ -42,7 +43,7 @@ def _show_row(store: Store, read: Sequence[QueueEntry], reader: str, *, elsewher
         if coming:
             title = plain(coming.case or coming.name)
             st.button(f"Next case: {title}", icon=":material/skip_next:", on_click=_open, args=(coming.id, coming.case))
-        if st.button("Retrain", icon=":material/model_training:"):
+        if who.may("admin") and st.button("Retrain", icon=":material/model_training:"):
             st.switch_page("pages/retrain.py")
 
 

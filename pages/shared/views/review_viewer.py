@@ -174,7 +174,7 @@ def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) ->
         left = next(one.field for one in now if one.field.id == current)
         read = not any(one.is_open for one in reviewing.of_case(now, left))
         st.session_state[session.CASE_READ] = current if read else None
-        if onward is None:
+        if onward is None and not read:
             st.toast("All fields of this queue are read.", icon=":material/done_all:")
         st.session_state[session.FIELD_ID] = onward or current
 
