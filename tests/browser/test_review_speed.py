@@ -374,7 +374,8 @@ def test_a_dispute_is_settled_by_one_key(browser: Any, tmp_path: Path) -> None:
             desk.keys(*keys).ready(1).saved()
         desk.page.get_by_text("Agreement", exact=True).click()
         desk.page.get_by_text("Dispute 1 of 1").wait_for()
-        desk.page.wait_for_function("document.querySelector('.dispute img').naturalWidth > 0")
+        picture = desk.page.locator(".dispute img")
+        until(desk.page, lambda: picture.evaluate("image => image.naturalWidth > 0"))
         desk.keys("1")
         desk.page.get_by_text("No cell is disputed").wait_for()
         assert one.verdicts("Bob") == ["mitosis", "mitosis"]
