@@ -80,7 +80,7 @@ def verdicts_of(review: Review) -> Verdicts:
     """A reader's standing marks as the core compares them."""
     marks = review.standing
     xy = np.array([(mark.x, mark.y) for mark in marks], np.float32).reshape(-1, 2)
-    return Verdicts(xy, tuple(mark.verdict for mark in marks))
+    return Verdicts(xy, tuple(mark.verdict for mark in marks), tuple(mark.settles for mark in marks))
 
 
 def _finished(events: list[Event], until: int | None) -> dict[str, Review]:

@@ -37,6 +37,7 @@ LOCKED = {
 }
 LOCKED_KINDS = (*MARK_KINDS, "area")
 _PROPOSAL = re.compile(r"p[0-9]{1,12}-[0-9]{1,12}")
+_OF_MARK = tuple(one.name for one in fields(Mark))
 _EVENT = EventRow.__table__.c
 _REVIEW = ReviewRow.__table__.c
 _MARK = MarkRow.__table__.c
@@ -274,7 +275,8 @@ def _steps_back(now: Review, then: Review, reader: str) -> Iterable[Event]:
         if old != mark and not (old.deleted and mark.deleted):
             kind = "delete" if old.deleted else "restore"
             yield replace(blank, op_id=secrets.token_hex(16), kind=kind, target=mark.id, x=old.x, y=old.y,
-                          verdict=old.verdict, version=old.version, score=old.score)  # fmt: skip
+                          verdict=old.verdict, version=old.version, score=old.score, comment=old.comment,
+                          settles=old.settles)  # fmt: skip
     if now.area != then.area:
         yield replace(blank, op_id=secrets.token_hex(16), kind="area", target=":area", area=then.area)
     if now.state != then.state:
@@ -296,7 +298,7 @@ def _reviews(session: Session, field_id: int, reader: str | None = None) -> dict
         chosen, owned = chosen.where(_REVIEW.reader == reader), owned.where(_MARK.reader == reader)
     marks: dict[str, list[Mark]] = defaultdict(list)
     for row in session.execute(owned):
-        marks[row.reader].append(Mark(row.id, row.x, row.y, row.verdict, row.deleted, row.version, row.score))
+        marks[row.reader].append(Mark(**{name: getattr(row, name) for name in _OF_MARK}))
     return {
         row.reader: Review(row.state, _area(row), tuple(marks[row.reader]), row.seconds, row.rev)
         for row in session.execute(chosen)

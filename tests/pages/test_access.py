@@ -27,6 +27,7 @@ from pages.shared.person import Person, Role
 from pages.shared.service import detecting, reviewing
 from pages.shared.service.detecting import PredictionCache
 from pages.shared.viewer.images import publish_field
+from pages.shared.viewer.review_data import crop_url
 from pages.shared.viewer.routes import ROUTES, image_url, ops_token
 from tests.pages.fakes import FakeDetector
 from tests.pages.test_ops_route import op
@@ -69,8 +70,10 @@ def test_every_route_lets_in_whom_the_table_lets_in() -> None:
     for name, needs in route_needs().items():
         for role in ("", "reader", "reviewer", "admin"):
             known = {"X-Forwarded-User": role, "X-Concentric-Proxy-Secret": SECRET} if role else {}
+            user = role or "outsider"
             if name.startswith("GET"):
-                status = client.get(image_url(picture, role or "outsider"), headers=known).status_code
+                address = crop_url(field, 16, 16, 8, user) if "crops" in name else image_url(picture, user)
+                status = client.get(address, headers=known).status_code
             else:
                 token = {"X-Concentric-Token": ops_token(field.id, role or "outsider")}
                 body = {"field": str(field.id), "ops": [op(field)]}

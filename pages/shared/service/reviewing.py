@@ -21,6 +21,7 @@ from db.fields import (
 )
 from db.predictions import Proposals, disagreements, proposals, save_prediction, uncertainties, versions_by_field
 from db.reviews import Event, Overview, Review, history, overviews, review_of, reviews_of
+from db.splits import case_of
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.appearance import measure_appearance, novelty
 from mitosis_core.model import Model
@@ -209,6 +210,19 @@ def neighbour(entries: Sequence[QueueEntry], current: int, by: int) -> int:
     return entries[place].field.id if 0 <= place < len(entries) else current
 
 
+def of_case(entries: Sequence[QueueEntry], field: StoredField) -> list[QueueEntry]:
+    """The entries of the case of a field."""
+    return [entry for entry in entries if case_of(entry.field) == case_of(field)]
+
+
+def next_case(store: Store, reader: str, case: str) -> StoredField | None:
+    """The first field still to review of another case, by `case_of`; those after it first. None when all are read."""
+    seen, fields = overviews(store, reader), list_fields(store)
+    last = max((place for place, one in enumerate(fields) if case_of(one) == case), default=-1)
+    others = (one for one in [*fields[last + 1 :], *fields[: last + 1]] if case_of(one) != case)
+    return next((one for one in others if QueueEntry(one, seen.get(one.id, Overview()), None).is_open), None)
+
+
 def next_open(entries: Sequence[QueueEntry], current: int, *, from_top: bool = False) -> int | None:
     """The id of the next field still to review; None when all are.
 
@@ -281,6 +295,8 @@ def describe_event(event: Event) -> str:
         "state": f"field {STATES.get(event.state or '', event.state)}",
         "area": "reviewed area: a part of the field" if event.area else "reviewed area: the whole field",
     }[event.kind]
+    said += f" · comment: “{event.comment}”" if event.comment and event.kind != "delete" else ""
+    said += " · settles a dispute" if event.settles else ""
     return said + (" · not applied: changed later in another window" if event.superseded else "")
 
 

@@ -13,8 +13,9 @@ from db.predictions import Proposal, Proposals
 from db.reviews import Mark, Review
 from mitosis_core.scoring.counting import per_10_hpf
 from mitosis_core.vocabulary import SAME_CELL_UM
+from pages.shared.viewer.crops import SIDES_PX
 from pages.shared.viewer.images import field_picture
-from pages.shared.viewer.routes import image_url, ops_token
+from pages.shared.viewer.routes import crops_address, image_url, ops_token
 from pages.shared.viewer.viewer import MITOSIS, RING_UM
 
 # Told apart by colour and by shape, also by readers who see few colours.
@@ -76,6 +77,18 @@ def review_data(
     }
 
 
+def crop_url(stored: StoredField, x_px: float, y_px: float, side_px: int, reader: str) -> str:
+    """The signed address of a square of a field round a place."""
+    address = crops_address(stored.digest, reader)
+    return f"{address['url']}/{round(x_px)}-{round(y_px)}-{side_px}.jpg?t={address['token']}"
+
+
+def thumbnail_url(stored: StoredField, reader: str) -> str:
+    """The signed address of the middle square of a field, small."""
+    side_px = min(stored.width_px, stored.height_px, SIDES_PX[-1])
+    return crop_url(stored, stored.width_px // 2, stored.height_px // 2, side_px, reader)
+
+
 def _points(
     stored: StoredField, review: Review, proposed: Proposals | None, others: Mapping[str, Review]
 ) -> list[dict[str, Any]]:
@@ -102,7 +115,7 @@ def undecided(proposed: Proposals, own: Sequence[Mark], um_per_px: float) -> lis
 
 def _mark(mark: Mark) -> dict[str, Any]:
     source = "model" if mark.version else "reader"
-    return _point(mark.id, mark.x, mark.y, mark.verdict, source, mark.score, decided=True)
+    return _point(mark.id, mark.x, mark.y, mark.verdict, source, mark.score, decided=True, comment=mark.comment)
 
 
 def _proposal(one: Proposal) -> dict[str, Any]:
@@ -110,10 +123,18 @@ def _proposal(one: Proposal) -> dict[str, Any]:
 
 
 def _point(
-    key: str, x: float, y: float, verdict: str, source: str, score: float | None, *, decided: bool
+    key: str,
+    x: float,
+    y: float,
+    verdict: str,
+    source: str,
+    score: float | None,
+    *,
+    decided: bool,
+    comment: str | None = None,
 ) -> dict[str, Any]:
     return {"id": key, "x": round(x, 2), "y": round(y, 2), "cls": verdict, "src": source, "score": score,
-            "decided": decided, "by": None}  # fmt: skip
+            "decided": decided, "by": None, "comment": comment}  # fmt: skip
 
 
 def _count(stored: StoredField, review: Review, field_diameter_mm: float) -> dict[str, Any]:
