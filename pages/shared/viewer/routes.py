@@ -20,6 +20,7 @@ from pages.shared.access import Role, login, proxied_name, proxy_header, role_of
 from pages.shared.guard import fetched_elsewhere, from_elsewhere
 from pages.shared.operation.metrics import CHANGES
 from pages.shared.store import the_store
+from pages.shared.viewer.crops import parse_crop, publish_crop
 from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, publish_stored
 from pages.shared.viewer.tokens import NoToken, WrongToken, check, sign
 
@@ -59,6 +60,11 @@ def image_url(name: str, user: str) -> str:
     return f"/api/images/{name}?t={sign(name, user)}"
 
 
+def crops_address(digest: str, user: str) -> dict[str, str]:
+    """Where the crops of a stored field are, and the token for all of them: {url}/{X}-{Y}-{SIDE}.jpg?t={token}."""
+    return {"url": f"/api/crops/{digest}", "token": sign(f"crops of {digest}", user)}
+
+
 def ops_token(field_id: int, reader: str) -> str:
     """Lets a page change the review of one field in the name of one reader."""
     return sign(f"review of field {field_id}", reader)
@@ -76,6 +82,20 @@ async def get_image(request: Request) -> Response:
     except Refused as refused:
         return PlainTextResponse(refused.sentence, refused.status, refused.headers)
     return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers={**_HEADERS, **_KEEP})
+
+
+async def get_crop(request: Request) -> Response:
+    """Answer with a square of a stored field, for a page that holds the token of this field's crops."""
+    digest = request.path_params["digest"]
+    try:
+        await _check(request, request.query_params.get("t", ""), f"crops of {digest}")
+        crop = parse_crop(request.path_params["name"])
+        data = await run_in_threadpool(_told, publish_crop, digest, crop) if crop else None
+        if data is None:
+            raise Refused(404, "There is no such crop.")
+    except Refused as refused:
+        return PlainTextResponse(refused.sentence, refused.status, refused.headers)
+    return Response(data, media_type=MEDIA_TYPES["jpg"], headers={**_HEADERS, **_KEEP})
 
 
 async def post_ops(request: Request) -> Response:
@@ -186,5 +206,6 @@ def _answer(applied: Applied, refused: list[tuple[str, str]]) -> dict[str, Any]:
 
 ROUTES = [
     Route("/api/images/{name}", get_image, methods=["GET"]),
+    Route("/api/crops/{digest}/{name}", get_crop, methods=["GET"]),
     Route("/api/ops", post_ops, methods=["POST"]),
 ]
