@@ -31,13 +31,13 @@ from db.splits import case_of
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import SafeTable
 from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, list_versions
-from mitosis_core.vocabulary import Part, RunState
+from mitosis_core.vocabulary import RunState
 from train.retrain.challenge import evaluate_challenger
 from train.retrain.config import RetrainConfig, way_of
 from train.retrain.corrected import CorrectedField
 from train.retrain.estimate import kind_of, measured_seconds, seconds_by_work, work_of
 from train.retrain.phases import Phase, PhaseClock
-from train.retrain.plan import PartCounts, Plan
+from train.retrain.plan import Plan
 from train.retrain.retrain import Progress, retrain
 from train.retrain.session import Cancelled
 
@@ -311,12 +311,7 @@ def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
 
 
 def _planned(known: Sequence[ReviewedField], held_out: Mapping[int, bool]) -> Plan:
-    by_part = {side: [one for one in known if held_out[one.field.id] == side] for side in (False, True)}
-    split: dict[Part, list[int]] = {
-        "train": [one.field.id for one in by_part[False]],
-        "held_out": [one.field.id for one in by_part[True]],
-    }
-    return Plan(split, PartCounts.of(by_part[False]), PartCounts.of(by_part[True]))
+    return Plan.of({one.field.id: one for one in known}, held_out)
 
 
 def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:

@@ -42,10 +42,19 @@ COMPARED_ON = "compared_on"  # which fields
 DISPUTED = "disputed"  # id of the field whose marks are compared
 ONLY_DISPUTED = "only_disputed"
 FINDINGS = "findings"  # what was found when the data folder was examined
+ASKED = "asked"  # the act that waits for a second click
 _PEAK_MEMORY = "peak_memory_gb"
 _OPENED = "opened"
 _USER = "user"
+_FURTHEST = "furthest"
 _READER_KEPT = "reader_kept"
+
+
+def furthest(run_id: int, phase: str, done: float) -> float:
+    """The most that was ever shown of a phase of a run: a bar never goes back."""
+    seen: dict[tuple[int, str], float] = st.session_state.setdefault(_FURTHEST, {})
+    seen[run_id, phase] = max(done, seen.get((run_id, phase), 0.0))
+    return seen[run_id, phase]
 
 
 def user() -> str:
