@@ -14,7 +14,11 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/security.md"
 ROLES = [role.name.lower() for role in Role]
 # By method and path; a route that is not here is an error, so that nobody forgets to say who may use it.
-ROUTE_NEEDS = {"GET /api/images/{name}": "reader", "POST /api/ops": "reviewer"}
+ROUTE_NEEDS = {
+    "GET /api/images/{name}": "reader",
+    "GET /api/crops/{digest}/{name}": "reader",
+    "POST /api/ops": "reviewer",
+}
 _HOW = {"reader": "a signed address, as pages give it", "reviewer": "a token for one field and one reader"}
 # For monitoring, which has no role.
 OPERATION_NEEDS = {

@@ -58,19 +58,21 @@ def _interval(side: EvaluatedVersion) -> str:
 
 
 def show_cells(found: VersionComparison, looks: Mapping[str, Style]) -> None:
-    """Crops of the mitoses that not all find, of false marks, and, folded, of those that all find."""
+    """Crops of what the versions call differently; folded, of what all call alike."""
     every = [(one.reviewed.field, cell) for one in version_comparison.disputes(found) for cell in one.cells]
-    missed = [(field, cell) for field, cell in every if READERS in cell.marks and not cell.agreed]
-    false = [(field, cell) for field, cell in every if READERS not in cell.marks]
-    agreed = [(field, cell) for field, cell in every if cell.agreed]
-    for title, cells in (("missed by some version", missed), ("", false)):
-        if cells:
-            noun = "mitosis" if title else "place"
-            st.markdown(f"**{count_noun(len(cells), noun)} {title or 'marked in error'}**")
-            st.html(_gallery(cells, looks))
-    if agreed:
-        with st.expander(f"{count_noun(len(agreed), 'mitosis')} found by every version"):
-            st.html(_gallery(agreed, looks))
+    for noun, true, open_title, closed_title in (
+        ("mitosis", True, "not found by every version", "found by every version"),
+        ("place", False, "marked in error by some versions", "marked in error by every version"),
+    ):
+        cells = [(field, cell) for field, cell in every if (READERS in cell.marks) == true]
+        alike = [(field, cell) for field, cell in cells if all(name in cell.marks for name in found.sides)]
+        apart = [one for one in cells if one not in alike]
+        if apart:
+            st.markdown(f"**{count_noun(len(apart), noun)} {open_title}**")
+            st.html(_gallery(apart, looks))
+        if alike:
+            with st.expander(f"{count_noun(len(alike), noun)} {closed_title}"):
+                st.html(_gallery(alike, looks))
 
 
 def _gallery(cells: Sequence[tuple[StoredField, Cell]], looks: Mapping[str, Style]) -> str:
