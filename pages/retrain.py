@@ -33,11 +33,11 @@ def main() -> None:
     try:
         store = the_store()
         session.recall(store, who)
-        if not session.author(who):
-            st.text_input("Your name", key=session.TRAINER, placeholder="Runs are recorded with it", width=360)
-        by = session.author(who, session.TRAINER) or session.author(who)
         source = _choose_labels(store)
         known = training.material(store, source)
+        if known.fields and not session.author(who):
+            st.text_input("Your name", key=session.TRAINER, placeholder="Runs are recorded with it", width=360)
+        by = session.author(who, session.TRAINER) or session.author(who)
         if known.fields:
             show_material(store, known, by)
         past = runs.list_runs(store)
@@ -80,12 +80,14 @@ def _offer(store: Store, by: str, source: str, known: Material, *, filled: bool)
         if known.fields:
             st.warning(plain(known.plan.objection))
         else:
-            st.markdown("Here the fields you have finished make a better version. " + plain(known.plan.objection))
+            st.markdown("Retraining makes a better version from fields that you have finished: at least 2 fields of "
+                        "one case to learn from, and one of another case to judge it on.")  # fmt: skip
             if st.button("Review fields", type="primary", icon=":material/rate_review:"):
                 st.switch_page("pages/review.py")
         return
     left, right = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
-    kinds = training.bases(store)
+    with left, st.spinner("Reading the versions…"):
+        kinds = training.bases(store)
     base = left.selectbox(
         "Starts from",
         list(kinds),

@@ -49,7 +49,7 @@ def queued(kept: Store) -> Run:
 def test_an_empty_store_says_what_is_missing_and_offers_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "empty"))
     page = open_page("retrain")
-    assert "at least 2 fields" in text(page)
+    assert "at least 2 fields of one case" in text(page)
     assert labels(page) == ["Review fields"]  # what leads on
 
 
