@@ -14,6 +14,7 @@ from pages.shared.service.version_comparison import FEWEST, MOST
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.views import pictures
+from pages.shared.views.reader_name import ask_name
 from pages.shared.views.version_cards import show_cards, show_lineage
 
 
@@ -23,10 +24,7 @@ def main() -> None:
     pictures.show_style()
     try:
         store = the_store()
-        session.recall(store, who)
-        if who.may("admin") and not session.author(who):
-            st.text_input("Your name", key=session.READER, placeholder="Decisions are recorded with it", width=360)
-        by = session.author(who)
+        by = ask_name(store, who, key=session.TRAINER) if who.may("admin") else ""
         cards, bar = version_cards(store), st.container(horizontal=True, vertical_alignment="center")
         chosen = show_cards(store, cards, who, by)
         with bar:

@@ -21,6 +21,7 @@ from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
 from pages.shared.views import charts, pictures
 from pages.shared.views.learning_curve import show_learning_curve
+from pages.shared.views.reader_name import ask_name
 from pages.shared.views.run_answer import show_answer
 from pages.shared.views.run_watch import watch_run
 from pages.shared.views.training_material import show_material
@@ -32,12 +33,9 @@ def main() -> None:
     pictures.show_style()
     try:
         store = the_store()
-        session.recall(store, who)
         source = _choose_labels(store)
         known = training.material(store, source)
-        if known.fields and not session.author(who):
-            st.text_input("Your name", key=session.TRAINER, placeholder="Runs are recorded with it", width=360)
-        by = session.author(who, session.TRAINER) or session.author(who)
+        by = ask_name(store, who, key=session.TRAINER) if known.fields else ""
         if known.fields:
             show_material(store, known, by)
         past = runs.list_runs(store)

@@ -137,6 +137,17 @@ def test_a_roll_back_by_nobody_is_refused(kept: Store) -> None:
     assert "say who you are" in errors(page) and training.active(kept) == MADE
 
 
+def test_a_name_given_on_one_page_signs_a_roll_back_on_another_tomorrow(kept: Store) -> None:
+    """Roll-backs were once logged by "somebody", since a name was lost with its page."""
+    versions.record_decision(kept, "promote", MADE, by="Anna")
+    before = AppTest.from_file("../../pages/retrain.py", default_timeout=60).run()
+    before.text_input(session.TRAINER).set_value("Bert").run()
+    page = AppTest.from_file("../../pages/models.py", default_timeout=60).run()  # another session
+    press(page, "roll-back")
+    press(page, "roll-back-now")
+    assert versions.decisions(kept)[-1].by == "Bert" and training.active(kept) == DEFAULT_VERSION
+
+
 def test_only_what_makes_sense_is_offered(kept: Store) -> None:
     assert {f"promote-{MADE}", f"reject-{MADE}", f"delete-{MADE}"} <= keys(open_page())
     versions.record_decision(kept, "promote", MADE, by="Anna")
