@@ -344,3 +344,17 @@ class DecisionRow(Base):
     by: Mapped[str] = mapped_column(String(60))
     note: Mapped[str] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(Utc)
+
+
+class VersionLabelRow(Base):
+    """What people call a version and note about it; never altered, the latest counts."""
+
+    __tablename__ = "version_label"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(String(100))
+    name: Mapped[str] = mapped_column(String(60))
+    note: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(60))
+    at: Mapped[datetime] = mapped_column(Utc)

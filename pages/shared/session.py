@@ -61,12 +61,21 @@ READER_OPEN = "reader_open"  # whether the list of readers is open
 READER_CHANGED = "reader_changed"  # in the frame, just now
 HELP_OPEN = "help_open"
 FRAME_PROBLEM = "frame_problem"  # why a name cannot be taken
+ASKED = "asked"  # the act that waits for a second click
 _PEAK_MEMORY = "peak_memory_gb"
 _QUICK_LOOK = "quick_look"
 _GIVEN = "given"
 _USER = "user"
+_FURTHEST = "furthest"
 _READER_KEPT = "reader_kept"
 _ADDRESSED = "addressed"  # the name that the address gave last
+
+
+def furthest(run_id: int, phase: str, done: float) -> float:
+    """The most that was ever shown of a phase of a run: a bar never goes back."""
+    seen: dict[tuple[int, str], float] = st.session_state.setdefault(_FURTHEST, {})
+    seen[run_id, phase] = max(done, seen.get((run_id, phase), 0.0))
+    return seen[run_id, phase]
 
 
 def user() -> str:

@@ -88,9 +88,9 @@ async def get_crop(request: Request) -> Response:
     """Answer with a square of a stored field, for a page that holds the token of this field's crops."""
     digest = request.path_params["digest"]
     try:
-        await _check(request, request.query_params.get("t", ""), f"crops of {digest}")
+        await check_token(request, request.query_params.get("t", ""), f"crops of {digest}")
         crop = parse_crop(request.path_params["name"])
-        data = await run_in_threadpool(_told, publish_crop, digest, crop) if crop else None
+        data = await run_in_threadpool(in_words, publish_crop, digest, crop) if crop else None
         if data is None:
             raise Refused(404, "There is no such crop.")
     except Refused as refused:
