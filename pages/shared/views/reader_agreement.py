@@ -8,10 +8,10 @@ import streamlit as st
 
 from db.engine import Store
 from db.fields import StoredField
+from db.reader_agreement import Compared, compare, over_all
 from mitosis_core.scoring.agreement import Agreement
 from mitosis_core.vocabulary import SAME_CELL_UM
 from pages.shared import session
-from pages.shared.service.reader_agreement import Compared, compare, over_all
 from pages.shared.shell import show_table
 
 _NUMBER = {name: st.column_config.NumberColumn(name, format="%.2f") for name in ("F1", "kappa")}
