@@ -33,6 +33,7 @@ def main() -> None:
             # No icons: browsers would fetch them for their tabs from the internet.
             st.Page("pages/detect.py", title="Detect", default=True),
             st.Page("pages/review.py", title="Review"),
+            st.Page("pages/results.py", title="Results"),
             st.Page("pages/retrain.py", title="Retrain"),
             st.Page("pages/models.py", title="Models"),
             st.Page("pages/compare.py", title="Compare"),

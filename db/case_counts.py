@@ -23,6 +23,8 @@ from db.predictions import Proposals, proposals
 from db.replay import Review
 from db.reviews import reviews_of
 from db.splits import case_of
+from db.versions import load_version
+from mitosis_core.errors import ConcentricError
 from mitosis_core.image.tissue import Tissue, find_tissue
 from mitosis_core.scoring.counting import Count, FieldCount, count_on_tissue, total
 from mitosis_core.types import Region
@@ -162,13 +164,22 @@ def readers_of(store: Store, case: str) -> dict[str, int]:
 def count_case(store: Store, case: str, by: CountBy, tissue_of: TissueOf | None = None) -> CaseCounts:
     """Count a case, by its name in `case_of`. tissue_of: gives the tissue of a field, from a cache perhaps."""
     find = tissue_of or (lambda field: find_tissue(load_field(store, field)))
-    fields = tuple(_counted(store, field, by, find) for field in fields_of(store, case))
+    border_um = _border_um(store, by.name) if by.kind == "detections" else 0.0
+    fields = tuple(_counted(store, field, by, find, border_um) for field in fields_of(store, case))
     return CaseCounts(case, by, fields, len(list_unscaled(store, case)) if case else 0)
 
 
-def _counted(store: Store, field: StoredField, by: CountBy, tissue_of: TissueOf) -> CaseField:
+def _border_um(store: Store, version: str) -> float:
+    """The border of a field in which a version does not search; none for one that is no longer there."""
+    try:
+        return load_version(store, version).card.blobs.border_um
+    except ConcentricError:
+        return 0.0
+
+
+def _counted(store: Store, field: StoredField, by: CountBy, tissue_of: TissueOf, border_um: float) -> CaseField:
     if by.kind == "detections":
-        found = _by_version(field, proposals(store, field.id, by.name), by)
+        found = _by_version(field, proposals(store, field.id, by.name), by, border_um)
     else:
         found = _by_readers(field, reviews_of(store, field.id), by)
     if found.why_not:
@@ -181,7 +192,7 @@ def _counted(store: Store, field: StoredField, by: CountBy, tissue_of: TissueOf)
     return replace(found, counted=counted)
 
 
-def _by_version(field: StoredField, found: Proposals | None, by: CountBy) -> CaseField:
+def _by_version(field: StoredField, found: Proposals | None, by: CountBy, border_um: float) -> CaseField:
     if found is None:
         return CaseField(field, None, why_not=NOT_ANALYSED)
     threshold = found.threshold if by.threshold is None else by.threshold
@@ -190,7 +201,8 @@ def _by_version(field: StoredField, found: Proposals | None, by: CountBy) -> Cas
         for one in found.candidates
         if one.score >= threshold
     )
-    return CaseField(field, None, cells, version=found.version, threshold=threshold)
+    searched = field.extent.without_border(border_um / field.um_per_px) if border_um else None
+    return CaseField(field, None, cells, searched, version=found.version, threshold=threshold)
 
 
 def _by_readers(field: StoredField, reviews: Mapping[str, Review], by: CountBy) -> CaseField:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -27,7 +27,8 @@ from mitosis_core.vocabulary import ReviewState, ShownState
 
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "history",
-    "overviews", "parse_op", "readers", "rebuild", "replay", "replayed", "restore", "review_of", "reviews_of",
+    "mark_times", "overviews", "parse_op", "readers", "reading_times", "rebuild", "replay", "replayed", "restore",
+    "review_of", "reviews_of",
 ]  # fmt: skip
 
 MAX_OPS = 5000
@@ -37,6 +38,7 @@ LOCKED = {
 }
 LOCKED_KINDS = (*MARK_KINDS, "area")
 _PROPOSAL = re.compile(r"p[0-9]{1,12}-[0-9]{1,12}")
+_OF_MARK = tuple(one.name for one in fields(Mark))
 _EVENT = EventRow.__table__.c
 _REVIEW = ReviewRow.__table__.c
 _MARK = MarkRow.__table__.c
@@ -123,6 +125,26 @@ def history(store: Store, field_id: int, reader: str | None = None) -> list[Even
     """All events on a field, or those of one reader, oldest first."""
     with store.reading() as session:
         return _events(session, field_id, reader)
+
+
+def reading_times(store: Store, field_ids: Collection[int]) -> dict[tuple[int, str], tuple[datetime, datetime]]:
+    """(field id, reader) -> the first and the last change of that review, for reviews of these fields; UTC."""
+    wanted = (
+        select(_EVENT.field_id, _EVENT.reader, func.min(_EVENT.at), func.max(_EVENT.at))
+        .where(_EVENT.field_id.in_(list(field_ids)))
+        .group_by(_EVENT.field_id, _EVENT.reader)
+    )
+    with store.reading() as session:
+        return {(field_id, reader): (first, last) for field_id, reader, first, last in session.execute(wanted)}
+
+
+def mark_times(store: Store, field_id: int, reader: str) -> dict[str, datetime]:
+    """mark id -> when the reader said what now holds of it; UTC."""
+    wanted = select(_EVENT.target, func.max(_EVENT.at)).where(
+        _EVENT.field_id == field_id, _EVENT.reader == reader, ~_EVENT.superseded, _EVENT.kind.in_(MARK_KINDS)
+    )
+    with store.reading() as session:
+        return {mark: at for mark, at in session.execute(wanted.group_by(_EVENT.target))}
 
 
 def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
@@ -274,7 +296,8 @@ def _steps_back(now: Review, then: Review, reader: str) -> Iterable[Event]:
         if old != mark and not (old.deleted and mark.deleted):
             kind = "delete" if old.deleted else "restore"
             yield replace(blank, op_id=secrets.token_hex(16), kind=kind, target=mark.id, x=old.x, y=old.y,
-                          verdict=old.verdict, version=old.version, score=old.score)  # fmt: skip
+                          verdict=old.verdict, version=old.version, score=old.score, comment=old.comment,
+                          settles=old.settles)  # fmt: skip
     if now.area != then.area:
         yield replace(blank, op_id=secrets.token_hex(16), kind="area", target=":area", area=then.area)
     if now.state != then.state:
@@ -296,7 +319,7 @@ def _reviews(session: Session, field_id: int, reader: str | None = None) -> dict
         chosen, owned = chosen.where(_REVIEW.reader == reader), owned.where(_MARK.reader == reader)
     marks: dict[str, list[Mark]] = defaultdict(list)
     for row in session.execute(owned):
-        marks[row.reader].append(Mark(row.id, row.x, row.y, row.verdict, row.deleted, row.version, row.score))
+        marks[row.reader].append(Mark(**{name: getattr(row, name) for name in _OF_MARK}))
     return {
         row.reader: Review(row.state, _area(row), tuple(marks[row.reader]), row.seconds, row.rev)
         for row in session.execute(chosen)

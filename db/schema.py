@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -151,7 +152,8 @@ class ProposalRow(Base):
 class EventRow(Base):
     """One change by one reader; never altered, and deleted only with its field: triggers refuse all else.
 
-    target: the mark, or ":state", ":area", ":time". base, seq, client, sent_ms: as the browser said.
+    target: the mark, or ":state", ":area", ":time". base, seq, client, sent_ms: as the browser said. comment: on the
+    mark, as it is after the change. settles: see `db.replay.Mark`.
     """
 
     __tablename__ = "event"
@@ -186,6 +188,8 @@ class EventRow(Base):
     y1: Mapped[float | None]
     seconds: Mapped[float | None]
     superseded: Mapped[bool]
+    comment: Mapped[str | None] = mapped_column(String(500))
+    settles: Mapped[bool] = mapped_column(server_default=text("0"))
 
 
 class MarkRow(Base):
@@ -202,6 +206,8 @@ class MarkRow(Base):
     deleted: Mapped[bool]
     version: Mapped[str | None] = mapped_column(String(100))
     score: Mapped[float | None]
+    comment: Mapped[str | None] = mapped_column(String(500))
+    settles: Mapped[bool] = mapped_column(server_default=text("0"))
 
 
 class ReviewRow(Base):

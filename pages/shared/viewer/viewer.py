@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from mitosis_core.scoring.counting import Count
 from mitosis_core.types import Detections, Field, ProbabilityMap
 from pages.shared.service.detecting import Tally
 from pages.shared.viewer.images import publish_field, publish_heat
@@ -44,6 +45,7 @@ def viewer_data(
 
     The same arguments give the same data, so that a rerun sends nothing new.
     """
+    one = Count(1, tally.count.area_mm2)  # what one mitosis is worth
     return {
         "field": f"{field.digest}@{field.um_per_px}",
         "user": user,
@@ -62,10 +64,11 @@ def viewer_data(
         "rev": 0,
         "score": {"value": score, "default": default_score},
         "count": {
-            "per_mm2": 1 / tally.area_mm2,
-            "per_10_hpf": 10 / tally.hpf,
-            "note": f"Carried over from {tally.area_mm2:.3f} mm², {tally.hpf:.1f} HPF of "
-            f"{tally.field_diameter_mm:.2f} mm: one field is a small sample.",
+            "per_mm2": one.per_mm2,
+            "per_10_hpf": one.per_10_hpf(tally.field_diameter_mm),
+            "note": f"Carried over from {one.area_mm2:.3f} mm² of tissue: one field is a small sample."
+            if one.problem is None
+            else one.problem.reason,
         },
     }
 

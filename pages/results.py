@@ -1,0 +1,147 @@
+"""Results: a case as it would be reported, with the figures, the pictures behind them and what is taken away."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from db.case_counts import CaseCounts, CountBy
+from db.case_marks import marks_csv
+from db.engine import Store
+from mitosis_core.errors import ConcentricError
+from pages.shared import session
+from pages.shared.person import Person
+from pages.shared.service import case_result, training
+from pages.shared.shell import open_page, plain, show_table
+from pages.shared.store import the_store
+from pages.shared.views.analysis import show_progress
+from pages.shared.views.case_result import show_figures, show_pictures_of, show_readers
+from pages.shared.views.field_diameter import ask_field_diameter
+
+
+def main() -> None:
+    """The page."""
+    who = open_page("Results")
+    try:
+        store = the_store()
+        names = case_result.search(store)
+        if names:
+            _case(store, names, who)
+        else:
+            _welcome()
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+
+
+def _welcome() -> None:
+    """The empty page: what stands here, and how a case comes here."""
+    _, middle, _ = st.columns([1, 3, 1])
+    with middle:
+        st.markdown(
+            "**There is no case yet.** Here stands the count of a case, with its density, its mitotic score and the "
+            "cells that were counted, and goes out as a report."
+        )
+        st.html('<a href="./" target="_self">Add images</a>')
+
+
+def _case(store: Store, names: dict[str, str], who: Person) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        case = _choose_case(names)
+        by = _choose_verdicts(store, case, who)
+        with st.popover("Microscope", icon=":material/zoom_in:"):
+            ask_field_diameter("Counts are also given per 10 of these fields.")
+        export, onward = st.container(width="content"), st.container(width="content")
+    counts = _count(store, case, by)
+    _offer_export(store, counts, export)
+    _lead_on(counts, onward)
+    _say_state(counts)
+    figures = case_result.figures_of(counts, float(st.session_state[session.DIAMETER]))
+    show_figures(figures, [one.name for one in counts.counted])
+    show_pictures_of(store, counts, figures)
+    show_readers(store, counts)
+    _show_details(counts)
+
+
+def _choose_case(names: dict[str, str]) -> str:
+    """The case on show, kept in the address; typing in the box searches."""
+    asked = st.query_params.get("case") or st.session_state.get(session.RESULT_CASE)
+    chosen = asked if asked in names else next(iter(names))
+    case = st.selectbox(
+        "Case", list(names), index=list(names).index(chosen), format_func=names.__getitem__, width=260,
+        help="Type to search",
+    )  # fmt: skip
+    st.query_params["case"] = st.session_state[session.RESULT_CASE] = case
+    return case
+
+
+def _choose_verdicts(store: Store, case: str, who: Person) -> CountBy:
+    """Whose verdicts count; for detections also from which score on."""
+    offered = case_result.choices(store, case, who, training.active(store))
+    labels = {case_result.choice_key(one): one for one in offered}
+    asked = st.query_params.get("by") or st.session_state.get(session.RESULT_BY)
+    if asked not in labels:
+        asked = next(iter(labels))
+    key = st.selectbox(
+        "Counted by", list(labels), index=list(labels).index(asked), width=300,
+        format_func=lambda key: case_result.choice_label(labels[key]),
+    )  # fmt: skip
+    st.query_params["by"] = st.session_state[session.RESULT_BY] = key
+    by = labels[key]
+    return by if by.reviewed else _with_threshold(by)
+
+
+def _with_threshold(by: CountBy) -> CountBy:
+    """The lowest score that counts: that of the version, unless another is given."""
+    given = st.number_input(
+        "Score from", min_value=0.0, max_value=1.0, value=None, step=0.05, format="%.2f", width=140,
+        placeholder="the version's", key=session.RESULT_SCORE,
+    )  # fmt: skip
+    return CountBy(by.kind, by.name, given)
+
+
+def _count(store: Store, case: str, by: CountBy) -> CaseCounts:
+    slot = st.empty()
+    counts = case_result.count(
+        store, case, by, lambda share, name: show_progress(slot, share, f"Measuring the tissue of {plain(name)}")
+    )
+    slot.empty()
+    return counts
+
+
+def _offer_export(store: Store, counts: CaseCounts, slot: DeltaGenerator) -> None:
+    """What is taken away: made when it is asked for."""
+    name = case_result.safe_file_name(counts.case)
+    with slot, st.popover("Export", icon=":material/download:", disabled=not counts.counted):
+        st.download_button("Marks (CSV)", lambda: marks_csv(store, counts), f"{name}_marks.csv", "text/csv",
+                           on_click="ignore", width="stretch")  # fmt: skip
+        st.download_button("Annotated pictures (zip)", lambda: case_result.annotated_pictures(store, counts),
+                           f"{name}_pictures.zip", "application/zip", on_click="ignore", width="stretch")  # fmt: skip
+
+
+def _lead_on(counts: CaseCounts, slot: DeltaGenerator) -> None:
+    """The way to what is still to do in this case."""
+    if counts.by.reviewed and counts.is_final:
+        return
+    label = "Continue reading" if counts.by.reviewed else "Read this case"
+    if slot.button(label, type="primary", icon=":material/arrow_forward:"):
+        st.switch_page("pages/review.py", query_params={"case": counts.case})
+
+
+def _say_state(counts: CaseCounts) -> None:
+    """What has to be known before the figures are read."""
+    if not counts.by.reviewed:
+        st.warning(
+            f"**Not reviewed.** These are detections of {plain(counts.by.name)}; no reader has confirmed them.",
+            icon=":material/visibility_off:",
+        )
+    if said := case_result.state_words(counts):
+        st.info(plain(said), icon=":material/hourglass_empty:")
+
+
+def _show_details(counts: CaseCounts) -> None:
+    """Everything that is needed to count it again."""
+    with st.expander("Details"):
+        show_table(case_result.details(counts))
+
+
+main()
