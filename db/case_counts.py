@@ -8,6 +8,7 @@ has reviewed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,13 +20,14 @@ from db.engine import Store
 from db.errors import ImageDamaged
 from db.fields import StoredField, list_fields, list_unscaled, load_field
 from db.labels import vote
-from db.predictions import Proposals, proposals
+from db.predictions import Proposals, proposals, versions_by_field
 from db.replay import Review
 from db.reviews import reviews_of
 from db.splits import case_of
 from db.versions import load_version
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.tissue import Tissue, find_tissue
+from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.counting import Count, FieldCount, count_on_tissue, total
 from mitosis_core.types import Region
 from mitosis_core.vocabulary import MITOSIS, Verdict
@@ -43,6 +45,11 @@ class CountBy:
     kind: Literal["reader", "consensus", "detections"]
     name: str = ""
     threshold: float | None = None
+
+    @property
+    def key(self) -> str:
+        """How an address or a command names it: "consensus", "reader:NAME" or "detections:VERSION"."""
+        return f"{self.kind}:{self.name}" if self.name else self.kind
 
     @property
     def reviewed(self) -> bool:
@@ -129,6 +136,22 @@ class CaseCounts:
         return sum(one.open_mitoses for one in self.fields)
 
     @property
+    def state(self) -> str:
+        """How much of the case is behind the figures, in a sentence; "" when it is all of it."""
+        if not self.unscaled and not self.left_out:
+            return ""
+        reasons = Counter(one.why_not for one in self.left_out)
+        said = [f"{number} {why}" for why, number in reasons.items()]
+        said += [f"{self.unscaled} without µm/px"] if self.unscaled else []
+        total = count_noun(len(self.fields) + self.unscaled, "field")
+        start = "" if self.is_final else "Preliminary: "
+        counted = f"{start}{len(self.counted)} of {total} counted ({', '.join(said)})."
+        if not self.open_mitoses:
+            return counted
+        marked = count_noun(self.open_mitoses, "mitosis")
+        return f"{counted} {marked} marked in unfinished fields will count once these are finished."
+
+    @property
     def last_event(self) -> int:
         """The number of the last change behind the counts; 0 without one."""
         return max((one.event for one in self.fields), default=0)
@@ -159,6 +182,23 @@ def readers_of(store: Store, case: str) -> dict[str, int]:
             if review.state == "complete":
                 finished[name] = finished.get(name, 0) + 1
     return finished
+
+
+def ways_to_count(store: Store, case: str, active: str) -> list[CountBy]:
+    """How a case can be counted, the way to begin with first. active: the version in use.
+
+    Several readers: their consensus first. Then each reader, who finished most first, and the versions that have
+    analysed a field of it.
+    """
+    finished = readers_of(store, case)
+    readers = sorted(finished, key=lambda name: (-finished[name], name))
+    seen = versions_by_field(store)
+    known = {name for field in fields_of(store, case) for name in seen.get(field.id, set())} | {active}
+    return [
+        *([CountBy("consensus")] if len(readers) > 1 else []),
+        *(CountBy("reader", name) for name in readers),
+        *(CountBy("detections", name) for name in sorted(known, key=lambda name: (name != active, name))),
+    ]
 
 
 def count_case(store: Store, case: str, by: CountBy, tissue_of: TissueOf | None = None) -> CaseCounts:

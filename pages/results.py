@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -77,7 +79,7 @@ def _choose_case(names: dict[str, str]) -> str:
 def _choose_verdicts(store: Store, case: str, who: Person) -> CountBy:
     """Whose verdicts count; for detections also from which score on."""
     offered = case_result.choices(store, case, who, training.active(store))
-    labels = {case_result.choice_key(one): one for one in offered}
+    labels = {one.key: one for one in offered}
     asked = st.query_params.get("by") or st.session_state.get(session.RESULT_BY)
     if asked not in labels:
         asked = next(iter(labels))
@@ -111,7 +113,15 @@ def _count(store: Store, case: str, by: CountBy) -> CaseCounts:
 def _offer_export(store: Store, counts: CaseCounts, slot: DeltaGenerator) -> None:
     """What is taken away: made when it is asked for."""
     name = case_result.safe_file_name(counts.case)
-    with slot, st.popover("Export", icon=":material/download:", disabled=not counts.counted):
+    diameter_mm = float(st.session_state[session.DIAMETER])
+    final = counts.is_final and counts.by.reviewed
+    with slot, st.popover("Report and export", icon=":material/download:", disabled=not counts.counted,
+                          type="primary" if final else "secondary"):  # fmt: skip
+        for kind, mime in (("PDF", "application/pdf"), ("HTML", "text/html")):
+            st.download_button(
+                f"Report ({kind})", partial(case_result.report, store, counts, diameter_mm, kind.lower()),
+                f"{name}_report.{kind.lower()}", mime, on_click="ignore", width="stretch",
+            )  # fmt: skip
         st.download_button("Marks (CSV)", lambda: marks_csv(store, counts), f"{name}_marks.csv", "text/csv",
                            on_click="ignore", width="stretch")  # fmt: skip
         st.download_button("Annotated pictures (zip)", lambda: case_result.annotated_pictures(store, counts),
@@ -134,8 +144,8 @@ def _say_state(counts: CaseCounts) -> None:
             f"**Not reviewed.** These are detections of {plain(counts.by.name)}; no reader has confirmed them.",
             icon=":material/visibility_off:",
         )
-    if said := case_result.state_words(counts):
-        st.info(plain(said), icon=":material/hourglass_empty:")
+    if counts.state:
+        st.info(plain(counts.state), icon=":material/hourglass_empty:")
 
 
 def _show_details(counts: CaseCounts) -> None:

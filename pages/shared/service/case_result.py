@@ -6,14 +6,13 @@ import io
 import itertools
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from db.case_counts import CaseCounts, CountBy, case_names, count_case, fields_of, readers_of
+from db.case_counts import CaseCounts, CountBy, case_names, count_case, fields_of, ways_to_count
+from db.case_report import WRITERS, case_report
 from db.engine import Store
 from db.fields import StoredField, load_field
-from db.predictions import versions_by_field
-from db.reviews import Review, reading_times, reviews_of
+from db.reviews import Review, reviews_of
 from mitosis_core.image.tissue import Tissue
 from mitosis_core.plurals import count_noun
 from mitosis_core.reporting.figures import CaseFigures, case_figures
@@ -23,18 +22,6 @@ from pages.shared.person import Person
 from pages.shared.service.tissue_cache import TISSUES
 
 Progress = Callable[[float, str], None]  # done 0..1, name of the field
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One reader's work on a case. fields: finished; first, last: change, UTC; seconds: spent."""
-
-    reader: str
-    fields: int
-    mitoses: int
-    seconds: float
-    first: datetime | None
-    last: datetime | None
 
 
 def search(store: Store, text: str = "") -> dict[str, str]:
@@ -56,26 +43,11 @@ def may_see_others(store: Store, case: str, who: Person) -> bool:
 
 
 def choices(store: Store, case: str, who: Person, active: str) -> list[CountBy]:
-    """Whose mitoses of a case may be counted, the one to begin with first. active: the version in use.
-
-    Several readers: their consensus first. Then each reader, the versions that have analysed a field of it last.
-    """
-    finished = readers_of(store, case)
-    if not may_see_others(store, case, who):
-        finished = {name: number for name, number in finished.items() if name == who.name}
-    readers = sorted(finished, key=lambda name: (-finished[name], name))
-    seen = versions_by_field(store)
-    versions = {name for field in fields_of(store, case) for name in seen.get(field.id, set())} | {active}
-    return [
-        *([CountBy("consensus")] if len(readers) > 1 else []),
-        *(CountBy("reader", name) for name in readers),
-        *(CountBy("detections", name) for name in sorted(versions, key=lambda name: (name != active, name))),
-    ]
-
-
-def choice_key(by: CountBy) -> str:
-    """How an address names it: "consensus", "reader:NAME" or "detections:VERSION"."""
-    return f"{by.kind}:{by.name}" if by.name else by.kind
+    """Whose mitoses of a case somebody may count, the one to begin with first. active: the version in use."""
+    offered = ways_to_count(store, case, active)
+    if may_see_others(store, case, who):
+        return offered
+    return [one for one in offered if one.kind == "detections" or (one.kind == "reader" and one.name == who.name)]
 
 
 def choice_label(by: CountBy) -> str:
@@ -105,32 +77,6 @@ def details(counts: CaseCounts) -> list[dict[str, str | float | int | None]]:
     ]
 
 
-def readings(store: Store, counts: CaseCounts) -> list[Reading]:
-    """Who finished fields of the case, by name: those that are counted, or all for detections."""
-    fields = [one.field for one in counts.fields]
-    times = reading_times(store, [one.id for one in fields])
-    by_reader: dict[str, list[tuple[int, Review]]] = {}
-    for field in fields:
-        for name, review in reviews_of(store, field.id).items():
-            if review.state == "complete" and (counts.by.kind != "reader" or name == counts.by.name):
-                by_reader.setdefault(name, []).append((field.id, review))
-    return [_reading(name, done, times) for name, done in sorted(by_reader.items())]
-
-
-def _reading(
-    name: str, done: list[tuple[int, Review]], times: dict[tuple[int, str], tuple[datetime, datetime]]
-) -> Reading:
-    spans = [times[field, name] for field, _ in done if (field, name) in times]
-    return Reading(
-        name,
-        len(done),
-        sum(review.count("mitosis") for _, review in done),
-        sum(review.seconds for _, review in done),
-        min((first for first, _ in spans), default=None),
-        max((last for _, last in spans), default=None),
-    )
-
-
 def count(store: Store, case: str, by: CountBy, progress: Progress = lambda share, name: None) -> CaseCounts:
     """Count a case; tissue that is not known yet is measured, field by field, and told to `progress`."""
     number, done = max(1, len(fields_of(store, case))), itertools.count()
@@ -147,26 +93,6 @@ def figures_of(counts: CaseCounts, field_diameter_mm: float) -> CaseFigures:
     return case_figures(counts.counted, field_diameter_mm)
 
 
-def state_words(counts: CaseCounts) -> str:
-    """How much of the case is behind the figures, in a sentence; "" when it is all of it."""
-    if counts.is_final and not any(one.why_not for one in counts.fields):
-        return ""
-    total, done = len(counts.fields) + counts.unscaled, len(counts.counted)
-    reasons: dict[str, int] = {}
-    for one in counts.left_out:
-        reasons[one.why_not] = reasons.get(one.why_not, 0) + 1
-    said = [f"{number} {why}" for why, number in reasons.items()]
-    if counts.unscaled:
-        said.append(f"{counts.unscaled} without µm/px")
-    waiting = (
-        f" {count_noun(counts.open_mitoses, 'mitosis')} marked in unfinished fields will count once these are finished."
-        if counts.open_mitoses
-        else ""
-    )
-    start = "" if counts.is_final else "Preliminary: "
-    return f"{start}{done} of {count_noun(total, 'field')} counted ({', '.join(said)}).{waiting}"
-
-
 def case_line(store: Store, case: str, reader: str, field_diameter_mm: float) -> str:
     """A reader's result of a case so far, in a line; "" before the first finished field."""
     counts = count(store, case, CountBy("reader", reader))
@@ -181,6 +107,12 @@ def case_line(store: Store, case: str, reader: str, field_diameter_mm: float) ->
     if isinstance(figures.by_table, MitoticScore):
         said.append(f"mitotic score {figures.by_table.score} (research use only)")
     return " · ".join(said)
+
+
+def report(store: Store, counts: CaseCounts, field_diameter_mm: float, kind: str) -> bytes:
+    """The report of a counted case, made now. kind: "pdf" or "html"."""
+    name = case_names(store)[counts.case]
+    return WRITERS[kind](case_report(store, counts, name, field_diameter_mm, datetime.now(UTC)))
 
 
 def annotated_pictures(store: Store, counts: CaseCounts) -> bytes:

@@ -11,6 +11,7 @@ import streamlit as st
 from db.case_counts import CaseCounts
 from db.engine import Store
 from db.reader_agreement import compare, over_all
+from db.readings import readings
 from mitosis_core.plurals import count_noun
 from mitosis_core.reporting.figures import (
     CaseFigures,
@@ -22,7 +23,7 @@ from mitosis_core.reporting.figures import (
 from mitosis_core.reporting.pictures import CROP_UM, DENSITY_SIGMA_UM, density_max
 from mitosis_core.scoring.mitotic_score import RESEARCH_ONLY
 from pages.shared import session
-from pages.shared.service import case_result, reviewing
+from pages.shared.service import reviewing
 from pages.shared.shell import plain, show_table
 from pages.shared.views.analysis import show_progress
 from pages.shared.views.case_pictures import case_pictures
@@ -106,8 +107,8 @@ def _about_cells(counts: CaseCounts, shown: int) -> str:
 
 def show_readers(store: Store, counts: CaseCounts) -> None:
     """Who read the case and when, and how far they agree when there are several."""
-    readings = case_result.readings(store, counts)
-    if not readings:
+    read = readings(store, counts)
+    if not read:
         return
     st.markdown("**Read by**")
     show_table(
@@ -120,10 +121,10 @@ def show_readers(store: Store, counts: CaseCounts) -> None:
                 "last change (UTC)": _time(one.last),
                 "time spent": reviewing.duration(one.seconds),
             }
-            for one in readings
+            for one in read
         ]
     )
-    pairs = over_all(compare(store, [one.field for one in counts.fields])) if len(readings) > 1 else {}
+    pairs = over_all(compare(store, [one.field for one in counts.fields])) if len(read) > 1 else {}
     for (a, b), agreed in pairs.items():
         f1 = "" if agreed.f1 is None else f"F1 {agreed.f1:.2f}, "
         kappa = "" if agreed.kappa is None else f"kappa {agreed.kappa:.2f}, "
