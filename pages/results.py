@@ -18,7 +18,7 @@ from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.views.analysis import show_progress
 from pages.shared.views.case_result import show_figures, show_pictures_of, show_readers
-from pages.shared.views.field_diameter import ask_field_diameter
+from pages.shared.views.field_diameter import ask_field_diameter, field_diameter_mm
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def _case(store: Store, names: dict[str, str], who: Person) -> None:
     _offer_export(store, counts, export)
     _lead_on(counts, onward)
     _say_state(counts)
-    figures = case_result.figures_of(counts, float(st.session_state[session.DIAMETER]))
+    figures = case_result.figures_of(counts, field_diameter_mm())
     show_figures(figures, [one.name for one in counts.counted])
     show_pictures_of(store, counts, figures)
     show_readers(store, counts)
@@ -95,8 +95,8 @@ def _choose_verdicts(store: Store, case: str, who: Person) -> CountBy:
 def _with_threshold(by: CountBy) -> CountBy:
     """The lowest score that counts: that of the version, unless another is given."""
     given = st.number_input(
-        "Score from", min_value=0.0, max_value=1.0, value=None, step=0.05, format="%.2f", width=140,
-        placeholder="the version's", key=session.RESULT_SCORE,
+        "Score from", min_value=0.0, max_value=1.0, value=None, step=0.05, format="%.2f", width=170,
+        placeholder="default", key=session.RESULT_SCORE,
     )  # fmt: skip
     return CountBy(by.kind, by.name, given)
 
@@ -113,7 +113,7 @@ def _count(store: Store, case: str, by: CountBy) -> CaseCounts:
 def _offer_export(store: Store, counts: CaseCounts, slot: DeltaGenerator) -> None:
     """What is taken away: made when it is asked for."""
     name = case_result.safe_file_name(counts.case)
-    diameter_mm = float(st.session_state[session.DIAMETER])
+    diameter_mm = field_diameter_mm()
     final = counts.is_final and counts.by.reviewed
     with slot, st.popover("Report and export", icon=":material/download:", disabled=not counts.counted,
                           type="primary" if final else "secondary"):  # fmt: skip

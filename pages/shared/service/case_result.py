@@ -54,7 +54,7 @@ def choice_label(by: CountBy) -> str:
     """How a page names it."""
     if by.kind == "consensus":
         return "Consensus of the readers"
-    return by.name if by.kind == "reader" else f"Detections of {by.name} (not reviewed)"
+    return by.name if by.kind == "reader" else f"Not reviewed: detections of {by.name}"
 
 
 def details(counts: CaseCounts) -> list[dict[str, str | float | int | None]]:

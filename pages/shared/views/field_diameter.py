@@ -13,9 +13,14 @@ from pages.shared.shell import plain
 from pages.shared.store import the_store
 
 
+def field_diameter_mm() -> float:
+    """The user's diameter, the same wherever counts are carried to ten fields."""
+    return float(st.session_state.get(session.DIAMETER) or _kept())
+
+
 def ask_field_diameter(about: str | None = None) -> None:
     """Kept under session.DIAMETER, in mm, and for the user in the store. about: help beside it."""
-    chosen = st.session_state.get(session.DIAMETER) or _kept()
+    chosen = field_diameter_mm()
     st.session_state[session.DIAMETER] = chosen
     st.selectbox(
         "Diameter of your high-power field (mm)",
