@@ -32,7 +32,7 @@ from mitosis_core.scoring.counting import Count, FieldCount, count_on_tissue, to
 from mitosis_core.types import Region
 from mitosis_core.vocabulary import MITOSIS, Verdict
 
-TissueOf = Callable[[StoredField], Tissue]
+TissueOf = Callable[[StoredField], Tissue | None]  # None: not known now
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,10 @@ def ways_to_count(store: Store, case: str, active: str) -> list[CountBy]:
 
 
 def count_case(store: Store, case: str, by: CountBy, tissue_of: TissueOf | None = None) -> CaseCounts:
-    """Count a case, by its name in `case_of`. tissue_of: gives the tissue of a field, from a cache perhaps."""
+    """Count a case, by its name in `case_of`. tissue_of: gives the tissue of a field, from a cache perhaps.
+
+    Where it gives none the field counts without area, and so does the case.
+    """
     find = tissue_of or (lambda field: find_tissue(load_field(store, field)))
     border_um = _border_um(store, by.name) if by.kind == "detections" else 0.0
     fields = tuple(_counted(store, field, by, find, border_um) for field in fields_of(store, case))
@@ -226,10 +229,12 @@ def _counted(store: Store, field: StoredField, by: CountBy, tissue_of: TissueOf,
         return found
     xy = np.array([(cell.x_px, cell.y_px) for cell in found.mitoses], np.float32).reshape(-1, 2)
     try:
-        counted = count_on_tissue(field.name, xy, tissue_of(field), found.region)
+        tissue = tissue_of(field)
     except ImageDamaged as error:
         return CaseField(field, None, why_not=str(error))
-    return replace(found, counted=counted)
+    if tissue is None:
+        return replace(found, counted=FieldCount(field.name, xy, found.region or field.extent, None))
+    return replace(found, counted=count_on_tissue(field.name, xy, tissue, found.region))
 
 
 def _by_version(field: StoredField, found: Proposals | None, by: CountBy, border_um: float) -> CaseField:

@@ -9,6 +9,7 @@ from mitosis_core import model
 from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import cache
 from pages.shared.service import detecting
+from pages.shared.service.tissue_cache import TISSUES
 from tests.pages.fakes import FakeDetector
 
 
@@ -22,6 +23,12 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
     monkeypatch.setattr(cache, "describe_device", detecting.describe_device)
     st.cache_resource.clear()
     return fake
+
+
+@pytest.fixture(autouse=True)
+def _tissue_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages do not wait for the tissue of a field; tests do, so that their figures are the same every time."""
+    monkeypatch.setattr(TISSUES, "soon", TISSUES.of)
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,12 @@ from db.case_counts import CountBy
 from db.engine import Store
 from db.fields import add_field
 from db.preferences import read_preferences
+from db.reviews import Review
+from mitosis_core.types import Region
 from pages.shared import session, store
 from pages.shared.person import Person, Role
 from pages.shared.service import case_result
+from pages.shared.viewer.review_data import ReviewView, review_data
 from tests.db.drawn_case import HEIGHT_PX, VERSION, WIDTH_PX, add_case, detect, glass, read
 
 
@@ -188,3 +191,15 @@ def test_the_annotated_pictures_are_whole_fields_with_rings(kept: Store) -> None
 )
 def test_file_names_are_safe(name: str, file: str) -> None:
     assert case_result.safe_file_name(name) == file
+
+
+def test_review_counts_over_the_same_tissue(kept: Store) -> None:
+    """Half of the field is glass, and only the left 200 of 800 px were reviewed: 0.16 and 0.08 mm² of tissue."""
+    (field,) = add_case(kept, "A", 1)
+    sight = ReviewView("Ann", 0.5, 0.55)
+    whole = review_data(field, Review(), None, sight)["count"]
+    assert whole["per_mm2"] == pytest.approx(1 / 0.16, rel=0.01) and "0.160 mm² of tissue" in whole["note"]
+    part = review_data(field, Review(area=Region(0, 0, 200, 400)), None, sight)["count"]
+    assert part["per_mm2"] == pytest.approx(1 / 0.08, rel=0.01)
+    blank = review_data(add_field(kept, glass(1))[0], Review(), None, sight)["count"]
+    assert blank["per_mm2"] is None and "too little tissue" in blank["note"]

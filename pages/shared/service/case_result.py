@@ -7,6 +7,7 @@ import itertools
 import zipfile
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from db.case_counts import CaseCounts, CountBy, case_names, count_case, fields_of, ways_to_count
 from db.case_report import WRITERS, case_report
@@ -94,8 +95,11 @@ def figures_of(counts: CaseCounts, field_diameter_mm: float) -> CaseFigures:
 
 
 def case_line(store: Store, case: str, reader: str, field_diameter_mm: float) -> str:
-    """A reader's result of a case so far, in a line; "" before the first finished field."""
-    counts = count(store, case, CountBy("reader", reader))
+    """A reader's result of a case so far, in a line; "" before the first finished field.
+
+    It never waits: while the tissue of a field is measured the line has no density.
+    """
+    counts = count_case(store, case, CountBy("reader", reader), partial(TISSUES.soon, store))
     if not counts.counted:
         return ""
     figures = figures_of(counts, field_diameter_mm)

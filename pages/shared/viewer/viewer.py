@@ -45,7 +45,6 @@ def viewer_data(
 
     The same arguments give the same data, so that a rerun sends nothing new.
     """
-    one = Count(1, tally.count.area_mm2)  # what one mitosis is worth
     return {
         "field": f"{field.digest}@{field.um_per_px}",
         "user": user,
@@ -63,13 +62,17 @@ def viewer_data(
         "points": _points(candidates),
         "rev": 0,
         "score": {"value": score, "default": default_score},
-        "count": {
-            "per_mm2": one.per_mm2,
-            "per_10_hpf": one.per_10_hpf(tally.field_diameter_mm),
-            "note": f"Carried over from {one.area_mm2:.3f} mm² of tissue: one field is a small sample."
-            if one.problem is None
-            else one.problem.reason,
-        },
+        "count": count_worth(Count(1, tally.count.area_mm2), tally.field_diameter_mm, "the field"),
+    }
+
+
+def count_worth(one: Count, field_diameter_mm: float, part: str) -> dict[str, Any]:
+    """What one mitosis in this tissue is worth, so that the viewer can count alone. part: where that tissue is."""
+    carried = f"Carried over from the {one.area_mm2:.3f} mm² of tissue in {part}: a small sample."
+    return {
+        "per_mm2": one.per_mm2,
+        "per_10_hpf": one.per_10_hpf(field_diameter_mm),
+        "note": one.problem.reason if one.problem else carried,
     }
 
 
