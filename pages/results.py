@@ -7,9 +7,11 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from db.case_counts import CaseCounts, CountBy
+from db.case_counts import CaseCounts, CountBy, case_names
 from db.case_marks import marks_csv
 from db.engine import Store
+from db.fields import get_field
+from db.splits import case_of
 from mitosis_core.errors import ConcentricError
 from pages.shared import session
 from pages.shared.person import Person
@@ -26,7 +28,7 @@ def main() -> None:
     who = open_page("Results")
     try:
         store = the_store()
-        names = case_result.search(store)
+        names = case_names(store)
         if names:
             _case(store, names, who)
         else:
@@ -48,7 +50,7 @@ def _welcome() -> None:
 
 def _case(store: Store, names: dict[str, str], who: Person) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        case = _choose_case(names)
+        case = _choose_case(store, names)
         by = _choose_verdicts(store, case, who)
         with st.popover("Microscope", icon=":material/zoom_in:"):
             ask_field_diameter("Counts are also given per 10 of these fields.")
@@ -64,9 +66,9 @@ def _case(store: Store, names: dict[str, str], who: Person) -> None:
     _show_details(counts)
 
 
-def _choose_case(names: dict[str, str]) -> str:
+def _choose_case(store: Store, names: dict[str, str]) -> str:
     """The case on show, kept in the address; typing in the box searches."""
-    asked = st.query_params.get("case") or st.session_state.get(session.RESULT_CASE)
+    asked = st.query_params.get("case") or _case_on_review(store) or st.session_state.get(session.RESULT_CASE)
     chosen = asked if asked in names else next(iter(names))
     case = st.selectbox(
         "Case", list(names), index=list(names).index(chosen), format_func=names.__getitem__, width=260,
@@ -74,6 +76,18 @@ def _choose_case(names: dict[str, str]) -> str:
     )  # fmt: skip
     st.query_params["case"] = st.session_state[session.RESULT_CASE] = case
     return case
+
+
+def _case_on_review(store: Store) -> str:
+    """The case of the field that came on review since this page was left; "" when none did."""
+    field = st.session_state.get(session.FIELD_ID)
+    if field is None or field == st.session_state.get(session.RESULT_FIELD):
+        return ""
+    st.session_state[session.RESULT_FIELD] = field
+    try:
+        return case_of(get_field(store, field))
+    except ConcentricError:  # deleted since
+        return ""
 
 
 def _choose_verdicts(store: Store, case: str, who: Person) -> CountBy:

@@ -28,6 +28,7 @@ NEXT_FIELD = "next_field"  # a field chosen in a list below the widgets that sho
 FIELD_NUMBER = "field_number_mm"  # of the eyepiece
 OBJECTIVE = "objective"
 RESULT_CASE = "result_case"  # the case on the Results page, by its name in db.splits.case_of
+RESULT_FIELD = "result_field"  # the field on review when the Results page was last shown
 RESULT_BY = "result_by"  # whose verdicts are counted there
 RESULT_SCORE = "result_score"  # lowest score of a detection that counts there
 RESULT_DRAWN = "result_drawn"

@@ -127,6 +127,16 @@ def test_an_unknown_case_in_the_address_shows_one_that_is_there(kept: Store) -> 
     assert open_page(case="nowhere", by="reader:nobody").selectbox[0].value == "A"
 
 
+def test_after_a_look_at_another_field_in_review_its_case_is_shown(kept: Store) -> None:
+    add_case(kept, "A", 1)
+    (other,) = [add_field(kept, glass(2), case="B")[0]]
+    page = AppTest.from_file("../../pages/results.py", default_timeout=30)
+    page.session_state[session.FIELD_ID] = other.id
+    assert page.run().selectbox[0].value == "B"
+    page.selectbox[0].set_value("A").run()
+    assert page.run().selectbox[0].value == "A"  # what was chosen stays, until another field was on review
+
+
 def test_the_microscope_is_remembered_also_from_field_number_and_objective(kept: Store) -> None:
     for field in add_case(kept, "A", 8):
         read(kept, field, "Ann", [(100, 100)])

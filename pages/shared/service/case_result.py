@@ -25,13 +25,6 @@ from pages.shared.service.tissue_cache import TISSUES
 Progress = Callable[[float, str], None]  # done 0..1, name of the field
 
 
-def search(store: Store, text: str = "") -> dict[str, str]:
-    """The cases whose name, or a field's name, holds the text, and what to call each."""
-    names = case_names(store)
-    wanted = text.strip().casefold()
-    return {case: name for case, name in names.items() if wanted in name.casefold() or wanted in case.casefold()}
-
-
 def may_see_others(store: Store, case: str, who: Person) -> bool:
     """Whether somebody may see what others said of a case: a reviewer after finishing all of it, so as to stay blind.
 
