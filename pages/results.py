@@ -60,7 +60,8 @@ def _case(store: Store, names: dict[str, str], who: Person) -> None:
     _lead_on(counts, onward)
     _say_state(counts)
     figures = case_result.figures_of(counts, field_diameter_mm())
-    show_figures(figures, [one.name for one in counts.counted])
+    if counts.counted:
+        show_figures(figures, [one.name for one in counts.counted])
     show_pictures_of(store, counts, figures)
     show_readers(store, counts)
     _show_details(counts)

@@ -69,7 +69,11 @@ def average_figures(figures: CaseFigures) -> list[Figure]:
     return [
         *rows,
         Figure("Per mm²", f"{count.per_mm2:.1f}", f"95 % interval {interval_words(per_mm2)}"),
-        Figure("Per 10 HPF", f"{figures.per_10_hpf:.1f}", f"{diameter:.2f} mm, {interval_words(per_10)}"),
+        Figure(
+            "Per 10 HPF",
+            f"{figures.per_10_hpf:.1f}",
+            f"Field of {diameter:.2f} mm. 95 % interval {interval_words(per_10)}",
+        ),
     ]
 
 

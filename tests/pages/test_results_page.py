@@ -69,6 +69,14 @@ def test_a_case_nobody_has_read_shows_detections_and_says_so(kept: Store) -> Non
     assert next(one for one in page.button if one.label == "Read this case")
 
 
+def test_a_case_nobody_has_looked_at_has_no_figures(kept: Store) -> None:
+    add_case(kept, "A", 2)
+    page = open_page(case="A")
+    assert "case-figures" not in shown(page)
+    assert "0 of 2 fields counted (2 not analysed)" in page.info[0].value.replace("\\", "")
+    assert [one["faint"] for one in pictures(page)["fields"]] == [True, True]
+
+
 def test_a_read_case_shows_its_figures_its_score_and_its_cells(kept: Store) -> None:
     for place, field in enumerate(add_case(kept, "A", 8)):
         read(kept, field, "Ann", [(100, 100)] if place < 4 else [])
