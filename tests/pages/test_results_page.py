@@ -49,20 +49,32 @@ def shown(page: AppTest) -> str:
 
 def pictures(page: AppTest) -> dict[str, list[dict[str, Any]]]:
     """What the two grids show: the fields and the counted cells, by the smallest width of a picture."""
-    grids = [json.loads(one.proto.json) for one in page.get("bidi_component")]
+    given = [json.loads(one.proto.json) for one in page.get("bidi_component")]
+    grids = [one for one in given if isinstance(one, dict) and "side_px" in one]
     return {"cells" if grid["side_px"] < 150 else "fields": grid["pictures"] for grid in grids}
+
+
+def box(page: AppTest, label: str) -> Any:
+    """The select box with that label."""
+    return next(one for one in page.selectbox if one.label == label)
+
+
+def said(page: AppTest) -> str:
+    """All that stands in boxes, captions and paragraphs, without the marks that keep Markdown from reading it."""
+    parts = [*page.info, *page.warning, *page.caption, *page.markdown]
+    return "\n".join(one.value for one in parts).replace("\\", "")
 
 
 def test_without_a_case_the_page_says_what_it_is_for(kept: Store) -> None:
     page = open_page()
-    assert "There is no case yet" in page.markdown[0].value and not page.selectbox
+    assert "There is no case yet" in said(page) and "Case" not in [one.label for one in page.selectbox]
 
 
 def test_a_case_nobody_has_read_shows_detections_and_says_so(kept: Store) -> None:
     for field in add_case(kept, "A", 2):
         detect(kept, field, [(100, 100), (200, 100)], [0.9, 0.3])
     page = open_page(case="A", by=f"detections:{VERSION}")
-    assert "Not reviewed" in page.warning[0].value
+    assert "**Not reviewed.**" in said(page)
     assert len(pictures(page)["cells"]) == 2 and "<b>2</b>" in shown(page)
     page.number_input(session.RESULT_SCORE).set_value(0.3).run()
     assert len(pictures(page)["cells"]) == 4
@@ -73,7 +85,7 @@ def test_a_case_nobody_has_looked_at_has_no_figures(kept: Store) -> None:
     add_case(kept, "A", 2)
     page = open_page(case="A")
     assert "case-figures" not in shown(page)
-    assert "0 of 2 fields counted (2 not analysed)" in page.info[0].value.replace("\\", "")
+    assert "0 of 2 fields counted (2 not analysed)" in said(page)
     assert [one["faint"] for one in pictures(page)["fields"]] == [True, True]
 
 
@@ -81,12 +93,12 @@ def test_a_read_case_shows_its_figures_its_score_and_its_cells(kept: Store) -> N
     for place, field in enumerate(add_case(kept, "A", 8)):
         read(kept, field, "Ann", [(100, 100)] if place < 4 else [])
     page = open_page(case="A")
-    assert [one.value for one in page.selectbox[:2]] == ["A", "reader:Ann"]
+    assert (box(page, "Case").value, box(page, "Counted by").value) == ("A", "reader:Ann")
     body = shown(page)
     for figure in ("<b>4</b>", "<b>1.28 mm²</b>", "<b>3.1</b>", "<b>7.4</b>", "1 more mitosis would make it 2."):
         assert figure in body
-    assert any("For research only" in one.value for one in page.caption)
-    assert not page.warning and not page.info  # all of it is read
+    assert "For research only" in said(page)
+    assert "Preliminary" not in said(page) and "Not reviewed" not in said(page)
     assert [one["label"][0] for one in pictures(page)["fields"]] == list("11110000")
     assert page.dataframe[0].value["fields finished"].tolist() == [8]
     assert not [one for one in page.button if "reading" in one.label]
@@ -97,9 +109,8 @@ def test_a_case_that_is_not_read_to_the_end_is_preliminary_and_leads_on(kept: St
     read(kept, first, "Ann", [(100, 100)])
     read(kept, second, "Ann", [(100, 100), (200, 100)], state="")
     page = open_page(case="A")
-    said = page.info[0].value.replace("\\", "")
-    assert "Preliminary: 1 of 2 fields counted (1 not finished)." in said
-    assert "2 mitoses marked in unfinished fields" in said
+    assert "Preliminary: 1 of 2 fields counted (1 not finished)." in said(page)
+    assert "2 mitoses marked in unfinished fields" in said(page)
     assert [one["faint"] for one in pictures(page)["fields"]] == [False, True]
     assert [one for one in page.button if one.label == "Continue reading"]
 
@@ -118,9 +129,9 @@ def test_two_readers_begin_with_their_consensus_and_show_how_far_they_agree(kept
     read(kept, field, "Ann", [(100, 100), (200, 100)])
     read(kept, field, "Bert", [(100, 100)])
     page = open_page(case="A")
-    assert page.selectbox[1].value == "consensus" and len(pictures(page)["cells"]) == 1
-    assert any("F1 0.67" in one.value for one in page.caption)  # 2 * 1 / (2 * 1 + 1)
-    page.selectbox[1].set_value("reader:Ann").run()
+    assert box(page, "Counted by").value == "consensus" and len(pictures(page)["cells"]) == 1
+    assert "F1 0.67" in said(page)  # 2 * 1 / (2 * 1 + 1)
+    box(page, "Counted by").set_value("reader:Ann").run()
     assert len(pictures(page)["cells"]) == 2 and page.query_params["by"] == "reader:Ann"
 
 
@@ -132,7 +143,7 @@ def test_too_little_tissue_gives_a_sentence_and_no_score(kept: Store) -> None:
 
 def test_an_unknown_case_in_the_address_shows_one_that_is_there(kept: Store) -> None:
     add_case(kept, "A", 1)
-    assert open_page(case="nowhere", by="reader:nobody").selectbox[0].value == "A"
+    assert box(open_page(case="nowhere", by="reader:nobody"), "Case").value == "A"
 
 
 def test_after_a_look_at_another_field_in_review_its_case_is_shown(kept: Store) -> None:
@@ -140,9 +151,9 @@ def test_after_a_look_at_another_field_in_review_its_case_is_shown(kept: Store) 
     (other,) = [add_field(kept, glass(2), case="B")[0]]
     page = AppTest.from_file("../../pages/results.py", default_timeout=30)
     page.session_state[session.FIELD_ID] = other.id
-    assert page.run().selectbox[0].value == "B"
-    page.selectbox[0].set_value("A").run()
-    assert page.run().selectbox[0].value == "A"  # what was chosen stays, until another field was on review
+    assert box(page.run(), "Case").value == "B"
+    box(page, "Case").set_value("A").run()
+    assert box(page.run(), "Case").value == "A"  # what was chosen stays, until another field was on review
 
 
 def test_the_microscope_is_remembered_also_from_field_number_and_objective(kept: Store) -> None:
