@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -27,7 +27,8 @@ from mitosis_core.vocabulary import ReviewState, ShownState
 
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "history",
-    "overviews", "parse_op", "readers", "rebuild", "replay", "replayed", "restore", "review_of", "reviews_of",
+    "mark_times", "overviews", "parse_op", "readers", "reading_times", "rebuild", "replay", "replayed", "restore",
+    "review_of", "reviews_of",
 ]  # fmt: skip
 
 MAX_OPS = 5000
@@ -124,6 +125,26 @@ def history(store: Store, field_id: int, reader: str | None = None) -> list[Even
     """All events on a field, or those of one reader, oldest first."""
     with store.reading() as session:
         return _events(session, field_id, reader)
+
+
+def reading_times(store: Store, field_ids: Collection[int]) -> dict[tuple[int, str], tuple[datetime, datetime]]:
+    """(field id, reader) -> the first and the last change of that review, for reviews of these fields; UTC."""
+    wanted = (
+        select(_EVENT.field_id, _EVENT.reader, func.min(_EVENT.at), func.max(_EVENT.at))
+        .where(_EVENT.field_id.in_(list(field_ids)))
+        .group_by(_EVENT.field_id, _EVENT.reader)
+    )
+    with store.reading() as session:
+        return {(field_id, reader): (first, last) for field_id, reader, first, last in session.execute(wanted)}
+
+
+def mark_times(store: Store, field_id: int, reader: str) -> dict[str, datetime]:
+    """mark id -> when the reader said what now holds of it; UTC."""
+    wanted = select(_EVENT.target, func.max(_EVENT.at)).where(
+        _EVENT.field_id == field_id, _EVENT.reader == reader, ~_EVENT.superseded, _EVENT.kind.in_(MARK_KINDS)
+    )
+    with store.reading() as session:
+        return {mark: at for mark, at in session.execute(wanted.group_by(_EVENT.target))}
 
 
 def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:

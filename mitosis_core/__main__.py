@@ -26,6 +26,7 @@ from mitosis_core.interchange.contest_csv import (
     read_rows,
     write_detections,
 )
+from mitosis_core.scoring.counting import Count
 from mitosis_core.types import Detections, Field, Prediction
 from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 
@@ -111,8 +112,8 @@ class _Result:
     found: Detections
 
     @property
-    def density_per_mm2(self) -> float:
-        return len(self.found) / self.prediction.area_mm2
+    def count(self) -> Count:
+        return Count(len(self.found), self.prediction.area_mm2)
 
     def to_dict(self) -> dict[str, Any]:
         rows = zip(self.found.xy_px.tolist(), self.found.score.tolist(), self.found.area_um2.tolist(), strict=True)
@@ -123,7 +124,7 @@ class _Result:
             "um_per_px": self.field.um_per_px,
             "area_mm2": self.prediction.area_mm2,
             "count": len(self.found),
-            "density_per_mm2": self.density_per_mm2,
+            "density_per_mm2": self.count.per_mm2,
             "seconds": round(self.prediction.seconds, 3),
             "notes": [*self.field.notes, *self.prediction.notes],
             "detections": [
@@ -222,17 +223,20 @@ def _give_out(results: list[_Result], out: Path | None) -> None:
 
 
 def _table(results: list[_Result]) -> str:
-    """One line per field: count, area, density; what the reader should know below it."""
+    """One line per field: count, area of tissue, density; what the reader should know below it."""
     width = max((len(result.field.name) for result in results), default=5)
     lines = [f"{'image':<{width}}  mitoses     mm²  per mm²"] if results else []
     for result in results:
-        area = result.prediction.area_mm2
-        lines.append(f"{result.field.name:<{width}}  {len(result.found):7d} {area:7.3f} {result.density_per_mm2:8.2f}")
+        lines.append(f"{result.field.name:<{width}}  {_counted(result.count)}")
         lines += [f"  {note}" for note in (*result.field.notes, *result.prediction.notes)]
     if len(results) > 1:
-        count, area = sum(len(r.found) for r in results), sum(r.prediction.area_mm2 for r in results)
-        lines.append(f"{'all':<{width}}  {count:7d} {area:7.3f} {count / area:8.2f}")
+        lines.append(f"{'all':<{width}}  {_counted(sum((result.count for result in results), Count(0, 0.0)))}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _counted(count: Count) -> str:
+    density = "" if count.per_mm2 is None else f"{count.per_mm2:8.2f}"
+    return f"{count.mitoses:7d} {count.area_mm2:7.3f} {density:>8}"
 
 
 # ---------------------------------------------------------------- evaluate

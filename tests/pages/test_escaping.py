@@ -115,8 +115,8 @@ def test_the_data_page(kept: Store) -> None:
     check(open_page("data"))
 
 
-@pytest.mark.parametrize("name", ["models", "retrain"])
-def test_the_pages_of_versions(kept: Store, name: str) -> None:
+@pytest.mark.parametrize("name", ["models", "results", "retrain"])
+def test_the_pages_of_versions_and_results(kept: Store, name: str) -> None:
     check(open_page(name))
 
 

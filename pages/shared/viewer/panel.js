@@ -135,6 +135,7 @@ class Panel {
     this.proposed.textContent = proposed ? `+ ${proposed} proposed` : "";
     this.density.replaceChildren();
     for (const [factor, unit] of [[per_mm2, "per mm²"], [per_10_hpf, "per 10 HPF"]]) {
+      if (factor === null) continue; // too little tissue: the note says so
       const part = make("span", "", this.density);
       make("b", "", part).textContent = (count * factor).toFixed(1);
       part.append(` ${unit}`);

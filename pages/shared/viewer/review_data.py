@@ -11,12 +11,14 @@ import numpy as np
 from db.fields import StoredField
 from db.predictions import Proposal, Proposals
 from db.reviews import Mark, Review
-from mitosis_core.scoring.counting import per_10_hpf
+from mitosis_core.scoring.counting import Count
 from mitosis_core.vocabulary import SAME_CELL_UM
+from pages.shared.service.tissue_cache import TISSUES
+from pages.shared.store import the_store
 from pages.shared.viewer.crops import SIDES_PX
 from pages.shared.viewer.images import field_picture
 from pages.shared.viewer.routes import crops_address, image_url, ops_token
-from pages.shared.viewer.viewer import MITOSIS, RING_UM
+from pages.shared.viewer.viewer import MITOSIS, RING_UM, count_worth
 
 # Told apart by colour and by shape, also by readers who see few colours.
 CLASSES = [
@@ -138,10 +140,9 @@ def _point(
 
 
 def _count(stored: StoredField, review: Review, field_diameter_mm: float) -> dict[str, Any]:
-    area_mm2 = (review.area or stored.extent).area_mm2(stored.um_per_px)
-    part = "of the reviewed area" if review.area else "of the field"
-    return {
-        "per_mm2": 1 / area_mm2,
-        "per_10_hpf": per_10_hpf(1, area_mm2, field_diameter_mm),
-        "note": f"Carried over from the {area_mm2:.3f} mm² {part}: a small sample.",
-    }
+    tissue = TISSUES.soon(the_store(), stored)  # so that nobody waits for it who moves from field to field
+    if tissue is None:
+        return {"per_mm2": None, "per_10_hpf": None, "note": "The tissue of this field is being measured."}
+    counted = tissue.within(review.area) if review.area else tissue
+    part = "the reviewed part" if review.area else "the field"
+    return count_worth(Count(1, counted.area_mm2), field_diameter_mm, part)

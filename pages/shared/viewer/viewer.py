@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from db.preferences import KEY_LAYOUTS
+from mitosis_core.scoring.counting import Count
 from mitosis_core.types import Detections, Field, ProbabilityMap
 from pages.shared.service.detecting import Tally
 from pages.shared.viewer.images import publish_field, publish_heat
@@ -63,12 +64,17 @@ def viewer_data(
         "points": _points(candidates),
         "rev": 0,
         "score": {"value": score, "default": default_score},
-        "count": {
-            "per_mm2": 1 / tally.area_mm2,
-            "per_10_hpf": 10 / tally.hpf,
-            "note": f"Carried over from {tally.area_mm2:.3f} mm², {tally.hpf:.1f} HPF of "
-            f"{tally.field_diameter_mm:.2f} mm: one field is a small sample.",
-        },
+        "count": count_worth(Count(1, tally.count.area_mm2), tally.field_diameter_mm, "the field"),
+    }
+
+
+def count_worth(one: Count, field_diameter_mm: float, part: str) -> dict[str, Any]:
+    """What one mitosis in this tissue is worth, so that the viewer can count alone. part: where that tissue is."""
+    carried = f"Carried over from the {one.area_mm2:.3f} mm² of tissue in {part}: a small sample."
+    return {
+        "per_mm2": one.per_mm2,
+        "per_10_hpf": one.per_10_hpf(field_diameter_mm),
+        "note": one.problem.reason if one.problem else carried,
     }
 
 

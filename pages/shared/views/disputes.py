@@ -10,12 +10,12 @@ import streamlit as st
 from db.disputes import settle
 from db.engine import Store
 from db.fields import StoredField
+from db.reader_agreement import Compared
 from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.agreement import ConsensusObject
 from mitosis_core.vocabulary import VERDICTS, Verdict
 from pages.shared import session
 from pages.shared.person import Person
-from pages.shared.service.reader_agreement import Compared
 from pages.shared.shell import plain
 from pages.shared.viewer.review_data import CLASSES, crop_url
 

@@ -68,10 +68,7 @@ def _show_table(files: list[Analysis], diameter: float) -> None:
     total = detecting.tally(files, diameter, score)
     head, button = st.columns([4, 1], vertical_alignment="bottom")
     if total and len(rows) > 1:
-        head.markdown(
-            f"**All fields: {total.mitoses} mitoses** in {total.area_mm2:.2f} mm², {total.per_mm2:.1f} per mm², "
-            f"{total.per_10_hpf:.1f} per 10 HPF"
-        )
+        head.markdown(f"**All fields:** {total.words}")
     button.download_button(
         "Detections (CSV)",
         detecting.detections_csv(files, score),
@@ -87,6 +84,7 @@ def _show_table(files: list[Analysis], diameter: float) -> None:
             "file": st.column_config.TextColumn("Field"),
             "um_per_px": st.column_config.NumberColumn("µm/px", format="%.4f"),
             "mitoses": st.column_config.NumberColumn("Mitoses"),
+            "tissue_mm2": st.column_config.NumberColumn("Tissue (mm²)", format="%.3f"),
             "per_mm2": st.column_config.NumberColumn("per mm²", format="%.1f"),
             "per_10_hpf": st.column_config.NumberColumn("per 10 HPF", format="%.1f"),
             "seconds": st.column_config.NumberColumn("Seconds", format="%.2f"),

@@ -8,11 +8,11 @@ import streamlit as st
 
 from db.engine import Store
 from db.fields import StoredField
+from db.reader_agreement import Compared, compare, over_all
 from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.agreement import Agreement
 from mitosis_core.vocabulary import SAME_CELL_UM
 from pages.shared.person import Person
-from pages.shared.service.reader_agreement import Compared, compare, over_all
 from pages.shared.shell import show_table
 from pages.shared.views.disputes import show_disputes
 

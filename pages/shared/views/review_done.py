@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import streamlit as st
 
@@ -15,8 +14,6 @@ from pages.shared.person import Person
 from pages.shared.service import reviewing
 from pages.shared.service.reviewing import ANY_CASE, QueueEntry
 from pages.shared.shell import plain
-
-_PAGES = Path(__file__).parents[2]
 
 
 def show_done(store: Store, entries: Sequence[QueueEntry], entry: QueueEntry, reader: str, who: Person) -> None:
@@ -37,7 +34,7 @@ def _show_row(store: Store, read: Sequence[QueueEntry], reader: str, who: Person
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         said = f"**{name} is read:** {count_noun(mitoses, 'mitosis')} in {count_noun(len(read), 'field')}."
         st.markdown(said, width="stretch")
-        if (_PAGES / "results.py").exists() and st.button("Result", type="primary", icon=":material/lab_profile:"):
+        if st.button("Result", type="primary", icon=":material/lab_profile:"):
             st.switch_page("pages/results.py", query_params={"case": case_of(field)})
         coming = None if elsewhere else reviewing.next_case(store, reader, case_of(field))
         if coming:
