@@ -1,4 +1,4 @@
-"""`python -m db`: backup, verify and restore a data folder, examine it, and say who did what."""
+"""`python -m db`: backup, verify, restore and merge data folders, examine one, say who did what; labels out and in."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from db import archive, audit, doctor
 from db.disk import create, move_into_place
-from db.engine import Store, data_folder, open_store
+from db.engine import data_folder, open_known
 from db.errors import as_sentences
-from db.migrate import DATABASE
+from db.label_commands import add_label_commands
 from mitosis_core.errors import ConcentricError
 
 
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     said.add_argument("--out", type=Path, help="a new file (default: the terminal)")
     said.add_argument("--format", choices=audit.FORMATS, default="csv")
     said.set_defaults(command=_audit)
+    add_label_commands(commands)
     return parser
 
 
@@ -67,7 +68,7 @@ def _folder_option(parser: argparse.ArgumentParser, name: str, **more: Any) -> N
 
 
 def _backup(given: argparse.Namespace) -> int:
-    store = _store(given.data)
+    store = open_known(given.data)
     with _bar("B") as progress:
         manifest = archive.write_archive(store, given.file, progress)
     print(f"{given.file}: {_holds(manifest)}")
@@ -100,7 +101,7 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _audit(given: argparse.Namespace) -> int:
-    store = _store(given.data)
+    store = open_known(given.data)
     if given.out is None:
         audit.write(store, sys.stdout, given.format)
         return 0
@@ -117,12 +118,6 @@ def _audit(given: argparse.Namespace) -> int:
         part.unlink(missing_ok=True)
     print(f"{given.out}: {number} entries")
     return 0
-
-
-def _store(folder: Path) -> Store:
-    if not (folder / DATABASE).is_file():
-        raise ConcentricError(f"There is no database in {folder}.")
-    return open_store(folder)
 
 
 def _existing(folder: Path) -> Path:

@@ -28,6 +28,7 @@ from mitosis_core.vocabulary import ReviewState, ShownState
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "history",
     "overviews", "parse_op", "readers", "rebuild", "replay", "replayed", "restore", "review_of", "reviews_of",
+    "write_events",
 ]  # fmt: skip
 
 MAX_OPS = 5000
@@ -165,6 +166,18 @@ def rebuild(store: Store, field_id: int) -> None:
             session.execute(insert(ReviewRow), [_review_row(review, field_id, reader)])
             if review.marks:
                 session.execute(insert(MarkRow), [_mark_row(mark, field_id, reader) for mark in review.marks])
+
+
+def write_events(session: Session, field_id: int, reader: str, events: Sequence[Event]) -> list[Event]:
+    """Store events that have no id yet, after all that are there, as part of a larger change; returns them numbered.
+
+    Nothing is checked but the rule of `db.replay`, which says which of them are superseded.
+    """
+    course = _course(session, field_id, reader, {event.target for event in events})
+    numbered = zip(count(_next_event(session)), events, strict=False)
+    taken = [course.take(replace(event, id=number)) for number, event in numbered]
+    _write(session, field_id, reader, course, taken)
+    return taken
 
 
 def _apply(session: Session, field: FieldRow, reader: str, ops: Sequence[Op]) -> Applied:
