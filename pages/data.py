@@ -1,4 +1,4 @@
-"""Data: where everything is kept, its copies, what is wrong with it, and who did what."""
+"""Data: labels out and in, where everything is kept, its copies, what is wrong with it, and who did what."""
 
 from __future__ import annotations
 
@@ -9,25 +9,33 @@ import streamlit as st
 from db import audit, doctor
 from db.backup import make_copy
 from db.engine import Store, data_folder
+from db.fields import list_fields
 from mitosis_core.errors import ConcentricError
 from pages.shared import session
+from pages.shared.person import Person
 from pages.shared.service import backup_copies
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
+from pages.shared.views.export import show_export
+from pages.shared.views.import_labels import show_import
 
 
 def main() -> None:
     """The page."""
-    open_page("Data", needs="admin")
+    who = open_page("Data", needs="admin")
     st.title("Data", anchor=False)
     try:
-        _show(the_store())
+        _show(the_store(), who)
     except ConcentricError as error:  # the folder can be examined all the same
         st.error(plain(str(error)))
     _examine()
 
 
-def _show(store: Store) -> None:
+def _show(store: Store, who: Person) -> None:
+    with st.expander("Export labels", icon=":material/file_export:"):
+        show_export(store, list_fields(store), who)
+    with st.expander("Import labels", icon=":material/file_open:"):
+        show_import(store, who)
     copied = st.container()
     _back_up(store)  # first, so that what it made is shown
     with copied:

@@ -11,6 +11,7 @@ from db.preferences import Preferences, change_preferences, read_preferences
 from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis
+from pages.shared.service.label_files import ExportedFile
 
 UPLOADS = "uploads"  # the file uploader's own key
 FIELD = "field"  # name of the field on show
@@ -42,6 +43,19 @@ COMPARED_ON = "compared_on"  # which fields
 DISPUTED = "disputed"  # id of the field whose marks are compared
 ONLY_DISPUTED = "only_disputed"
 FINDINGS = "findings"  # what was found when the data folder was examined
+EXPORTED_LABELS = "exported_labels"  # whose, on the Export panel
+EXPORTED_FORMAT = "exported_format"
+EXPORT_UNFINISHED = "export_unfinished"
+EXPORT_OWN_THRESHOLD = "export_own_threshold"
+IMPORTED_FILE = "imported_file"
+IMPORTED_FORMAT = "imported_format"
+IMPORTED_READER = "imported_reader"
+IMPORTED_CLASS = "imported_class_"  # and the name of the class
+IMPORTED_OF_READER = "imported_of_reader"
+IMPORT_FINISHES = "import_finishes"
+IMPORT_SWAPS = "import_swaps"
+IMPORT_LEAVES_OUT = "import_leaves_out"
+_EXPORT = "export"
 _PEAK_MEMORY = "peak_memory_gb"
 _OPENED = "opened"
 _USER = "user"
@@ -77,6 +91,17 @@ def opened_files() -> dict[str, Analysis]:
     """Files read in this session, by the uploader's id of the file."""
     files: dict[str, Analysis] = st.session_state.setdefault(_OPENED, {})
     return files
+
+
+def keep_export(asked: object, made: ExportedFile | None) -> None:
+    """The file that was written last, with what was asked for."""
+    st.session_state[_EXPORT] = (asked, made)
+
+
+def kept_export(asked: object) -> ExportedFile | None:
+    """The file written last, if it is what is asked for."""
+    known, made = st.session_state.get(_EXPORT, (None, None))
+    return made if known == asked else None
 
 
 def peak_memory_gb() -> dict[tuple[str, str], float]:
