@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from db import archive, audit, doctor
+from db import archive, audit, doctor, merge
 from db.disk import create, move_into_place
 from db.engine import data_folder, open_known
 from db.errors import as_sentences
@@ -43,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("file", type=Path)
     restore.add_argument("folder", type=Path)
     restore.set_defaults(command=_restore)
+
+    taken = commands.add_parser("merge", help="add what an archive of another installation holds to this one")
+    taken.add_argument("file", type=Path)
+    _folder_option(taken, "--data")
+    taken.set_defaults(command=_merge)
 
     verify = commands.add_parser("verify", help="read all of an archive and say whether it is whole")
     verify.add_argument("file", type=Path)
@@ -87,6 +92,14 @@ def _restore(given: argparse.Namespace) -> int:
         manifest = archive.restore(given.file, given.folder, progress)
     print(f"{given.folder}: {_holds(manifest)}")
     return _say([f"{name} was missing when the backup was made." for name in manifest.missing])
+
+
+def _merge(given: argparse.Namespace) -> int:
+    store = open_known(given.data)
+    with _bar("B") as progress:
+        merged = merge.merge_archive(store, given.file, progress)
+    print(f"{given.data}: {merged.says}")
+    return _say(merged.notes)
 
 
 def _doctor(given: argparse.Namespace) -> int:

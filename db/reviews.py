@@ -26,9 +26,9 @@ from mitosis_core.types import Region, on_image
 from mitosis_core.vocabulary import ReviewState, ShownState
 
 __all__ = [
-    "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "history",
-    "overviews", "parse_op", "readers", "rebuild", "replay", "replayed", "restore", "review_of", "reviews_of",
-    "write_events",
+    "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "events_of",
+    "history", "overviews", "parse_op", "readers", "rebuild", "replay", "replayed", "restore", "review_of",
+    "reviews_of", "write_events",
 ]  # fmt: skip
 
 MAX_OPS = 5000
@@ -90,7 +90,7 @@ def review_of(store: Store, field_id: int, reader: str, until: int | None = None
     """The review as it is, or as it was just after the event `until`; unseen when there is none."""
     with store.reading() as session:
         if until is not None:
-            return replay(event for event in _events(session, field_id, reader) if event.id <= until)
+            return replay(event for event in events_of(session, field_id, reader) if event.id <= until)
         return _reviews(session, field_id, reader).get(reader, Review())
 
 
@@ -123,7 +123,7 @@ def readers(store: Store) -> list[str]:
 def history(store: Store, field_id: int, reader: str | None = None) -> list[Event]:
     """All events on a field, or those of one reader, oldest first."""
     with store.reading() as session:
-        return _events(session, field_id, reader)
+        return events_of(session, field_id, reader)
 
 
 def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
@@ -135,7 +135,7 @@ def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
     with store.writing() as session:
         if session.get(FieldRow, field_id) is None:
             raise FieldGone("This field is no longer there: it was deleted.")
-        events = _events(session, field_id, reader)
+        events = events_of(session, field_id, reader)
         if event_id not in {event.id for event in events}:
             raise ConcentricError("This moment is not part of the history of this review.")
         then = replay(event for event in events if event.id <= event_id)
@@ -294,7 +294,8 @@ def _steps_back(now: Review, then: Review, reader: str) -> Iterable[Event]:
         yield replace(blank, op_id=secrets.token_hex(16), kind="state", target=":state", state=then.state)
 
 
-def _events(session: Session, field_id: int, reader: str | None) -> list[Event]:
+def events_of(session: Session, field_id: int, reader: str | None) -> list[Event]:
+    """`history` as part of a larger reading."""
     wanted: Select[Any] = select(EventRow.__table__).where(_EVENT.field_id == field_id).order_by(_EVENT.id)
     if reader is not None:
         wanted = wanted.where(_EVENT.reader == reader)

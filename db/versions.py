@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -153,6 +153,11 @@ def champion(store: Store, shipped: str) -> str:
     return _active_history(decisions(store), shipped)[-1]
 
 
+def active_version(past: Iterable[DecisionRow], shipped: str) -> str:
+    """`champion` as part of a larger reading; past: oldest first."""
+    return _active_history(past, shipped)[-1]
+
+
 def previous_champion(store: Store, shipped: str) -> str | None:
     """The version that a roll-back would make active."""
     reign = _active_history(decisions(store), shipped)
@@ -214,7 +219,7 @@ def _refuse_known(store: Store, name: str) -> None:
             raise UnusableModel(f"There is a version {name} already.")
 
 
-def _active_history(past: list[Decision], shipped: str) -> list[str]:
+def _active_history(past: Iterable[Decision | DecisionRow], shipped: str) -> list[str]:
     """The champions one over the other, the active one last: promoting puts one on top, rolling back takes it off."""
     reign = [shipped]
     for one in past:

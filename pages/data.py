@@ -10,10 +10,12 @@ from db import audit, doctor
 from db.backup import make_copy
 from db.engine import Store, data_folder
 from db.fields import list_fields
+from db.merge import merge_archive
 from mitosis_core.errors import ConcentricError
 from pages.shared import session
 from pages.shared.person import Person
 from pages.shared.service import backup_copies
+from pages.shared.service.label_files import on_disk
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.views.export import show_export
@@ -36,6 +38,8 @@ def _show(store: Store, who: Person) -> None:
         show_export(store, list_fields(store), who)
     with st.expander("Import labels", icon=":material/file_open:"):
         show_import(store, who)
+    with st.expander("Add another installation", icon=":material/merge:"):
+        _add_archive(store)
     copied = st.container()
     _back_up(store)  # first, so that what it made is shown
     with copied:
@@ -49,6 +53,27 @@ def _show(store: Store, who: Person) -> None:
     if rows := backup_copies.deleted(store):
         st.markdown("**Deleted fields**")
         show_table(rows)
+
+
+def _add_archive(store: Store) -> None:
+    given = st.file_uploader(
+        "Archive of another installation", ["zip"], key=session.MERGED_FILE,
+        help="Made there by “Back up now”. What is here stays; all else is added: images, reviews, versions, decisions. "
+        "Larger ones: python -m db merge FILE",
+    )  # fmt: skip
+    if given is None or not st.button("Add", icon=":material/merge:"):
+        return
+    slot = st.progress(0.0, "Unpacking…")
+    try:
+        with on_disk(given.name, given.getbuffer()) as path:
+            merged = merge_archive(store, path, lambda done, total: slot.progress(done / max(total, 1), "Unpacking…"))
+        st.success(plain(merged.says))
+        for note in merged.notes:
+            st.info(plain(note))
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+    finally:
+        slot.empty()
 
 
 def _show_standing(stands: backup_copies.BackupStatus) -> None:

@@ -9,6 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from db.archive import write_archive
 from db.engine import Store
 from db.fields import list_fields
 from db.label_export import Labels
@@ -112,3 +113,17 @@ def test_a_file_of_another_kind_is_a_sentence(kept: Store) -> None:
     page.file_uploader(session.IMPORTED_FILE).set_value(("t.json", b'{"a": 1}', "application/json")).run()
     page.text_input(session.IMPORTED_READER).set_value("Bob").run()
     assert page.error and "Traceback" not in said(page)
+
+
+def test_an_archive_of_another_installation_is_added(kept: Store, tmp_path: Path) -> None:
+    other = finished_fields(tmp_path / "other", fields=4)
+    write_archive(other, tmp_path / "a.zip")
+    page = open_page()
+    content = (tmp_path / "a.zip").read_bytes()
+    page.file_uploader(session.MERGED_FILE).set_value(("a.zip", content, "application/zip")).run()
+    press(page, "Add")
+    assert "2 fields, " in said(page) and len(list_fields(kept)) == 4
+    page.file_uploader(session.MERGED_FILE).set_value(("b.zip", b"no zip", "application/zip")).run()
+    press(page, "Add")
+    assert "is no backup of Concentric, or it is damaged" in said(page)
+    other.close()

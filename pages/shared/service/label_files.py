@@ -96,7 +96,7 @@ def export_file(
 
 
 @contextmanager
-def on_disk(name: str, content: bytes) -> Iterator[Path]:
+def on_disk(name: str, content: bytes | memoryview) -> Iterator[Path]:
     """An uploaded file at a path of its own name, as the readers of formats want it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / (PurePath(name.replace("\\", "/")).name or "file")
