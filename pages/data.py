@@ -58,7 +58,7 @@ def _show(store: Store, who: Person) -> None:
 def _add_archive(store: Store) -> None:
     given = st.file_uploader(
         "Archive of another installation", ["zip"], key=session.MERGED_FILE,
-        help="Made there by “Back up now”. What is here stays; all else is added: images, reviews, versions, decisions. "
+        help="Made there by “Back up now”. What is here stays; images, reviews, versions and decisions are added. "
         "Larger ones: python -m db merge FILE",
     )  # fmt: skip
     if given is None or not st.button("Add", icon=":material/merge:"):
