@@ -221,7 +221,8 @@ def _write(session: Session, field_id: int, reader: str, course: ReplayState, ta
     """Store events that the course has taken, with what follows."""
     if not taken:
         return
-    session.execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
+    # On the connection, not through the ORM: an import has thousands of rows.
+    session.connection().execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
     changed = {event.target for event in taken if event.mark and not event.superseded}
     _upsert(session, MarkRow, [_mark_row(course.marks[key], field_id, reader) for key in sorted(changed)])
     _upsert(session, ReviewRow, [_review_row(course, field_id, reader)])
@@ -348,7 +349,7 @@ def _upsert(session: Session, table: type[MarkRow] | type[ReviewRow], rows: list
     statement = upsert(table)
     key = {column.name for column in table.__table__.primary_key}
     new = {name: statement.excluded[name] for name in rows[0] if name not in key}
-    session.execute(statement.on_conflict_do_update(index_elements=sorted(key), set_=new), rows)
+    session.connection().execute(statement.on_conflict_do_update(index_elements=sorted(key), set_=new), rows)
 
 
 def _sides(area: Region | None) -> dict[str, float | None]:
