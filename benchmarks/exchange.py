@@ -2,7 +2,7 @@
 and the memory that takes.
 
 `python -m benchmarks.exchange [--quick]` writes benchmarks/results/exchange.json and prints the same JSON as its last
-line. Each format is measured in a process of its own, so that its peak of memory is its own; the same with ten times as
+line. Each format is measured in a process of its own, so that its peak of memory is its own; the same with four times as
 many images shows whether memory grows with the file. import_s and export_s: medians, by format.
 """
 
@@ -33,7 +33,7 @@ from mitosis_core.interchange.marks import LABELS, Mark, MarkedImage
 
 IMAGES, MARKS_PER_IMAGE, SIDE_PX = 500, 50, 2084
 READER = "Reader 1"
-MORE = 10  # times as many images, to see whether memory stays flat
+MORE = 4  # times as many images, to see whether memory stays flat
 
 
 def images(count: int, marks: int = MARKS_PER_IMAGE) -> Iterator[MarkedImage]:

@@ -45,6 +45,7 @@ ONLY_DISPUTED = "only_disputed"
 FINDINGS = "findings"  # what was found when the data folder was examined
 EXPORTED_LABELS = "exported_labels"  # whose, on the Export panel
 EXPORTED_FORMAT = "exported_format"
+EXPORTED_CASES = "exported_cases"
 EXPORT_UNFINISHED = "export_unfinished"
 EXPORT_OWN_THRESHOLD = "export_own_threshold"
 IMPORTED_FILE = "imported_file"

@@ -64,6 +64,13 @@ def test_what_is_chosen_is_written_and_what_the_format_cannot_hold_is_said(kept:
     assert not any("Download labels" in one.proto.label for one in page.get("download_button"))
 
 
+def test_the_fields_of_one_case_can_be_chosen(kept: Store) -> None:
+    page = open_page()
+    page.selectbox(session.EXPORTED_LABELS).set_value("Reader Anna")
+    page.multiselect(session.EXPORTED_CASES).set_value(["case 1"]).run()
+    assert "1 image, 5 marks" in said(press(page, "Export"))
+
+
 def test_every_format_has_its_sentence() -> None:
     assert all(label_files.says(one).endswith(".") for one in FORMATS.values())
     assert label_files.says(FORMATS["mitos14"]) == (

@@ -24,6 +24,7 @@ def show_export(store: Store, fields: Sequence[StoredField], who: Person, stem: 
     if not fields or not offered:
         st.caption("There are no labels to export yet: nobody has reviewed these fields, and no version analysed them.")
         return
+    fields = _of_cases(fields)
     left, right = st.columns(2)
     whose = left.selectbox("Labels", list(offered), key=session.EXPORTED_LABELS)
     name = right.selectbox(
@@ -41,6 +42,15 @@ def show_export(store: Store, fields: Sequence[StoredField], who: Person, stem: 
         )  # fmt: skip
         for line in made.says.splitlines():
             st.caption(plain(line))
+
+
+def _of_cases(fields: Sequence[StoredField]) -> Sequence[StoredField]:
+    """The fields of the cases that are chosen; all while none is."""
+    cases = sorted({field.case for field in fields if field.case})
+    if len(cases) < 2:
+        return fields
+    chosen = st.multiselect("Cases", cases, key=session.EXPORTED_CASES, placeholder="All cases")
+    return [field for field in fields if field.case in chosen] if chosen else fields
 
 
 def _options(labels: Labels, place: st.delta_generator.DeltaGenerator) -> Labels:
