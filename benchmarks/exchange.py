@@ -2,8 +2,8 @@
 and the memory that takes.
 
 `python -m benchmarks.exchange [--quick]` writes benchmarks/results/exchange.json and prints the same JSON as its last
-line. Each format is measured in a process of its own, so that its peak of memory is its own; the same with four times as
-many images shows whether memory grows with the file. import_s and export_s: medians, by format.
+line. Each format is measured in a process of its own, so that its peak of memory is its own; the same with four times
+as many images shows whether memory grows with the file. import_s and export_s: medians, by format.
 """
 
 from __future__ import annotations

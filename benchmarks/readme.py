@@ -220,10 +220,10 @@ def exchange_table(result: Figures) -> str:
     for name, seconds in result["export_s"].items():
         peak, more = result["peak_rss_gb_of_format"][name] * 1e3, four_times[name] * 1e3
         rows.append(f"| `{name}` | {seconds:.1f} | {result['import_s'][name]:.1f} | {peak:.0f} | {more:.0f} |")
-    return (
-        "\n".join(rows)
-        + f"\n\n{result['marks']:,} marks on {result['images']} images, from a store and into another one, medians of "
-        f"{result['repeats']}; memory of a whole process, of which Python and the libraries take about 80 MB. Machine: {result['machine']}."
+    return "\n".join(rows) + (
+        f"\n\n{result['marks']:,} marks on {result['images']} images, from a store and into another one, medians of "
+        f"{result['repeats']}; memory of a whole process, of which Python and the libraries take about 80 MB. "
+        f"Machine: {result['machine']}."
     )
 
 

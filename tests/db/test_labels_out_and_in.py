@@ -322,3 +322,24 @@ def test_renamed_fields_are_found_by_their_pixels(store: Store, tmp_path: Path) 
     export_labels(store, tmp_path / "x.csv", Labels("reader", "Ann"))
     rename(store, first.id, "other.png")
     assert import_labels(store, tmp_path / "x.csv", ImportSettings("Bob")).total("new") == 1
+
+
+def test_what_leaves_the_store_opens_in_the_readers_of_others(store: Store, tmp_path: Path) -> None:
+    coco_reader = pytest.importorskip("pycocotools.coco")
+    geojson, shapely = pytest.importorskip("geojson"), pytest.importorskip("shapely.geometry")
+    roifile = pytest.importorskip("roifile")
+    first, second = list_fields(store)
+    add_marks(store, first.id, "Ann", [(10, 20, "mitosis"), (30, 40, "lookalike")])
+    add_marks(store, second.id, "Ann", [])
+    for name in ("coco", "qupath", "imagej"):
+        export_labels(store, tmp_path / f"{name}{'.json' if name == 'coco' else ''}", Labels("reader", "Ann"),
+                      format_name=name)  # fmt: skip
+    coco = coco_reader.COCO(str(tmp_path / "coco.json"))
+    (mitoses,) = coco.getCatIds(catNms=["mitotic figure"])
+    assert len(coco.getImgIds()) == 2 and len(coco.getAnnIds(catIds=[mitoses])) == 1
+    features = geojson.loads((tmp_path / "qupath" / "a.geojson").read_text(encoding="utf-8"))
+    assert features.is_valid
+    (x, y) = shapely.shape(features["features"][0]["geometry"]).coords[0]
+    assert {(10.5, 20.5), (30.5, 40.5)} >= {(x, y)}  # QuPath counts from the corner of the first pixel
+    rois = roifile.roiread(tmp_path / "imagej" / "a.zip")
+    assert sorted(tuple(roi.coordinates()[0].tolist()) for roi in rois) == [(10, 20), (30, 40)]
