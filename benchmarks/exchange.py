@@ -33,6 +33,7 @@ from mitosis_core.interchange.marks import LABELS, Mark, MarkedImage
 
 IMAGES, MARKS_PER_IMAGE, SIDE_PX = 500, 50, 2084
 READER = "Reader 1"
+SQUARES = SIDE_PX // 8
 MORE = 4  # times as many images, to see whether memory stays flat
 
 
@@ -40,19 +41,21 @@ def images(count: int, marks: int = MARKS_PER_IMAGE) -> Iterator[MarkedImage]:
     """Drawn one after the other, so that what is held is what the format holds."""
     for nth in range(count):
         rng = random.Random(nth)
+        # Like cells, no two in the same pixel: one of 260 x 260 squares of 8 px for each, and anywhere in its middle.
+        squares = rng.sample(range(SQUARES**2), marks)
         yield MarkedImage(
             f"field-{nth:05d}.png",
             tuple(
                 Mark(
-                    rng.uniform(0, SIDE_PX - 1),
-                    rng.uniform(0, SIDE_PX - 1),
+                    8 * (square % SQUARES) + rng.uniform(1, 7),
+                    8 * (square // SQUARES) + rng.uniform(1, 7),
                     LABELS[n % 3],
                     round(rng.random(), 4),
                     None,
                     READER,
                     "2026-01-02T03:04:05+00:00",
                 )
-                for n in range(marks)
+                for n, square in enumerate(squares)
             ),
             f"{nth:064x}",
             SIDE_PX,
