@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -148,7 +148,7 @@ def decisions(store: Store) -> list[Decision]:
         return [Decision(**{name: getattr(row, name) for name in Decision.__dataclass_fields__}) for row in rows]
 
 
-def active_history(past: list[Decision], shipped: str) -> list[str]:
+def active_history(past: Iterable[Decision | DecisionRow], shipped: str) -> list[str]:
     """The champions one over the other, the active one last: promoting puts one on top, rolling back takes it off."""
     reign = [shipped]
     for one in past:
@@ -162,6 +162,11 @@ def active_history(past: list[Decision], shipped: str) -> list[str]:
 def champion(store: Store, shipped: str) -> str:
     """The active version: what was promoted last, or what a roll-back went back to; at first the shipped one."""
     return active_history(decisions(store), shipped)[-1]
+
+
+def active_version(past: Iterable[DecisionRow], shipped: str) -> str:
+    """`champion` as part of a larger reading; past: oldest first."""
+    return active_history(past, shipped)[-1]
 
 
 def previous_champion(store: Store, shipped: str) -> str | None:

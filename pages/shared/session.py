@@ -16,6 +16,7 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis
+from pages.shared.service.label_files import ExportedFile
 
 FIELD = "field"  # name of the field on show
 SCORE = "score"  # lowest score that counts; absent: the version's threshold
@@ -67,6 +68,21 @@ READER_CHANGED = "reader_changed"  # in the frame, just now
 HELP_OPEN = "help_open"
 FRAME_PROBLEM = "frame_problem"  # why a name cannot be taken
 ASKED = "asked"  # the act that waits for a second click
+EXPORTED_LABELS = "exported_labels"  # whose, on the Export panel
+EXPORTED_FORMAT = "exported_format"
+EXPORTED_CASES = "exported_cases"
+EXPORT_UNFINISHED = "export_unfinished"
+EXPORT_OWN_THRESHOLD = "export_own_threshold"
+IMPORTED_FILE = "imported_file"
+IMPORTED_FORMAT = "imported_format"
+IMPORTED_READER = "imported_reader"
+IMPORTED_CLASS = "imported_class_"  # and the name of the class
+IMPORTED_OF_READER = "imported_of_reader"
+IMPORT_FINISHES = "import_finishes"
+IMPORT_SWAPS = "import_swaps"
+IMPORT_LEAVES_OUT = "import_leaves_out"
+MERGED_FILE = "merged_file"
+_EXPORT = "export"
 _PEAK_MEMORY = "peak_memory_gb"
 _QUICK_LOOK = "quick_look"
 _GIVEN = "given"
@@ -175,6 +191,17 @@ def keep_given(*keys: str) -> None:
             given[key] = st.session_state[key]
         elif key in given:
             st.session_state[key] = given[key]
+
+
+def keep_export(asked: object, made: ExportedFile | None) -> None:
+    """The file that was written last, with what was asked for."""
+    st.session_state[_EXPORT] = (asked, made)
+
+
+def kept_export(asked: object) -> ExportedFile | None:
+    """The file written last, if it is what is asked for."""
+    known, made = st.session_state.get(_EXPORT, (None, None))
+    return made if known == asked else None
 
 
 def peak_memory_gb() -> dict[tuple[str, str], float]:
