@@ -27,8 +27,8 @@ from mitosis_core.vocabulary import ReviewState, ShownState
 
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "events_of",
-    "history", "mark_times", "overviews", "parse_op", "readers", "reading_times", "rebuild", "replay", "replayed", "restore",
-    "review_of", "reviews_of", "write_events",
+    "history", "mark_times", "overviews", "parse_op", "readers", "reading_times", "rebuild", "replay", "replayed",
+    "restore", "review_of", "reviews_of", "write_events",
 ]  # fmt: skip
 
 MAX_OPS = 5000

@@ -201,7 +201,7 @@ class _Run:
         if self._stream is not None and self._is_done(self._stream, field):
             return None
         result = _look_at(field, self._model, self._given)
-        self._count(len(result.found), result.tissue_mm2)
+        self._count(len(result.found), round(result.prediction.area_mm2, 6))
         if self._stream is not None:
             self._stream.add(result.to_dict())
         return result
