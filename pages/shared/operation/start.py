@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
+from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import start_logging
 from pages.shared.operation.metrics import CountErrors
+from pages.shared.store import the_store
 
 log = logging.getLogger("concentric")
 
@@ -20,8 +24,18 @@ async def operation(_: Any) -> AsyncIterator[None]:
     counter = CountErrors()
     log.addHandler(counter)
     log.info("the server starts")
+    Thread(target=_prepare, name="prepare", daemon=True).start()
     try:
         yield
     finally:
         log.info("the server has stopped")
         log.removeHandler(counter)
+
+
+def _prepare() -> None:
+    """What the first page would wait for, done while the browser still loads its own part; detections that were left
+    behind go on, whether anybody looks or not."""
+    for library in ("pandas", "pyarrow"):  # Streamlit brings both along with the first page
+        import_module(library)
+    with suppress(ConcentricError):  # the page says what is wrong with the store
+        the_store()
