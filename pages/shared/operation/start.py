@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from typing import Any
 
+from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import start_logging
 from pages.shared.operation.metrics import CountErrors
 from pages.shared.service.watched_folder import watch, watched_path
@@ -26,9 +28,19 @@ async def operation(_: Any) -> AsyncIterator[None]:
     stop = threading.Event()
     if folder := watched_path():
         threading.Thread(target=watch, args=(the_store, folder, stop), name="watched folder", daemon=True).start()
+    threading.Thread(target=_prepare, name="prepare", daemon=True).start()
     try:
         yield
     finally:
         stop.set()
         log.info("the server has stopped")
         log.removeHandler(counter)
+
+
+def _prepare() -> None:
+    """What the first page would wait for, done while the browser still loads its own part; detections that were left
+    behind go on, whether anybody looks or not."""
+    for library in ("pandas", "pyarrow"):  # Streamlit brings both along with the first page
+        import_module(library)
+    with suppress(ConcentricError):  # the page says what is wrong with the store
+        the_store()
