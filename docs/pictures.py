@@ -68,13 +68,13 @@ def drawn_file(folder: Path) -> Path:
 
 def take_review(page: Page, address: str) -> None:
     """Keep a drawn field, judge a few proposals, and take the picture."""
-    page.goto(address)
+    page.goto(f"{address}/detect")
     with tempfile.TemporaryDirectory() as folder:
         page.locator("input[type=file]").set_input_files(drawn_file(Path(folder)), timeout=60_000)
         page.get_by_role("button", name="Keep for review").wait_for(timeout=120_000)
     page.get_by_role("button", name="Keep for review").click()
     page.get_by_role("button", name="Keep 1 field").click()
-    page.get_by_text("Reader:").first.wait_for(timeout=60_000)
+    page.locator(".board[data-ready] .tile").wait_for(timeout=60_000)
     page.goto(f"{address}/review?reader=Anna")
     page.locator(".viewer[data-editable]").wait_for(timeout=60_000)
     page.wait_for_timeout(2000)
