@@ -161,3 +161,20 @@ def test_search_and_state_find_cases_and_a_card_leads_to_its_review(lab: Lab) ->
     page.get_by_role("link", name="Cases").click()
     page.locator(".board[data-ready]").wait_for()
     assert page.get_by_role("searchbox").input_value() == "b07"
+
+
+DROP = """(card, [name, bytes]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], name));
+    const options = { dataTransfer: transfer, bubbles: true, composed: true, cancelable: true };
+    for (const kind of ["dragenter", "dragover", "drop"]) card.dispatchEvent(new DragEvent(kind, options));
+}"""
+
+
+def test_a_file_dropped_anywhere_comes_in_and_on_a_card_it_is_of_that_case(lab: Lab) -> None:
+    change_preferences(lab.store, "", um_per_px=0.25)
+    page = lab.open()
+    for seed, (name, target) in enumerate([("A00_01.png", ".empty"), ("B7_9.png", ".card[data-case='A00']")], start=60):
+        page.locator(target).evaluate(DROP, [name, list(drawn(name, seed)["buffer"])])
+        page.locator(".tile").nth(seed - 60).wait_for()
+    assert [(one.name, one.case) for one in list_fields(lab.store)] == [("A00_01.png", "A00"), ("B7_9.png", "A00")]

@@ -240,7 +240,10 @@ class Board {
   selectAll(ids) {
     const chosen = new Set(this.memory.selected);
     const all = ids.every((id) => chosen.has(id));
-    for (const id of ids) all ? chosen.delete(id) : chosen.add(id);
+    for (const id of ids) {
+      if (all) chosen.delete(id);
+      else chosen.add(id);
+    }
     this.select(chosen);
   }
 

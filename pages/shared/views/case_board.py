@@ -78,7 +78,7 @@ def _numbers(sent: object) -> list[int]:
 def _ask_for_scale(store: Store, who: Person, board: Board) -> None:
     """Once, in the open: the fields wait in their cases meanwhile."""
     waiting = board.waiting_for_scale
-    with st.container(border=True):
+    with st.container(border=True, width=960):
         st.markdown(f"**How large is a pixel?** {count_noun(len(waiting), 'field')} "
                     f"{'does' if len(waiting) == 1 else 'do'} not say, and {'waits' if len(waiting) == 1 else 'wait'} "
                     "for the answer.")  # fmt: skip

@@ -164,7 +164,11 @@ def analyse_next(files: list[Analysis], model: Model, slot: DeltaGenerator) -> N
 
 def tell_problems(files: list[Analysis]) -> None:
     """One box for all files that could not be used, so that it does not push the image away."""
-    said = [f"**{plain(one.name)}**: {plain(one.problem)}" for one in files if one.problem]
+    said = [
+        plain(one.problem) if one.problem.startswith(one.name) else f"**{plain(one.name)}**: {plain(one.problem)}"
+        for one in files
+        if one.problem
+    ]
     if said:
         st.error("\n\n".join(said), icon=":material/broken_image:")
 
