@@ -157,22 +157,27 @@ def _as_there(one: Figures, first: Figures) -> str:
 
 
 def transfer_table(result: Figures) -> str:
-    """One row for each slide and scanner, then crops and false alarms."""
-    rows = ["| held out | scanner | mitoses | precision | recall | F1 | at best threshold | average precision |"]
-    rows.append("|" + "---|" * 8)
-    for row in (row for seed in result["seeds"] for row in seed):
+    """One row for each ensemble, slide and scanner, then means with their range over the ensembles."""
+    rows = [
+        "| ensemble | held out | scanner | mitoses | precision | recall | F1 | at best threshold | average precision |"
+    ]
+    rows.append("|" + "---|" * 9)
+    for number, row in ((number, row) for number, seed in enumerate(result["seeds"], 1) for row in seed):
         for scanner, one in row["scanners"].items():
             rows.append(
-                f"| {row['slide']} | {scanner} | {one['mitoses']} | {one['precision']:.2f} | {one['recall']:.2f} | "
+                f"| {number} | {row['slide']} | {scanner} | {one['mitoses']} | {one['precision']:.2f} | "
+                f"{one['recall']:.2f} | "
                 f"**{one['f1']:.2f}** | {one['f1_at_best_threshold']:.2f} | {one['ap']:.2f} |"
             )
     crops = ", ".join(f"{group} {one['mean']:.2f}" for group, one in result["recall_of_crops"].items())
     alarms = ", ".join(f"{group} {one['mean']:.1f}" for group, one in result["false_alarms_per_mm2"].items())
-    means = ", ".join(f"{scanner} {one['f1']['mean']:.2f}" for scanner, one in result["by_scanner"].items())
+    means = ", ".join(
+        f"{scanner} {one['f1']['mean']:.3f} ({one['f1']['low']:.3f} to {one['f1']['high']:.3f})"
+        for scanner, one in result["by_scanner"].items()
+    )
     return (
-        "\n".join(rows)
-        + f"\n\nMean F1: {means}. Recall of crops: {crops}. False detections per mm² at the version's own "
-        f"threshold: {alarms}.\n\nProtocol: {result['protocol']}. Machine: {result['machine']}."
+        "\n".join(rows) + f"\n\nMean F1 (lowest and highest ensemble): {means}. Recall of crops: {crops}. "
+        f"False detections per mm² at the version's own threshold: {alarms}.\n\nProtocol: {result['protocol']}. Machine: {result['machine']}."
     )
 
 
