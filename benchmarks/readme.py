@@ -177,7 +177,8 @@ def transfer_table(result: Figures) -> str:
     )
     return (
         "\n".join(rows) + f"\n\nMean F1 (lowest and highest ensemble): {means}. Recall of crops: {crops}. "
-        f"False detections per mm² at the version's own threshold: {alarms}.\n\nProtocol: {result['protocol']}. Machine: {result['machine']}."
+        f"False detections per mm² at the version's own threshold: {alarms}.\n\n"
+        f"Protocol: {result['protocol']}. Machine: {result['machine']}."
     )
 
 
