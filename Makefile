@@ -20,9 +20,10 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/interrogate app.py benchmarks db mitosis_core pages train
-	$(BIN)/oxlint --deny-warnings pages/shared/viewer
+	$(BIN)/oxlint --deny-warnings pages/shared/viewer pages/shared/board
 	mkdir -p .cache && cat pages/shared/viewer/*.js > .cache/viewer.js
-	$(BIN)/oxlint --no-ignore --deny-warnings -D no-undef .cache/viewer.js  # one scope: names of one file are known in all
+	cat pages/shared/board/*.js > .cache/board.js
+	$(BIN)/oxlint --no-ignore --deny-warnings -D no-undef .cache/viewer.js .cache/board.js  # one scope: names of one file are known in all
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.postprocess

@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.shared.board.routes import FILE_ROUTES
 from pages.shared.guard import MIDDLEWARE, refuse_to_start_unsafely
 from pages.shared.navigation import sections
 from pages.shared.operation.metrics import CountAnswers
@@ -21,7 +22,7 @@ PagesManager.uses_pages_directory = False
 
 app = st.App(
     __file__,
-    routes=[*ROUTES, *OPERATION_ROUTES],
+    routes=[*ROUTES, *FILE_ROUTES, *OPERATION_ROUTES],
     middleware=[*MIDDLEWARE, Middleware(CountAnswers)],
     lifespan=operation,
     on_script_error=show_unexpected_error,

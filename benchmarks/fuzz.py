@@ -244,6 +244,7 @@ def version_judge(rng: Random) -> Judge:
     from db import versions
     from db.engine import open_store
     from pages.shared.service import training
+    from pages.shared.service.version_cards import version_cards
 
     smallest = min((load_model(name) for name in list_versions()), key=lambda model: model.weights.stat().st_size)
     weights, card = smallest.weights.read_bytes(), json.loads(smallest.card.to_json())
@@ -260,7 +261,7 @@ def version_judge(rng: Random) -> Judge:
             data = data if rng.random() < 0.3 else whole[:tail] + mutated(whole[tail:], rng)
         name = training.import_version(store, data, by="Anna")
         try:  # what was taken in can be shown, and goes out again
-            assert name in {row["version"] for row in training.overview(store)}
+            assert name in {one.name for one in version_cards(store)}
             training.export_version(store, name)
         finally:
             versions.weights_path(store, name).unlink()

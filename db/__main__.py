@@ -1,4 +1,4 @@
-"""`python -m db`: backup, verify and restore a data folder, examine it, and say who did what."""
+"""`python -m db`: backup, verify, restore and merge data folders, examine one, say who did what; reports and labels."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from db import archive, audit, doctor
+from db import archive, audit, doctor, merge
+from db.case_counts import CountBy, case_names, count_case, ways_to_count
+from db.case_report import WRITERS, case_report
 from db.disk import create, move_into_place
-from db.engine import Store, data_folder, open_store
+from db.engine import Store, data_folder, open_known
 from db.errors import as_sentences
-from db.migrate import DATABASE
+from db.label_commands import add_label_commands
+from db.preferences import read_preferences
+from db.versions import champion
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import ConcentricError
+from mitosis_core.model import DEFAULT_VERSION
+from mitosis_core.plurals import count_noun
+from mitosis_core.scoring.counting import check_field_diameter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("folder", type=Path)
     restore.set_defaults(command=_restore)
 
+    taken = commands.add_parser("merge", help="add what an archive of another installation holds to this one")
+    taken.add_argument("file", type=Path)
+    _folder_option(taken, "--data")
+    taken.set_defaults(command=_merge)
+
     verify = commands.add_parser("verify", help="read all of an archive and say whether it is whole")
     verify.add_argument("file", type=Path)
     verify.set_defaults(command=_verify)
@@ -58,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     said.add_argument("--out", type=Path, help="a new file (default: the terminal)")
     said.add_argument("--format", choices=audit.FORMATS, default="csv")
     said.set_defaults(command=_audit)
+
+    report = commands.add_parser("report", help="the report of a case as a PDF or HTML file")
+    _folder_option(report, "--data")
+    report.add_argument("--case", required=True, help="its name")
+    report.add_argument("--out", type=Path, required=True, help="a new file, .pdf or .html")
+    report.add_argument("--by", help="consensus, reader:NAME or detections:VERSION (default: as on the Results page)")
+    report.add_argument("--field-diameter-mm", type=float, help="of the microscope (default: as chosen on the pages)")
+    report.set_defaults(command=_report)
+    add_label_commands(commands)
     return parser
 
 
@@ -67,7 +90,7 @@ def _folder_option(parser: argparse.ArgumentParser, name: str, **more: Any) -> N
 
 
 def _backup(given: argparse.Namespace) -> int:
-    store = _store(given.data)
+    store = open_known(given.data)
     with _bar("B") as progress:
         manifest = archive.write_archive(store, given.file, progress)
     print(f"{given.file}: {_holds(manifest)}")
@@ -88,6 +111,14 @@ def _restore(given: argparse.Namespace) -> int:
     return _say([f"{name} was missing when the backup was made." for name in manifest.missing])
 
 
+def _merge(given: argparse.Namespace) -> int:
+    store = open_known(given.data)
+    with _bar("B") as progress:
+        merged = merge.merge_archive(store, given.file, progress)
+    print(f"{given.data}: {merged.says}")
+    return _say(merged.notes)
+
+
 def _doctor(given: argparse.Namespace) -> int:
     look = doctor.repair if given.repair else doctor.examine
     with _bar(" fields") as progress:
@@ -100,7 +131,7 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _audit(given: argparse.Namespace) -> int:
-    store = _store(given.data)
+    store = open_known(given.data)
     if given.out is None:
         audit.write(store, sys.stdout, given.format)
         return 0
@@ -119,10 +150,36 @@ def _audit(given: argparse.Namespace) -> int:
     return 0
 
 
-def _store(folder: Path) -> Store:
-    if not (folder / DATABASE).is_file():
-        raise ConcentricError(f"There is no database in {folder}.")
-    return open_store(folder)
+def _report(given: argparse.Namespace) -> int:
+    kind = given.out.suffix.lower().removeprefix(".")
+    if kind not in WRITERS:
+        raise ConcentricError(f"A report is a .pdf or .html file, not {given.out.name}.")
+    if given.out.exists():
+        raise ConcentricError(f"There is a file {given.out} already; please choose another name.")
+    store = open_known(given.data)
+    diameter_mm = check_field_diameter(given.field_diameter_mm or read_preferences(store, "").field_diameter_mm)
+    counts = count_case(store, given.case, _way(store, given.case, given.by))
+    number = len(counts.fields)
+    with _bar(" fields") as progress:
+        made = case_report(
+            store, counts, case_names(store)[given.case], diameter_mm, datetime.now(UTC),
+            lambda share, name: progress(round(share * number), number),
+        )  # fmt: skip
+    with as_sentences(), atomic_write(given.out) as part:
+        part.write_bytes(WRITERS[kind](made))
+    print(f"{given.out}: {counts.case}, {count_noun(counts.count.mitoses, 'mitosis')}, by {counts.by.key}")
+    return 0
+
+
+def _way(store: Store, case: str, key: str | None) -> CountBy:
+    """How to count a case, by its key. Raises ConcentricError for a case or a way that is not there."""
+    if case not in case_names(store):
+        raise ConcentricError(f"There is no case {case}.")
+    ways = ways_to_count(store, case, champion(store, DEFAULT_VERSION))
+    found = [one for one in ways if key in (None, one.key)]
+    if not found:
+        raise ConcentricError(f"{case} can be counted by {', '.join(one.key for one in ways)}, not by {key}.")
+    return found[0]
 
 
 def _existing(folder: Path) -> Path:

@@ -59,11 +59,13 @@ class Entry:
     note: str | None = None
     marks: int | None = None
     events: int | None = None
+    comment: str | None = None
+    settles: bool | None = None
 
 
 _SAME = (  # named alike in the table of events
     "id", "at", "field_id", "case", "target", "verdict", "state", "seconds", "superseded", "version", "score", "op_id",
-    "client", "seq", "base", "sent_ms",
+    "client", "seq", "base", "sent_ms", "comment", "settles",
 )  # fmt: skip
 COLUMNS = tuple(one.name for one in fields(Entry))
 

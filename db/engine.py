@@ -133,10 +133,18 @@ def open_store(folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
     return store
 
 
+def open_known(folder: Path) -> Store:
+    """A store that is there already, for the command line. Raises StoreFailed where there is none."""
+    if not (folder / DATABASE).is_file():
+        raise StoreFailed(f"There is no database in {folder}.")
+    return open_store(folder)
+
+
 def own_files(store: Store) -> Iterator[Path]:
     """The folder, the database and its log, and every image, copy and file of a version."""
     yield from (store.folder, *store.folder.glob(f"{DATABASE}*"), *store.folder.glob("secret.key"))
-    for folder in (store.images, store.backups, store.aside, store.folder / "versions"):
+    others = (store.folder / name for name in ("versions", "thumbnails"))
+    for folder in (store.images, store.backups, store.aside, *others):
         if folder.is_dir():
             yield folder
             yield from (file for file in folder.iterdir() if file.is_file())

@@ -15,6 +15,7 @@ from db.errors import FieldGone, ImageDamaged, as_sentences
 from db.images import decode, encode, image_path, is_whole
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
 from db.splits import carry_over, check_together
+from db.thumbnails import delete_thumbnail, write_thumbnail
 from mitosis_core.errors import ConcentricError, MissingScale
 from mitosis_core.image.appearance import Appearance
 from mitosis_core.image.sample_field import is_sample
@@ -137,6 +138,7 @@ def _keep(
                 row.um_per_px, row.scale_source = field.um_per_px, _line(field.scale_source, 100)
             # While nobody else writes: a start or a deletion elsewhere sees the file and its row, or neither.
             move_into_place(part, place)
+        write_thumbnail(store, field.digest, field.pixels)
         return (_unscaled(row) if row.um_per_px is None else _stored(row)), was_there
     finally:
         part.unlink(missing_ok=True)
@@ -269,6 +271,7 @@ def delete_field(store: Store, field_id: int, *, by: str) -> None:
     with store.writing() as session:
         if session.scalar(select(FieldRow.id).where(FieldRow.digest == digest)) is None:
             image_path(store, digest).unlink(missing_ok=True)
+            delete_thumbnail(store, digest)
 
 
 def tombstones(store: Store) -> list[Tombstone]:

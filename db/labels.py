@@ -14,7 +14,7 @@ from db.replay import Event, Review, replay
 from db.reviews import history
 from db.schema import EventRow
 from mitosis_core.image.sample_field import is_sample
-from mitosis_core.scoring.agreement import Verdicts, consensus
+from mitosis_core.scoring.agreement import ConsensusObject, Verdicts, consensus
 from mitosis_core.types import Float32, Region
 from mitosis_core.vocabulary import SAME_CELL_UM, VERDICTS
 
@@ -80,7 +80,7 @@ def verdicts_of(review: Review) -> Verdicts:
     """A reader's standing marks as the core compares them."""
     marks = review.standing
     xy = np.array([(mark.x, mark.y) for mark in marks], np.float32).reshape(-1, 2)
-    return Verdicts(xy, tuple(mark.verdict for mark in marks))
+    return Verdicts(xy, tuple(mark.verdict for mark in marks), tuple(mark.settles for mark in marks))
 
 
 def _finished(events: list[Event], until: int | None) -> dict[str, Review]:
@@ -91,15 +91,39 @@ def _finished(events: list[Event], until: int | None) -> dict[str, Review]:
     return {name: review for name, review in reviews.items() if review.state == "complete"}
 
 
-def _labels(field: StoredField, by_reader: Mapping[str, Review]) -> ReviewedField:
-    # Who reviewed a part says nothing about the rest: only readers of the largest area vote.
-    regions = {name: review.area and review.area.clipped(field.extent) for name, review in by_reader.items()}
+@dataclass(frozen=True, eq=False)
+class Vote:
+    """What those who finished a field say together. region: what they reviewed, None for the whole field.
+
+    reviews: those that count, by reader: who reviewed a part says nothing about the rest, so only readers of the
+    largest area vote. cells: everything that any of them marked, with the majority's verdict.
+    """
+
+    region: Region | None
+    reviews: Mapping[str, Review]
+    cells: tuple[ConsensusObject, ...]
+
+    @property
+    def last_event(self) -> int:
+        """The newest event behind it."""
+        return max(review.rev for review in self.reviews.values())
+
+
+def vote(field: StoredField, finished: Mapping[str, Review]) -> Vote:
+    """The consensus on one field. finished: the completed reviews, by reader: at least one."""
+    regions = {name: review.area and review.area.clipped(field.extent) for name, review in finished.items()}
     largest = max(regions.values(), key=lambda region: region.area_mm2(field.um_per_px) if region else float("inf"))
-    voting = {name: verdicts_of(by_reader[name]) for name, region in regions.items() if region == largest}
-    cells = consensus(voting, SAME_CELL_UM / field.um_per_px, list(voting))
+    voting = {name: finished[name] for name, region in regions.items() if region == largest}
+    said = {name: verdicts_of(review) for name, review in voting.items()}
+    return Vote(largest, voting, tuple(consensus(said, SAME_CELL_UM / field.um_per_px, list(said))))
+
+
+def _labels(field: StoredField, by_reader: Mapping[str, Review]) -> ReviewedField:
+    said = vote(field, by_reader)
     by_verdict = {
-        verdict: np.array([one.xy_px for one in cells if one.verdict == verdict], np.float32).reshape(-1, 2)
+        verdict: np.array([one.xy_px for one in said.cells if one.verdict == verdict], np.float32).reshape(-1, 2)
         for verdict in VERDICTS
     }
-    newest = max(by_reader[name].rev for name in voting)
-    return ReviewedField(field, by_verdict["mitosis"], by_verdict["lookalike"], by_verdict["unsure"], largest, newest)
+    return ReviewedField(
+        field, by_verdict["mitosis"], by_verdict["lookalike"], by_verdict["unsure"], said.region, said.last_event
+    )

@@ -1,7 +1,7 @@
 """One change to a review as a page sends it, checked before anything believes it.
 
 {op_id, client, seq, t, field, base, kind, ...}
-add | delete | restore | move | class    + id, x, y, cls: the whole mark after the change
+add | delete | restore | move | class    + id, x, y, cls, perhaps comment: the whole mark after the change
 state + state        area + area: null or [x0, y0, x1, y1]        time + seconds
 """
 
@@ -19,10 +19,12 @@ from mitosis_core.vocabulary import VERDICTS, ReviewState, Verdict
 STATES: tuple[ReviewState, ...] = ("in_review", "complete", "excluded")  # that a reader may choose
 MARK_KINDS = ("add", "delete", "restore", "move", "class")
 MAX_SECONDS = 3600.0
+MAX_COMMENT = 500  # characters
 
 _COMMON = {"op_id", "client", "seq", "t", "field", "base", "kind"}
 _OWN: dict[str, set[str]] = {kind: {"id", "x", "y", "cls"} for kind in MARK_KINDS}
 _OWN |= {"state": {"state"}, "area": {"area"}, "time": {"seconds"}}
+_OPTIONAL = {kind: {"comment"} if kind in MARK_KINDS else set[str]() for kind in _OWN}
 _OP_ID = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST = 2**53 - 1  # JavaScript counts exactly up to here, and SQLite holds it
@@ -34,7 +36,10 @@ class BadOp(ConcentricError):
 
 @dataclass(frozen=True)
 class Op:
-    """One change. target: the id of a mark, or ":state", ":area", ":time". sent_ms: the browser's clock."""
+    """One change. target: the id of a mark, or ":state", ":area", ":time". sent_ms: the browser's clock.
+
+    comment: on the mark, None for none. settles: see `db.replay.Mark`; no browser sends it.
+    """
 
     op_id: str
     client: str
@@ -50,6 +55,8 @@ class Op:
     state: ReviewState | None = None
     area: Region | None = None
     seconds: float | None = None
+    comment: str | None = None
+    settles: bool = False
 
 
 def parse_op(sent: Any) -> Op:
@@ -59,7 +66,7 @@ def parse_op(sent: Any) -> Op:
     kind = sent.get("kind")
     if not isinstance(kind, str) or kind not in _OWN:
         raise BadOp("This kind of change is not known.")
-    if set(sent) != _COMMON | _OWN[kind]:
+    if set(sent) - _OPTIONAL[kind] != _COMMON | _OWN[kind]:
         raise BadOp("The change has missing or unknown parts.")
     return Op(
         op_id=_text(sent["op_id"], _OP_ID),
@@ -84,7 +91,8 @@ def check_reader(name: str) -> str:
 def _own(kind: str, sent: Mapping[str, Any]) -> dict[str, Any]:
     if kind in MARK_KINDS:
         place = {"x": _number(sent["x"]), "y": _number(sent["y"])}
-        return {"target": _text(sent["id"], _ID), **place, "verdict": _one_of(sent["cls"], VERDICTS)}
+        said = {"verdict": _one_of(sent["cls"], VERDICTS), "comment": _comment(sent.get("comment"))}
+        return {"target": _text(sent["id"], _ID), **place, **said}
     if kind == "state":
         return {"target": ":state", "state": _one_of(sent["state"], STATES)}
     if kind == "area":
@@ -96,6 +104,14 @@ def _text(value: Any, form: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not form.fullmatch(value):
         raise BadOp("The change has an id of unknown form.")
     return value
+
+
+def _comment(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > MAX_COMMENT or not value.isprintable():
+        raise BadOp(f"A comment has at most {MAX_COMMENT} printable characters, on one line.")
+    return value.strip() or None
 
 
 def _whole(value: Any) -> int:

@@ -137,6 +137,15 @@ def versions_by_field(store: Store) -> dict[int, set[str]]:
     return by_field
 
 
+def seconds_per_field(store: Store) -> dict[str, list[float]]:
+    """How long each version took for each field, in seconds; version -> one number for each."""
+    times: dict[str, list[float]] = {}
+    with store.reading() as session:
+        for version, seconds in session.execute(select(PredictionRow.version, PredictionRow.seconds)):
+            times.setdefault(version, []).append(seconds)
+    return times
+
+
 def uncertainties(store: Store, version: str) -> dict[int, float]:
     """field id -> how unsure a version is there; fields it has not looked at are missing."""
     wanted = select(PredictionRow.field_id, PredictionRow.uncertainty).join(FieldRow, _current())

@@ -36,6 +36,8 @@ class Event:
     area: Region | None = None
     seconds: float | None = None
     superseded: bool = False
+    comment: str | None = None
+    settles: bool = False
 
     @property
     def mark(self) -> str | None:
@@ -45,7 +47,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Mark:
-    """A reader's verdict on one place, in pixels. version, score: of the proposal it came from, else None."""
+    """A reader's verdict on one place, in pixels. version, score: of the proposal it came from, else None.
+
+    comment: what the reader wrote about it. settles: the verdict was given in sight of those of all readers, to settle
+    a dispute: it stands for all of them.
+    """
 
     id: str
     x: float
@@ -54,6 +60,8 @@ class Mark:
     deleted: bool = False
     version: str | None = None
     score: float | None = None
+    comment: str | None = None
+    settles: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,4 +166,5 @@ def replay(events: Iterable[Event]) -> Review:
 def _mark_after(event: Event) -> Mark:
     assert event.x is not None and event.y is not None and event.verdict is not None, "an event holds the whole mark"
     deleted = event.kind == "delete"
-    return Mark(event.target, event.x, event.y, event.verdict, deleted, event.version, event.score)
+    own = (event.version, event.score, event.comment, event.settles)
+    return Mark(event.target, event.x, event.y, event.verdict, deleted, *own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -26,8 +26,9 @@ from mitosis_core.types import Region, on_image
 from mitosis_core.vocabulary import ReviewState, ShownState
 
 __all__ = [
-    "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "history",
-    "overviews", "parse_op", "readers", "rebuild", "replay", "replayed", "restore", "review_of", "reviews_of",
+    "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "events_of",
+    "history", "mark_times", "overviews", "parse_op", "readers", "reading_times", "rebuild", "replay", "replayed",
+    "restore", "review_of", "reviews_of", "write_events",
 ]  # fmt: skip
 
 MAX_OPS = 5000
@@ -37,6 +38,7 @@ LOCKED = {
 }
 LOCKED_KINDS = (*MARK_KINDS, "area")
 _PROPOSAL = re.compile(r"p[0-9]{1,12}-[0-9]{1,12}")
+_OF_MARK = tuple(one.name for one in fields(Mark))
 _EVENT = EventRow.__table__.c
 _REVIEW = ReviewRow.__table__.c
 _MARK = MarkRow.__table__.c
@@ -89,7 +91,7 @@ def review_of(store: Store, field_id: int, reader: str, until: int | None = None
     """The review as it is, or as it was just after the event `until`; unseen when there is none."""
     with store.reading() as session:
         if until is not None:
-            return replay(event for event in _events(session, field_id, reader) if event.id <= until)
+            return replay(event for event in events_of(session, field_id, reader) if event.id <= until)
         return _reviews(session, field_id, reader).get(reader, Review())
 
 
@@ -122,7 +124,27 @@ def readers(store: Store) -> list[str]:
 def history(store: Store, field_id: int, reader: str | None = None) -> list[Event]:
     """All events on a field, or those of one reader, oldest first."""
     with store.reading() as session:
-        return _events(session, field_id, reader)
+        return events_of(session, field_id, reader)
+
+
+def reading_times(store: Store, field_ids: Collection[int]) -> dict[tuple[int, str], tuple[datetime, datetime]]:
+    """(field id, reader) -> the first and the last change of that review, for reviews of these fields; UTC."""
+    wanted = (
+        select(_EVENT.field_id, _EVENT.reader, func.min(_EVENT.at), func.max(_EVENT.at))
+        .where(_EVENT.field_id.in_(list(field_ids)))
+        .group_by(_EVENT.field_id, _EVENT.reader)
+    )
+    with store.reading() as session:
+        return {(field_id, reader): (first, last) for field_id, reader, first, last in session.execute(wanted)}
+
+
+def mark_times(store: Store, field_id: int, reader: str) -> dict[str, datetime]:
+    """mark id -> when the reader said what now holds of it; UTC."""
+    wanted = select(_EVENT.target, func.max(_EVENT.at)).where(
+        _EVENT.field_id == field_id, _EVENT.reader == reader, ~_EVENT.superseded, _EVENT.kind.in_(MARK_KINDS)
+    )
+    with store.reading() as session:
+        return {mark: at for mark, at in session.execute(wanted.group_by(_EVENT.target))}
 
 
 def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
@@ -134,7 +156,7 @@ def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
     with store.writing() as session:
         if session.get(FieldRow, field_id) is None:
             raise FieldGone("This field is no longer there: it was deleted.")
-        events = _events(session, field_id, reader)
+        events = events_of(session, field_id, reader)
         if event_id not in {event.id for event in events}:
             raise ConcentricError("This moment is not part of the history of this review.")
         then = replay(event for event in events if event.id <= event_id)
@@ -165,6 +187,18 @@ def rebuild(store: Store, field_id: int) -> None:
             session.execute(insert(ReviewRow), [_review_row(review, field_id, reader)])
             if review.marks:
                 session.execute(insert(MarkRow), [_mark_row(mark, field_id, reader) for mark in review.marks])
+
+
+def write_events(session: Session, field_id: int, reader: str, events: Sequence[Event]) -> list[Event]:
+    """Store events that have no id yet, after all that are there, as part of a larger change; returns them numbered.
+
+    Nothing is checked but the rule of `db.replay`, which says which of them are superseded.
+    """
+    course = _course(session, field_id, reader, {event.target for event in events})
+    numbered = zip(count(_next_event(session)), events, strict=False)
+    taken = [course.take(replace(event, id=number)) for number, event in numbered]
+    _write(session, field_id, reader, course, taken)
+    return taken
 
 
 def _apply(session: Session, field: FieldRow, reader: str, ops: Sequence[Op]) -> Applied:
@@ -208,7 +242,8 @@ def _write(session: Session, field_id: int, reader: str, course: ReplayState, ta
     """Store events that the course has taken, with what follows."""
     if not taken:
         return
-    session.execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
+    # On the connection, not through the ORM: an import has thousands of rows.
+    session.connection().execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
     changed = {event.target for event in taken if event.mark and not event.superseded}
     _upsert(session, MarkRow, [_mark_row(course.marks[key], field_id, reader) for key in sorted(changed)])
     _upsert(session, ReviewRow, [_review_row(course, field_id, reader)])
@@ -274,14 +309,16 @@ def _steps_back(now: Review, then: Review, reader: str) -> Iterable[Event]:
         if old != mark and not (old.deleted and mark.deleted):
             kind = "delete" if old.deleted else "restore"
             yield replace(blank, op_id=secrets.token_hex(16), kind=kind, target=mark.id, x=old.x, y=old.y,
-                          verdict=old.verdict, version=old.version, score=old.score)  # fmt: skip
+                          verdict=old.verdict, version=old.version, score=old.score, comment=old.comment,
+                          settles=old.settles)  # fmt: skip
     if now.area != then.area:
         yield replace(blank, op_id=secrets.token_hex(16), kind="area", target=":area", area=then.area)
     if now.state != then.state:
         yield replace(blank, op_id=secrets.token_hex(16), kind="state", target=":state", state=then.state)
 
 
-def _events(session: Session, field_id: int, reader: str | None) -> list[Event]:
+def events_of(session: Session, field_id: int, reader: str | None) -> list[Event]:
+    """`history` as part of a larger reading."""
     wanted: Select[Any] = select(EventRow.__table__).where(_EVENT.field_id == field_id).order_by(_EVENT.id)
     if reader is not None:
         wanted = wanted.where(_EVENT.reader == reader)
@@ -296,7 +333,7 @@ def _reviews(session: Session, field_id: int, reader: str | None = None) -> dict
         chosen, owned = chosen.where(_REVIEW.reader == reader), owned.where(_MARK.reader == reader)
     marks: dict[str, list[Mark]] = defaultdict(list)
     for row in session.execute(owned):
-        marks[row.reader].append(Mark(row.id, row.x, row.y, row.verdict, row.deleted, row.version, row.score))
+        marks[row.reader].append(Mark(**{name: getattr(row, name) for name in _OF_MARK}))
     return {
         row.reader: Review(row.state, _area(row), tuple(marks[row.reader]), row.seconds, row.rev)
         for row in session.execute(chosen)
@@ -334,7 +371,7 @@ def _upsert(session: Session, table: type[MarkRow] | type[ReviewRow], rows: list
     statement = upsert(table)
     key = {column.name for column in table.__table__.primary_key}
     new = {name: statement.excluded[name] for name in rows[0] if name not in key}
-    session.execute(statement.on_conflict_do_update(index_elements=sorted(key), set_=new), rows)
+    session.connection().execute(statement.on_conflict_do_update(index_elements=sorted(key), set_=new), rows)
 
 
 def _sides(area: Region | None) -> dict[str, float | None]:

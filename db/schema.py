@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -135,6 +136,38 @@ class PreferencesRow(Base):
     at: Mapped[datetime] = mapped_column(Utc)
 
 
+class AssignmentRow(Base):
+    """A reader who was asked to review a field."""
+
+    __tablename__ = "assignment"
+
+    field_id: Mapped[int] = mapped_column(ForeignKey("field.id", ondelete="CASCADE"), primary_key=True)
+    reader: Mapped[str] = mapped_column(String(60), primary_key=True)
+    by: Mapped[str] = mapped_column(String(60))
+    at: Mapped[datetime] = mapped_column(Utc)
+
+
+class IncomingFileRow(Base):
+    """A file that came in and was refused, or one of the watched folder that was dealt with; see db.incoming_files.
+
+    size, modified_ns: of the file in the watched folder as it was read, 0 for an upload. problem: "" when it became a
+    field.
+    """
+
+    __tablename__ = "incoming_file"
+    __table_args__ = (UniqueConstraint("name", "watched"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(500))
+    watched: Mapped[bool]
+    size: Mapped[int]
+    modified_ns: Mapped[int]
+    problem: Mapped[str] = mapped_column(Text)
+    dismissed: Mapped[bool]
+    by: Mapped[str] = mapped_column(String(60))
+    at: Mapped[datetime] = mapped_column(Utc)
+
+
 class ProposalRow(Base):
     """One candidate of a prediction; place 0 has the best score."""
 
@@ -151,7 +184,8 @@ class ProposalRow(Base):
 class EventRow(Base):
     """One change by one reader; never altered, and deleted only with its field: triggers refuse all else.
 
-    target: the mark, or ":state", ":area", ":time". base, seq, client, sent_ms: as the browser said.
+    target: the mark, or ":state", ":area", ":time". base, seq, client, sent_ms: as the browser said. comment: on the
+    mark, as it is after the change. settles: see `db.replay.Mark`.
     """
 
     __tablename__ = "event"
@@ -186,6 +220,8 @@ class EventRow(Base):
     y1: Mapped[float | None]
     seconds: Mapped[float | None]
     superseded: Mapped[bool]
+    comment: Mapped[str | None] = mapped_column(String(500))
+    settles: Mapped[bool] = mapped_column(server_default=text("0"))
 
 
 class MarkRow(Base):
@@ -202,6 +238,8 @@ class MarkRow(Base):
     deleted: Mapped[bool]
     version: Mapped[str | None] = mapped_column(String(100))
     score: Mapped[float | None]
+    comment: Mapped[str | None] = mapped_column(String(500))
+    settles: Mapped[bool] = mapped_column(server_default=text("0"))
 
 
 class ReviewRow(Base):
@@ -305,4 +343,18 @@ class DecisionRow(Base):
     version: Mapped[str] = mapped_column(String(100))
     by: Mapped[str] = mapped_column(String(60))
     note: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(Utc)
+
+
+class VersionLabelRow(Base):
+    """What people call a version and note about it; never altered, the latest counts."""
+
+    __tablename__ = "version_label"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(String(100))
+    name: Mapped[str] = mapped_column(String(60))
+    note: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(60))
     at: Mapped[datetime] = mapped_column(Utc)

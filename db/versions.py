@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -135,7 +135,7 @@ def record_decision(store: Store, kind: str, version: str, *, by: str, note: str
     Raises ConcentricError when nobody is named, UnusableModel when the active version is to be rejected.
     """
     by = named(by)
-    if kind == "reject" and version == _active_history(decisions(store), "")[-1]:
+    if kind == "reject" and version == active_history(decisions(store), "")[-1]:
         raise UnusableModel(f"{version} is the active version. Roll back or promote another one instead.")
     with store.writing() as session:
         session.add(DecisionRow(kind=kind, version=version, by=by, note=note.strip(), at=datetime.now(UTC)))
@@ -148,20 +148,36 @@ def decisions(store: Store) -> list[Decision]:
         return [Decision(**{name: getattr(row, name) for name in Decision.__dataclass_fields__}) for row in rows]
 
 
+def active_history(past: Iterable[Decision | DecisionRow], shipped: str) -> list[str]:
+    """The champions one over the other, the active one last: promoting puts one on top, rolling back takes it off."""
+    reign = [shipped]
+    for one in past:
+        if one.kind == "promote" and one.version != reign[-1]:
+            reign.append(one.version)
+        elif one.kind == "roll_back" and len(reign) > 1:
+            reign.pop()
+    return reign
+
+
 def champion(store: Store, shipped: str) -> str:
     """The active version: what was promoted last, or what a roll-back went back to; at first the shipped one."""
-    return _active_history(decisions(store), shipped)[-1]
+    return active_history(decisions(store), shipped)[-1]
+
+
+def active_version(past: Iterable[DecisionRow], shipped: str) -> str:
+    """`champion` as part of a larger reading; past: oldest first."""
+    return active_history(past, shipped)[-1]
 
 
 def previous_champion(store: Store, shipped: str) -> str | None:
     """The version that a roll-back would make active."""
-    reign = _active_history(decisions(store), shipped)
+    reign = active_history(decisions(store), shipped)
     return reign[-2] if len(reign) > 1 else None
 
 
 def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
     """Make the champion before this one active again; returns it. Raises VersionGone when there was none."""
-    reign = _active_history(decisions(store), shipped)
+    reign = active_history(decisions(store), shipped)
     if len(reign) < 2:
         raise VersionGone("There is no earlier active version to roll back to.")
     record_decision(store, "roll_back", reign[-2], by=by, note=note)
@@ -171,7 +187,7 @@ def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
 def delete_version(store: Store, name: str, *, by: str) -> None:
     """Remove the files; that there was such a version stays known. The champion and its predecessors are kept."""
     by = named(by)
-    if name in _active_history(decisions(store), ""):
+    if name in active_history(decisions(store), ""):
         raise UnusableModel(f"{name} is active or an earlier active version, so it cannot be deleted.")
     path = weights_path(store, get_version(store, name).name)
     with store.writing() as session:
@@ -212,17 +228,6 @@ def _refuse_known(store: Store, name: str) -> None:
     with store.reading() as session:
         if session.get(VersionRow, name) is not None:
             raise UnusableModel(f"There is a version {name} already.")
-
-
-def _active_history(past: list[Decision], shipped: str) -> list[str]:
-    """The champions one over the other, the active one last: promoting puts one on top, rolling back takes it off."""
-    reign = [shipped]
-    for one in past:
-        if one.kind == "promote" and one.version != reign[-1]:
-            reign.append(one.version)
-        elif one.kind == "roll_back" and len(reign) > 1:
-            reign.pop()
-    return reign
 
 
 def _version(row: VersionRow) -> StoredVersion:

@@ -74,7 +74,7 @@ def take_review(page: Page, address: str) -> None:
         page.get_by_role("button", name="Keep for review").wait_for(timeout=120_000)
     page.get_by_role("button", name="Keep for review").click()
     page.get_by_role("button", name="Keep 1 field").click()
-    page.get_by_text("Reader:").first.wait_for(timeout=60_000)
+    page.locator(".board[data-ready] .tile").wait_for(timeout=60_000)
     page.goto(f"{address}/review?reader=Anna")
     page.locator(".viewer[data-editable]").wait_for(timeout=60_000)
     page.wait_for_timeout(2000)

@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+from pages.shared.board.routes import FILE_ROUTES
 from pages.shared.operation.routes import OPERATION_ROUTES
 from pages.shared.person import Role
 from pages.shared.viewer.routes import ROUTES
@@ -14,8 +15,18 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/security.md"
 ROLES = [role.name.lower() for role in Role]
 # By method and path; a route that is not here is an error, so that nobody forgets to say who may use it.
-ROUTE_NEEDS = {"GET /api/images/{name}": "reader", "POST /api/ops": "reviewer"}
-_HOW = {"reader": "a signed address, as pages give it", "reviewer": "a token for one field and one reader"}
+ROUTE_NEEDS = {
+    "GET /api/images/{name}": "reader",
+    "GET /api/crops/{digest}/{name}": "reader",
+    "POST /api/ops": "reviewer",
+    "POST /api/files": "reviewer",
+}
+_HOW = {
+    "GET /api/images/{name}": "a signed address, as pages give it",
+    "GET /api/crops/{digest}/{name}": "a signed address, as pages give it",
+    "POST /api/ops": "a token for one field and one reader",
+    "POST /api/files": "a token for sending files in one user's name",
+}
 # For monitoring, which has no role.
 OPERATION_NEEDS = {
     "GET /api/health": "outsiders only see whether the server is healthy",
@@ -41,7 +52,11 @@ def _needs(path: Path) -> str:
 
 def route_needs() -> dict[str, str]:
     """Every route of our own and the role it needs. Raises KeyError for one that nobody has thought about."""
-    names = [f"{method} {one.path}" for one in ROUTES for method in sorted((one.methods or set()) - {"HEAD"})]
+    names = [
+        f"{method} {one.path}"
+        for one in (*ROUTES, *FILE_ROUTES)
+        for method in sorted((one.methods or set()) - {"HEAD"})
+    ]
     return {name: ROUTE_NEEDS[name] for name in names}
 
 
@@ -51,7 +66,7 @@ def access_table() -> str:
     rows = [f"| page or route | {' | '.join(shown)} | besides |", "|---" * (len(shown) + 2) + "|"]
     for name, needs in {**{f"/{page}": needs for page, needs in page_needs().items()}, **route_needs()}.items():
         lets_in = ["in" if number >= ROLES.index(needs) else "refused" for number in range(len(ROLES))]
-        rows.append(f"| `{name}` | {' | '.join(lets_in)} | {_HOW[needs] if ' ' in name else ''} |")
+        rows.append(f"| `{name}` | {' | '.join(lets_in)} | {_HOW.get(name, '')} |")
     for one in OPERATION_ROUTES:
         rows.append(f"| `GET {one.path}` {'| in ' * len(shown)}| {OPERATION_NEEDS[f'GET {one.path}']} |")
     rows.append(f"| what Streamlit serves: the connection of a page, uploads, its files | {_STREAMLIT} |")

@@ -9,13 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mitosis_core import __version__
+from mitosis_core.detect_command import add_detect
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.interchange.command import add_convert
 from mitosis_core.interchange.contest_csv import (
@@ -24,9 +22,8 @@ from mitosis_core.interchange.contest_csv import (
     read_annotations,
     read_detections,
     read_rows,
-    write_detections,
 )
-from mitosis_core.types import Detections, Field, Prediction
+from mitosis_core.types import Detections
 from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 
 
@@ -46,16 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"Concentric {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    detect = commands.add_parser("detect", help="find the mitoses of one or many images")
-    detect.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE_OR_DIR")
-    detect.add_argument("--um-per-px", type=_positive, help="µm per pixel; wins over the metadata of the images")
-    detect.add_argument("--model", metavar="NAME|FILE", help="a version by name or .safetensors file")
-    detect.add_argument("--threshold", type=_share, help="lowest score; by default the version's own")
-    detect.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    detect.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .json file; without it a table is printed")
-    detect.add_argument("--overlay", type=Path, metavar="DIR", help="draw the detections on the images, as JPEG")
-    detect.set_defaults(run=_detect)
-
+    add_detect(commands, _positive, _share)
     evaluate = commands.add_parser("evaluate", help="compare detections with annotations, as the contests do")
     evaluate.add_argument("--detections", type=Path, required=True, metavar="CSV")
     evaluate.add_argument("--annotations", type=Path, required=True, metavar="CSV")
@@ -96,143 +84,6 @@ def _number_between(text: str, low: float, high: float, what: str) -> float:
 def _fail(error: object) -> int:
     print(f"Error: {error}", file=sys.stderr)
     return 2
-
-
-# ---------------------------------------------------------------- detect
-
-
-@dataclass(frozen=True, eq=False)
-class _Result:
-    """The answer for one image; found: what lies above the threshold in force."""
-
-    field: Field
-    prediction: Prediction
-    threshold: float
-    found: Detections
-
-    @property
-    def density_per_mm2(self) -> float:
-        return len(self.found) / self.prediction.area_mm2
-
-    def to_dict(self) -> dict[str, Any]:
-        rows = zip(self.found.xy_px.tolist(), self.found.score.tolist(), self.found.area_um2.tolist(), strict=True)
-        return {
-            "image": self.field.name,
-            "model": self.prediction.version,
-            "threshold": self.threshold,
-            "um_per_px": self.field.um_per_px,
-            "area_mm2": self.prediction.area_mm2,
-            "count": len(self.found),
-            "density_per_mm2": self.density_per_mm2,
-            "seconds": round(self.prediction.seconds, 3),
-            "notes": [*self.field.notes, *self.prediction.notes],
-            "detections": [
-                {"x_px": round(x, 2), "y_px": round(y, 2), "score": round(score, 4), "area_um2": round(area, 2)}
-                for (x, y), score, area in rows
-            ],
-        }
-
-
-def _detect(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from mitosis_core.model import load_model
-    from mitosis_core.scale import check_um_per_px
-
-    _check_out(arguments.out)
-    if arguments.um_per_px is not None:
-        check_um_per_px(arguments.um_per_px)
-    paths, unusable = _find_images(arguments.inputs)
-    model = load_model(arguments.model)
-    if arguments.overlay is not None:
-        arguments.overlay.mkdir(parents=True, exist_ok=True)
-    results = []
-    # disable=None: no bar where stderr is not a terminal.
-    for path in tqdm(paths, unit="field", disable=None, file=sys.stderr):
-        try:
-            results.append(_detect_one(path, model, arguments))
-        except (ConcentricError, OSError) as error:
-            unusable.append(f"{path.name}: {error}")
-    _give_out(results, arguments.out)
-    for sentence in unusable:
-        _fail(sentence)
-    return 2 if unusable else 0
-
-
-def _check_out(out: Path | None) -> None:
-    """Before the work, not after it."""
-    if out is None:
-        return
-    if out.suffix.lower() not in (".csv", ".json"):
-        raise UnusableData(f"The results can be written as .csv or .json, not as “{out.name}”.")
-    if not out.resolve().parent.is_dir():
-        raise UnusableData(f"There is no folder “{out.parent}” to write the results to.")
-
-
-def _find_images(inputs: Iterable[Path]) -> tuple[list[Path], list[str]]:
-    """The images to do, a folder giving those directly in it, and a sentence for every input without any."""
-    from mitosis_core.image.reading import IMAGE_SUFFIXES
-
-    paths: list[Path] = []
-    unusable: list[str] = []
-    for source in inputs:
-        if source.is_dir():
-            inside = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-            paths += inside
-            unusable += [] if inside else [f"There is no image in the folder “{source}”."]
-        elif source.is_file():
-            paths.append(source)
-        else:
-            unusable.append(f"There is no file or folder “{source}”.")
-    paths = list(dict.fromkeys(path.absolute() for path in paths))
-    twice = [name for name, count in Counter(path.name for path in paths).items() if count > 1]
-    if twice:
-        raise UnusableData(
-            f"Several images are called {twice[0]}; results go by name, so give them one folder at a time."
-        )
-    return paths, unusable
-
-
-def _detect_one(path: Path, model: Any, arguments: argparse.Namespace) -> _Result:
-    from mitosis_core.image.reading import read_field
-    from mitosis_core.prediction import predict
-
-    field = read_field(path, um_per_px=arguments.um_per_px)
-    prediction = predict(field, model, device=arguments.device)
-    threshold = prediction.threshold if arguments.threshold is None else arguments.threshold
-    result = _Result(field, prediction, threshold, prediction.candidates.above(threshold))
-    if arguments.overlay is not None:
-        from PIL import Image
-
-        from mitosis_core.image.overlay import draw_overlay
-
-        drawn = Image.fromarray(draw_overlay(field, result.found))
-        drawn.save(arguments.overlay / f"{field.name}.overlay.jpg", quality=92)
-    return result
-
-
-def _give_out(results: list[_Result], out: Path | None) -> None:
-    if out is None:
-        print(_table(results), end="")
-    elif out.suffix.lower() == ".csv":
-        write_detections(out, [ImageDetections(r.field.name, r.prediction.version, r.found) for r in results])
-    else:
-        text = json.dumps([result.to_dict() for result in results], indent=2, ensure_ascii=False)
-        out.write_text(text + "\n", encoding="utf-8")
-
-
-def _table(results: list[_Result]) -> str:
-    """One line per field: count, area, density; what the reader should know below it."""
-    width = max((len(result.field.name) for result in results), default=5)
-    lines = [f"{'image':<{width}}  mitoses     mm²  per mm²"] if results else []
-    for result in results:
-        area = result.prediction.area_mm2
-        lines.append(f"{result.field.name:<{width}}  {len(result.found):7d} {area:7.3f} {result.density_per_mm2:8.2f}")
-        lines += [f"  {note}" for note in (*result.field.notes, *result.prediction.notes)]
-    if len(results) > 1:
-        count, area = sum(len(r.found) for r in results), sum(r.prediction.area_mm2 for r in results)
-        lines.append(f"{'all':<{width}}  {count:7d} {area:7.3f} {count / area:8.2f}")
-    return "".join(f"{line}\n" for line in lines)
 
 
 # ---------------------------------------------------------------- evaluate

@@ -11,6 +11,7 @@ import numpy as np
 
 from mitosis_core.errors import MissingScale
 from mitosis_core.image.stain import MeasuredStain, field_profile, measure_stain, normalise
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.inference.blobs import BlobSettings, find_blobs
 from mitosis_core.inference.calibration import (
     Calibration,
@@ -184,8 +185,7 @@ def exclude_border(found: Detections, field: Field, border_um: float = 0.0) -> D
 def searched_region(field: Field, border_um: float) -> Region:
     """The part in which figures can be found: the field without its border of border_um, a quarter of it at most."""
     assert field.um_per_px is not None, "checked by predict"
-    border_px = min(border_um / field.um_per_px, min(field.width_px, field.height_px) / 4)
-    return Region(border_px, border_px, field.width_px - border_px, field.height_px - border_px)
+    return field.extent.without_border(border_um / field.um_per_px)
 
 
 def _make_prediction(
@@ -197,6 +197,6 @@ def _make_prediction(
     started: float,
 ) -> Prediction:
     assert field.um_per_px is not None, "checked by predict"
-    area_mm2 = searched_region(field, model.card.blobs.border_um).area_mm2(field.um_per_px)
+    area_mm2 = find_tissue(field, searched_region(field, model.card.blobs.border_um)).area_mm2
     seconds = time.perf_counter() - started
     return Prediction(candidates, model.threshold, model.version, seconds, area_mm2, found_map, notes)

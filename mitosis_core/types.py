@@ -64,6 +64,11 @@ class Region:
         x, y = np.asarray(xy_px, np.float64).reshape(-1, 2).T + 0.5
         return np.asarray((x >= self.left) & (x < self.right) & (y >= self.top) & (y < self.bottom))
 
+    def without_border(self, border_px: float) -> Region:
+        """The region without a border of that width, but of a quarter of its shorter side at most."""
+        border_px = min(border_px, min(self.width_px, self.height_px) / 4)
+        return Region(self.left + border_px, self.top + border_px, self.right - border_px, self.bottom - border_px)
+
     def clipped(self, other: Region) -> Region:
         """What it shares with another region, such as `Field.extent`; an empty region where they share nothing."""
         left, top = max(self.left, other.left), max(self.top, other.top)
@@ -219,7 +224,8 @@ class Prediction:
     """The answer of one version on one field.
 
     candidates: every blob down to a low score, so that the threshold can move without the network.
-    notes: sentences for the user ("hardly any tissue was found"). seconds: wall time of the analysis.
+    area_mm2: of the tissue in the part that was searched. notes: sentences for the user ("hardly any tissue was
+    found"). seconds: wall time of the analysis.
     """
 
     candidates: Detections
@@ -241,6 +247,8 @@ class Prediction:
         return len(self.detections)
 
     @property
-    def density_per_mm2(self) -> float:
-        """Detections per area of the field."""
-        return self.count / self.area_mm2
+    def density_per_mm2(self) -> float | None:
+        """Detections per mm² of tissue; None where there is too little of it."""
+        from mitosis_core.scoring.counting import Count  # which knows these types
+
+        return Count(self.count, self.area_mm2).per_mm2

@@ -1,4 +1,4 @@
-"""Compare: versions of any methods side by side on the same reviewed fields."""
+"""Compare: two to four versions of any methods on the same reviewed fields, pictures first. Opened from Models."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from pages.shared import session
 from pages.shared.service import detecting, training, version_comparison
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
+from pages.shared.views import pictures
 from pages.shared.views.version_comparison import show_version_comparison
 
 _HELD_OUT, _EVERY = "Held out", "All finished"
+_ADDRESS = "versions"  # ?versions=NAME,NAME
 
 
 def main() -> None:
     """The page."""
     who = open_page("Compare")
+    pictures.show_style()
     try:
         store = the_store()
         models, fields = _choose(store)
@@ -35,11 +38,15 @@ def _choose(store: Store) -> tuple[list[Model], list[ReviewedField]]:
     """Which versions, by whose labels, on which fields."""
     names = detecting.list_versions()
     left, middle, right = st.columns([7, 2, 2], gap="medium")
-    st.session_state.setdefault(session.COMPARED, names[:3])
-    st.session_state[session.COMPARED] = [name for name in st.session_state[session.COMPARED] if name in names]
+    if session.COMPARED not in st.session_state:
+        asked = st.query_params.get(_ADDRESS, "").split(",")
+        st.session_state[session.COMPARED] = [name for name in asked if name in names] or names[:3]
+    known = [name for name in st.session_state[session.COMPARED] if name in names]
+    st.session_state[session.COMPARED] = known[: version_comparison.MOST]
     chosen = left.multiselect("Versions", names, key=session.COMPARED, max_selections=version_comparison.MOST,
                               help=f"Two to {version_comparison.MOST}, of any method. Make versions on the Retrain "
                               "page, or import them on the Models page.")  # fmt: skip
+    st.query_params[_ADDRESS] = ",".join(chosen)
     source = middle.selectbox(
         "Labels", [CONSENSUS, *training.sources(store)], key=session.COMPARED_BY,
         format_func=lambda name: f"of {name}" if name else "Consensus",
@@ -67,9 +74,9 @@ def _load(names: list[str]) -> list[Model]:
 def _enough(models: list[Model], fields: list[ReviewedField]) -> bool:
     """Whether there is something to compare; else what to do is said."""
     if len(models) < version_comparison.FEWEST:
-        st.info(
-            "Please choose at least two versions. Make versions on the Retrain page, or import them on the Models page."
-        )
+        st.info("Please choose at least two versions, here or as cards on the Models page.")
+        if st.button("Models", icon=":material/arrow_back:"):
+            st.switch_page("pages/models.py")
     elif not fields:
         st.info(
             "No finished field to compare on. Please finish fields on the Review page; fields are held out by case, "

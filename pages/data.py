@@ -1,4 +1,4 @@
-"""Data: where everything is kept, its copies, what is wrong with it, and who did what."""
+"""Data: labels out and in, where everything is kept, its copies, what is wrong with it, and who did what."""
 
 from __future__ import annotations
 
@@ -9,24 +9,36 @@ import streamlit as st
 from db import audit, doctor
 from db.backup import make_copy
 from db.engine import Store, data_folder
+from db.fields import list_fields
+from db.merge import merge_archive
 from mitosis_core.errors import ConcentricError
 from pages.shared import session
+from pages.shared.person import Person
 from pages.shared.service import backup_copies
+from pages.shared.service.label_files import on_disk
 from pages.shared.shell import open_page, plain, show_table
 from pages.shared.store import the_store
+from pages.shared.views.export import show_export
+from pages.shared.views.import_labels import show_import
 
 
 def main() -> None:
     """The page."""
-    open_page("Data", needs="admin")
+    who = open_page("Data", needs="admin")
     try:
-        _show(the_store())
+        _show(the_store(), who)
     except ConcentricError as error:  # the folder can be examined all the same
         st.error(plain(str(error)))
     _examine()
 
 
-def _show(store: Store) -> None:
+def _show(store: Store, who: Person) -> None:
+    with st.expander("Export labels", icon=":material/file_export:"):
+        show_export(store, list_fields(store), who)
+    with st.expander("Import labels", icon=":material/file_open:"):
+        show_import(store, who)
+    with st.expander("Add another installation", icon=":material/merge:"):
+        _add_archive(store)
     copied = st.container()
     _back_up(store)  # first, so that what it made is shown
     with copied:
@@ -40,6 +52,27 @@ def _show(store: Store) -> None:
     if rows := backup_copies.deleted(store):
         st.markdown("**Deleted fields**")
         show_table(rows)
+
+
+def _add_archive(store: Store) -> None:
+    given = st.file_uploader(
+        "Archive of another installation", ["zip"], key=session.MERGED_FILE,
+        help="Made there by “Back up now”. What is here stays; images, reviews, versions and decisions are added. "
+        "Larger ones: python -m db merge FILE",
+    )  # fmt: skip
+    if given is None or not st.button("Add", icon=":material/merge:"):
+        return
+    slot = st.progress(0.0, "Unpacking…")
+    try:
+        with on_disk(given.name, given.getbuffer()) as path:
+            merged = merge_archive(store, path, lambda done, total: slot.progress(done / max(total, 1), "Unpacking…"))
+        st.success(plain(merged.says))
+        for note in merged.notes:
+            st.info(plain(note))
+    except ConcentricError as error:
+        st.error(plain(str(error)))
+    finally:
+        slot.empty()
 
 
 def _show_standing(stands: backup_copies.BackupStatus) -> None:

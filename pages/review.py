@@ -18,10 +18,13 @@ from pages.shared.store import the_store
 from pages.shared.views.field_diameter import ask_field_diameter
 from pages.shared.views.field_history import show_history
 from pages.shared.views.reader_agreement import show_agreement
+from pages.shared.views.review_address import read_address, write_address
+from pages.shared.views.review_done import show_done
 from pages.shared.views.review_queue import choose_field, read_queue, show_queue, start_at_the_top
 from pages.shared.views.review_viewer import show_field
 
 _MODES = ("Review", "History", "Agreement")
+_CHOICES = (session.MODE, session.CASE, session.ORDER, session.VERSION, session.BLIND, session.OTHERS)
 
 
 def main() -> None:
@@ -64,7 +67,6 @@ def _reader(store: Store, who: Person) -> str:
         if st.session_state.get(session.READER):
             st.error(plain(str(error)))
         return ""
-    st.query_params["reader"] = name
     session.remember_reader(store, who, name)
     return name
 
@@ -78,6 +80,9 @@ def _choose_reader(store: Store) -> None:
 
 
 def _review(store: Store, reader: str, who: Person) -> None:
+    session.keep_given(*_CHOICES)
+    if said := read_address(store):
+        st.info(plain(said))
     if chosen := st.session_state.pop(session.NEXT_FIELD, None):
         st.session_state.update({session.FIELD_ID: chosen, session.MODE: _MODES[0], session.OTHERS: True})
     # One row above the image: which field, which way to look at it, and everything else behind buttons.
@@ -98,11 +103,14 @@ def _review(store: Store, reader: str, who: Person) -> None:
         st.info("There is no field in this case.")
         return
     entry = choose_field(entries, switch)
+    write_address(reader)
     if mode == "History":
         show_history(store, entry.field, reader, who)
     elif mode == "Agreement":
-        show_agreement(store, reviewing.comparable(entries, who))
+        show_agreement(store, reviewing.comparable(entries, who), reader, who)
     else:
+        if who.may("reviewer"):
+            show_done(store, entries, entry, reader, who)
         show_field(store, entry, entries, reader, version, who)
         show_queue(store, entries, version.version, who)
         if who.may("reviewer"):

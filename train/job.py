@@ -10,9 +10,10 @@ import logging
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,21 @@ from db.runs import Run
 from db.splits import case_of
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import SafeTable
-from mitosis_core.model import DEFAULT_VERSION, Model, list_versions
-from mitosis_core.vocabulary import Part, RunState
+from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, list_versions
+from mitosis_core.vocabulary import RunState
 from train.retrain.challenge import evaluate_challenger
 from train.retrain.config import RetrainConfig, way_of
 from train.retrain.corrected import CorrectedField
-from train.retrain.plan import PartCounts, Plan
+from train.retrain.estimate import kind_of, measured_seconds, seconds_by_work, work_of
+from train.retrain.phases import Phase, PhaseClock
+from train.retrain.plan import Plan
 from train.retrain.retrain import Progress, retrain
 from train.retrain.session import Cancelled
 
 log = logging.getLogger("concentric.train")
 
 _BEAT_S = 2.0
+_LONGEST_START_S = 120.0  # a run that was asked for earlier has waited for other reasons
 _LONGEST_STEM = 60  # of a version's name, so that the run's number fits behind it
 
 
@@ -125,6 +129,7 @@ def _named(options: Iterable[str]) -> str:
 
 def do_run(store: Store, run_id: int) -> RunState:
     """Do a run from its turn to its end; returns the state it ended in. Whatever goes wrong is written into the run."""
+    waited_s = _since_asked(runs.get_run(store, run_id))
     with _heartbeat(store, run_id) as heartbeat, _device_lock(store, heartbeat):
         run = runs.get_run(store, run_id)
         if not run.is_open and run.state != "lost":  # another process did it while this one waited
@@ -135,7 +140,7 @@ def do_run(store: Store, run_id: int) -> RunState:
         runs.start(store, run_id)
         try:
             with as_sentences():
-                name = _train(store, run, heartbeat)
+                name = _train(store, run, heartbeat, waited_s)
         except Cancelled:
             runs.end(store, run_id, "cancelled")
         except (ConcentricError, ValueError) as error:
@@ -149,13 +154,20 @@ def do_run(store: Store, run_id: int) -> RunState:
     return runs.get_run(store, run_id).state
 
 
-def _train(store: Store, run: Run, heartbeat: _Heartbeat) -> str:
+def _since_asked(run: Run) -> float:
+    """Seconds since the run was queued, or queued again: its process has been starting."""
+    asked = run.heartbeat or run.created_at
+    return min(_LONGEST_START_S, max(0.0, (datetime.now(UTC) - asked).total_seconds()))
+
+
+def _train(store: Store, run: Run, heartbeat: _Heartbeat, waited_s: float) -> str:
     """The name of the version that the run made. Files lie in the run's folder until the version enters the store."""
     taken = versions.list_stored(store, deleted=True)
     made = [one.name for one in taken if one.run_id == run.id]
     if made:  # the run was cut after its version had entered the store
         return made[0]
     base = versions.load_version(store, run.base_version)
+    told = _ProgressReport(run, heartbeat, _prospects(store, run, base), waited_s)
     learn, held_out = training_set(store, run)
     check_split(store, run)
     folder = runs.run_folder(store, run.id)
@@ -167,14 +179,15 @@ def _train(store: Store, run: Run, heartbeat: _Heartbeat) -> str:
             learn,
             RetrainConfig(**run.settings),
             out,
-            progress=_progress_reporter(run, heartbeat),
+            progress=told.step,
+            phase=told.phase,
             checkpoint=folder / "checkpoint.pt",
             cancelled=lambda: heartbeat.cancelled,
         )
-        heartbeat.progress = {**(heartbeat.progress or run.progress), "stage": "comparing"}
+        told.phase("comparing", 0.0)
         active, comparison = _active_version(store, base), None
         if held_out:
-            comparison = evaluate_challenger(active, model, held_out, lambda: heartbeat.cancelled)
+            comparison = evaluate_challenger(active, model, held_out, lambda: heartbeat.cancelled, told.phase)
         versions.store_version(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
                        run_id=run.id, comparison=comparison)  # fmt: skip
     finally:
@@ -204,16 +217,54 @@ def _free_name(base: str, run_id: int, taken: Sequence[str]) -> str:
     return next(name for name in chain([stem], (f"{stem}-{n}" for n in count(2))) if name not in taken)
 
 
-def _progress_reporter(run: Run, heartbeat: _Heartbeat) -> Callable[[Progress], None]:
-    """Passes on the progress of the training, with the curve since the beginning."""
-    curve: list[dict[str, Any]] = list(run.progress.get("curve", []))
+def expected_seconds(
+    store: Store, card: ModelCard, fields: int, held_out: int, config: RetrainConfig
+) -> dict[Phase, float]:
+    """Seconds of each phase of a run, by the last finished run from a version of this kind; empty without one.
 
-    def progress(state: Progress) -> None:
+    fields: that train. held_out: that judge.
+    """
+    for run in runs.list_runs(store):
+        known = run.progress
+        if run.state == "done" and known.get("kind") == kind_of(card) and known.get("seconds"):
+            return seconds_by_work(work_of(card, fields, held_out, config), known["work"], known["seconds"])
+    return {}
+
+
+def _prospects(store: Store, run: Run, base: Model) -> dict[str, Any]:
+    """What a run says from its beginning: its kind, its work, and how long each phase is expected to take."""
+    fields, held_out, config = len(run.split["train"]), len(run.split["held_out"]), RetrainConfig(**run.settings)
+    expected = expected_seconds(store, base.card, fields, held_out, config)
+    expected = expected or run.progress.get("expected") or measured_seconds(base, fields, held_out, config)
+    return {"kind": kind_of(base.card), "work": work_of(base.card, fields, held_out, config), "expected": expected}
+
+
+class _ProgressReport:
+    """Passes on how far a run is: the steps with their curve since the beginning, and the phases with their times."""
+
+    def __init__(self, run: Run, heartbeat: _Heartbeat, prospects: Mapping[str, Any], waited_s: float) -> None:
+        self._heartbeat, self._clock = heartbeat, PhaseClock(run.progress)
+        self._clock.seconds["starting"] = self._clock.seconds.get("starting", 0.0) + waited_s
+        self._curve: list[dict[str, Any]] = list(run.progress.get("curve", []))
+        self._known = {key: run.progress[key] for key in ("step", "steps", "loss") if key in run.progress}
+        self._known |= prospects
+        self.phase("starting", 1.0)
+
+    def phase(self, phase: Phase, done: float) -> None:
+        """Part of a phase is done, 0 to 1."""
+        self._clock.report(phase, done)
+        self._send()
+
+    def step(self, state: Progress) -> None:
+        """A step of the training is done."""
         if state.f1 is not None or state.step % 10 == 0:
-            curve.append({"step": state.step, "loss": state.loss, "f1": state.f1})
-        heartbeat.progress = {**asdict(state), "curve": curve[-2000:], "stage": "training"}
+            self._curve.append({"step": state.step, "loss": state.loss, "f1": state.f1})
+        self._known |= asdict(state)
+        self._send()
 
-    return progress
+    def _send(self) -> None:
+        self._heartbeat.progress = {**self._known, **self._clock.to_dict(), "curve": self._curve[-2000:],
+                                    "at": time.time()}  # fmt: skip
 
 
 class _Heartbeat:
@@ -260,12 +311,7 @@ def plan_run(store: Store, source: str = CONSENSUS) -> Plan:
 
 
 def _planned(known: Sequence[ReviewedField], held_out: Mapping[int, bool]) -> Plan:
-    by_part = {side: [one for one in known if held_out[one.field.id] == side] for side in (False, True)}
-    split: dict[Part, list[int]] = {
-        "train": [one.field.id for one in by_part[False]],
-        "held_out": [one.field.id for one in by_part[True]],
-    }
-    return Plan(split, PartCounts.of(by_part[False]), PartCounts.of(by_part[True]))
+    return Plan.of({one.field.id: one for one in known}, held_out)
 
 
 def queue(store: Store, *, by: str, base_version: str, source: str, config: RetrainConfig) -> Run:

@@ -34,7 +34,7 @@ def add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     convert.add_argument("--from", dest="from_format", metavar="FORMAT", help=f"{names}; by default what IN looks like")
     convert.add_argument("--to", dest="to_format", metavar="FORMAT", help="the same; by default what OUT ends with")
     convert.add_argument(
-        "--class", dest="classes", action="append", default=[], type=_class_is, metavar="NAME=LABEL",
+        "--class", dest="classes", action="append", default=[], type=class_is, metavar="NAME=LABEL",
         help=f"what a class of IN is: {', '.join(LABELS)} or {SKIP}; may be repeated",
     )  # fmt: skip
     convert.add_argument(
@@ -45,7 +45,8 @@ def add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     convert.set_defaults(run=_convert)
 
 
-def _class_is(text: str) -> tuple[str, str]:
+def class_is(text: str) -> tuple[str, str]:
+    """NAME=LABEL of the command line. Raises ArgumentTypeError."""
     name, sign, label = text.rpartition("=")
     if not sign or label not in (*LABELS, SKIP):
         raise argparse.ArgumentTypeError(f"“{text}” is not NAME=LABEL with {', '.join(LABELS)} or {SKIP}")

@@ -3,7 +3,8 @@
 Annotations: `image,x_px,y_px,label,um_per_px`, and `slide` or `case` where a file has it; one row per cell.
 `object_width_px` and `object_height_px` are the size of the object, where it was measured.
 A row with blank coordinates says "this image was looked at and holds no cell".
-Detections: `image,x_px,y_px,score,area_um2,model`; one row per detection, an image without any has no row.
+Detections: `image,x_px,y_px,score,area_um2,model`; one row per detection, an image without any has none, or one with
+blank coordinates.
 """
 
 from __future__ import annotations
@@ -116,11 +117,12 @@ def read_detections(source: str | Path | bytes) -> list[ImageDetections]:
     """
     groups: dict[tuple[str, str], list[list[float]]] = {}
     for number, row in read_rows(source, DETECTION_COLUMNS):
-        values = [_number(row, column, number) for column in ("x_px", "y_px", "score", "area_um2")]
-        groups.setdefault((text_of(row, "image", number), row["model"]), []).append(values)
+        group = groups.setdefault((text_of(row, "image", number), row["model"]), [])
+        if row["x_px"] or row["y_px"]:
+            group.append([_number(row, column, number) for column in ("x_px", "y_px", "score", "area_um2")])
     read = []
     for (image, model), table_rows in groups.items():
-        table = np.asarray(table_rows, np.float32)
+        table = np.asarray(table_rows, np.float32).reshape(-1, 4)
         read.append(ImageDetections(image, model, Detections(table[:, :2], table[:, 2], table[:, 3])))
     return read
 

@@ -11,38 +11,51 @@ from mitosis_core.scoring.matching import Scores
 from mitosis_core.types import Float32
 from mitosis_core.vocabulary import LOOKALIKE, MITOSIS, UNSURE, VERDICTS, Verdict
 
-_Mark = tuple[float, float, Verdict, str]  # y, x, verdict, reader: sorts from top to bottom, whoever made it
+_Mark = tuple[
+    float, float, Verdict, str, bool
+]  # y, x, verdict, reader, whether it settles: sorts from top to bottom, whoever made it
 
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
     """One reader's marks on one field.
 
-    xy_px: Float32[N, 2]; verdict: N of "mitosis", "lookalike", "unsure".
+    xy_px: Float32[N, 2]; verdict: N of "mitosis", "lookalike", "unsure". settles: N of whether the verdict was given in
+    sight of those of all readers and stands for all of them; () for none.
     Raises ValueError when the lengths differ, a verdict is another word or a point is not finite.
     """
 
     xy_px: Float32
     verdict: tuple[Verdict, ...]
+    settles: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         xy = np.asarray(self.xy_px, np.float32).reshape(-1, 2)
         if len(xy) != len(self.verdict):
             raise ValueError(f"lengths differ: {len(xy)} points, {len(self.verdict)} verdicts")
+        if self.settles and len(self.settles) != len(self.verdict):
+            raise ValueError(
+                f"lengths differ: {len(self.verdict)} verdicts, {len(self.settles)} of whether they settle"
+            )
         if unknown := set(self.verdict) - set(VERDICTS):
             raise ValueError(f"a verdict is one of {VERDICTS}, not {sorted(unknown)}")
         if not np.isfinite(xy).all():
             raise ValueError("a point is not finite")
         object.__setattr__(self, "xy_px", xy)
         object.__setattr__(self, "verdict", tuple(self.verdict))
+        object.__setattr__(self, "settles", tuple(self.settles) or (False,) * len(self.verdict))
 
 
 @dataclass(frozen=True, eq=False)
 class CandidateObject:
-    """A cell that at least one reader marked. xy_px: Float32[2], mean of its marks; verdicts: reader -> verdict."""
+    """A cell that at least one reader marked. xy_px: Float32[2], mean of its marks; verdicts: reader -> verdict.
+
+    settled: the one verdict that settles it, None where there is none or two differ.
+    """
 
     xy_px: Float32
     verdicts: Mapping[str, Verdict]
+    settled: Verdict | None = None
 
 
 def group_marks(by_reader: Mapping[str, Verdicts], radius_px: float) -> list[CandidateObject]:
@@ -58,9 +71,9 @@ def group_marks(by_reader: Mapping[str, Verdicts], radius_px: float) -> list[Can
     if not radius_px > 0:
         raise ValueError(f"radius_px must be positive, not {radius_px}")
     marks: list[_Mark] = sorted(
-        (y, x, verdict, reader)
+        (y, x, verdict, reader, settles)
         for reader, one in by_reader.items()
-        for (x, y), verdict in zip(one.xy_px.tolist(), one.verdict, strict=True)
+        for (x, y), verdict, settles in zip(one.xy_px.tolist(), one.verdict, one.settles, strict=True)
     )
     return [_mean_mark([marks[i] for i in group]) for group in _groups(marks, _near(marks, radius_px))]
 
@@ -90,8 +103,10 @@ def _groups(marks: list[_Mark], near: Mapping[tuple[int, int], float]) -> list[l
 
 
 def _mean_mark(marks: list[_Mark]) -> CandidateObject:
-    xy = np.asarray([(x, y) for y, x, _, _ in marks], np.float64).mean(axis=0)
-    return CandidateObject(xy.astype(np.float32), {reader: verdict for _, _, verdict, reader in marks})
+    xy = np.asarray([(x, y) for y, x, *_ in marks], np.float64).mean(axis=0)
+    settling = {verdict for _, _, verdict, _, settles in marks if settles}
+    settled = settling.pop() if len(settling) == 1 else None
+    return CandidateObject(xy.astype(np.float32), {reader: verdict for _, _, verdict, reader, _ in marks}, settled)
 
 
 @dataclass(frozen=True)
@@ -163,7 +178,7 @@ class ConsensusObject:
 
     xy_px: Float32[2], mean of the marks; verdict: the majority's; votes_for: readers who said mitosis; votes_against:
     who said look-alike, or completed the field without a mark here; unsure readers are in neither. disputed: the
-    votes differ. verdicts: reader -> verdict of those who marked it.
+    votes differ, and nobody has settled it. verdicts: reader -> verdict of those who marked it. settled: a reader has.
     """
 
     xy_px: Float32
@@ -172,6 +187,7 @@ class ConsensusObject:
     votes_against: int
     disputed: bool
     verdicts: Mapping[str, Verdict]
+    settled: bool = False
 
 
 def consensus(
@@ -181,7 +197,8 @@ def consensus(
 
     readers_complete: who looked at the whole field, also those without any mark. A cell was looked at by them and by
     whoever marked it. More than half of these decide: mitosis, or look-alike; otherwise it is unsure. A cell that one
-    reader called a look-alike and another left unmarked is not disputed: both say it is no mitosis.
+    reader called a look-alike and another left unmarked is not disputed: both say it is no mitosis. A verdict that
+    settles the cell is that of all.
     """
     return [_decide(one, set(readers_complete)) for one in group_marks(by_reader, radius_px)]
 
@@ -192,5 +209,6 @@ def _decide(one: CandidateObject, complete: set[str]) -> ConsensusObject:
     votes_against = said.count(LOOKALIKE) + len(complete - set(one.verdicts))
     looked = votes_for + votes_against + said.count(UNSURE)
     verdict = MITOSIS if 2 * votes_for > looked else LOOKALIKE if 2 * votes_against > looked else UNSURE
-    disputed = looked not in (votes_for, votes_against, said.count(UNSURE))
-    return ConsensusObject(one.xy_px, verdict, votes_for, votes_against, disputed, one.verdicts)
+    disputed = looked not in (votes_for, votes_against, said.count(UNSURE)) and one.settled is None
+    settled = one.settled is not None
+    return ConsensusObject(one.xy_px, one.settled or verdict, votes_for, votes_against, disputed, one.verdicts, settled)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 import streamlit as st
 
@@ -14,8 +16,8 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.scale import SCANNER_PRESETS
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis
+from pages.shared.service.label_files import ExportedFile
 
-UPLOADS = "uploads"  # the file uploader's own key
 FIELD = "field"  # name of the field on show
 SCORE = "score"  # lowest score that counts; absent: the version's threshold
 SCANNER = "scanner"  # the scanner the user chose for files that do not say their µm/px
@@ -28,6 +30,13 @@ VERSION = "version"
 READER = "reader"
 FIELD_ID = "field_id"  # of the store: the field on review
 NEXT_FIELD = "next_field"  # a field chosen in a list below the widgets that show it
+FIELD_NUMBER = "field_number_mm"  # of the eyepiece
+OBJECTIVE = "objective"
+RESULT_CASE = "result_case"  # the case on the Results page, by its name in db.splits.case_of
+RESULT_FIELD = "result_field"  # the field on review when the Results page was last shown
+RESULT_BY = "result_by"  # whose verdicts are counted there
+RESULT_SCORE = "result_score"  # lowest score of a detection that counts there
+RESULT_DRAWN = "result_drawn"
 RUN = "run"  # of the Retrain page: the run on show
 LAST_STEP = "last_step"  # the counter of the last step the viewer took
 TRAINER = "trainer"  # who starts a run
@@ -38,12 +47,19 @@ ORDER = "order"
 BLIND = "blind"
 OTHERS = "others"
 MODE = "mode"  # of the Review page
+CASE_READ = "case_read"  # id of the field whose case was just read to its end
+GALLERY = "gallery"  # whether the gallery of the case is open on the Review page
+ADDRESS = "review_address"  # the case and the field that the address of the Review page named last
+DISPUTE = "dispute"  # place of the dispute on show
 REVIEW_SCORE = "review_score"  # lowest score of a proposal on show
 COMPARED = "compared"  # versions on the Compare page
 COMPARED_BY = "compared_by"  # whose labels they are compared by
 COMPARED_ON = "compared_on"  # which fields
 DISPUTED = "disputed"  # id of the field whose marks are compared
 ONLY_DISPUTED = "only_disputed"
+WISH = "cases_wish"  # what was asked for on the board of cases and is still to be done
+SCANNER_OF_CASES = "cases_scanner"  # for fields that wait for their µm/px
+SCALE_OF_CASES = "cases_um_per_px"
 FINDINGS = "findings"  # what was found when the data folder was examined
 TOUR_STEP = "tour_step"
 FRAME_READER = "frame_reader"  # the choice of the reader in the frame
@@ -51,11 +67,36 @@ READER_OPEN = "reader_open"  # whether the list of readers is open
 READER_CHANGED = "reader_changed"  # in the frame, just now
 HELP_OPEN = "help_open"
 FRAME_PROBLEM = "frame_problem"  # why a name cannot be taken
+ASKED = "asked"  # the act that waits for a second click
+EXPORTED_LABELS = "exported_labels"  # whose, on the Export panel
+EXPORTED_FORMAT = "exported_format"
+EXPORTED_CASES = "exported_cases"
+EXPORT_UNFINISHED = "export_unfinished"
+EXPORT_OWN_THRESHOLD = "export_own_threshold"
+IMPORTED_FILE = "imported_file"
+IMPORTED_FORMAT = "imported_format"
+IMPORTED_READER = "imported_reader"
+IMPORTED_CLASS = "imported_class_"  # and the name of the class
+IMPORTED_OF_READER = "imported_of_reader"
+IMPORT_FINISHES = "import_finishes"
+IMPORT_SWAPS = "import_swaps"
+IMPORT_LEAVES_OUT = "import_leaves_out"
+MERGED_FILE = "merged_file"
+_EXPORT = "export"
 _PEAK_MEMORY = "peak_memory_gb"
-_OPENED = "opened"
+_QUICK_LOOK = "quick_look"
+_GIVEN = "given"
 _USER = "user"
+_FURTHEST = "furthest"
 _READER_KEPT = "reader_kept"
 _ADDRESSED = "addressed"  # the name that the address gave last
+
+
+def furthest(run_id: int, phase: str, done: float) -> float:
+    """The most that was ever shown of a phase of a run: a bar never goes back."""
+    seen: dict[tuple[int, str], float] = st.session_state.setdefault(_FURTHEST, {})
+    seen[run_id, phase] = max(done, seen.get((run_id, phase), 0.0))
+    return seen[run_id, phase]
 
 
 def user() -> str:
@@ -104,10 +145,63 @@ def take_reader_from_address(store: Store, who: Person) -> None:
             remember_reader(store, who, check_reader(named))
 
 
-def opened_files() -> dict[str, Analysis]:
-    """Files read in this session, by the uploader's id of the file."""
-    files: dict[str, Analysis] = st.session_state.setdefault(_OPENED, {})
-    return files
+@dataclass
+class QuickLook:
+    """What the quick look holds, whatever page is on show.
+
+    files: read in this session, by the uploader's id. listed: ids that the uploader lists on this visit of its page.
+    failed: a sentence for each (digest, µm/px, version) that could not be analysed. notice: said on the page once.
+    turn: counts how often it was begun anew.
+    """
+
+    files: dict[str, Analysis] = field(default_factory=dict)
+    listed: set[str] = field(default_factory=set)
+    failed: dict[tuple[str, float | None, str], str] = field(default_factory=dict)
+    notice: str = ""
+    turn: int = 0
+
+    @property
+    def uploads_key(self) -> str:
+        """Of the uploader: another one empties it."""
+        return f"uploads-{self.turn}"
+
+
+def quick_look() -> QuickLook:
+    """That of this session."""
+    one: QuickLook = st.session_state.setdefault(_QUICK_LOOK, QuickLook())
+    return one
+
+
+def clear_quick_look() -> None:
+    """Begin anew: no files, no sample."""
+    st.session_state[_QUICK_LOOK] = QuickLook(turn=quick_look().turn + 1)
+    for key in (SAMPLE, FIELD, CORRECTED):
+        st.session_state.pop(key, None)
+        st.session_state.get(_GIVEN, {}).pop(key, None)
+
+
+def keep_given(*keys: str) -> None:
+    """First thing on a page: what was given to these widgets stays, also when another page was shown meanwhile.
+
+    Streamlit drops a widget's value with its page, so a copy is kept here.
+    """
+    given: dict[str, Any] = st.session_state.setdefault(_GIVEN, {})
+    for key in keys:
+        if key in st.session_state:
+            given[key] = st.session_state[key]
+        elif key in given:
+            st.session_state[key] = given[key]
+
+
+def keep_export(asked: object, made: ExportedFile | None) -> None:
+    """The file that was written last, with what was asked for."""
+    st.session_state[_EXPORT] = (asked, made)
+
+
+def kept_export(asked: object) -> ExportedFile | None:
+    """The file written last, if it is what is asked for."""
+    known, made = st.session_state.get(_EXPORT, (None, None))
+    return made if known == asked else None
 
 
 def peak_memory_gb() -> dict[tuple[str, str], float]:

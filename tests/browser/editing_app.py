@@ -21,10 +21,6 @@ from tests.browser import fake_reviews
 from tests.browser.fake_reviews import REVIEWS, SIZE
 
 FIELDS = ("1", "2", "3")
-FILES = (
-    *("stage.js", "marks.js", "pointer.js", "gallery.js", "outbox.js", "activity_timer.js", "editing.js"),
-    *("point_style.js", "panel.js", "tools.js", "dialog.js", "keys.js", "viewer.js", "reviewer.js"),
-)
 HERE = Path(viewer.__file__).parent
 
 app = st.App(__file__, routes=[*fake_reviews.ROUTES, *routes.ROUTES], middleware=MIDDLEWARE)
@@ -38,7 +34,7 @@ def main() -> None:
     field = FIELDS[st.session_state["place"] % len(FIELDS)]
     component = st.components.v2.component(
         "editing_viewer",
-        js="// the viewer\n" + "\n".join((HERE / name).read_text() for name in FILES),
+        js="// the viewer\n" + "\n".join((HERE / name).read_text() for name in viewer.PARTS),
         css=(HERE / "viewer.css").read_text(),
     )
     runs = st.session_state["runs"] = st.session_state.get("runs", 0) + 1

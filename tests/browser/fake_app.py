@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from pages.shared import cache
+from pages.shared.board.routes import FILE_ROUTES
 from pages.shared.guard import MIDDLEWARE
 from pages.shared.service import detecting
 from pages.shared.shell import show_unexpected_error
@@ -19,5 +20,8 @@ FakeDetector().install(detecting)
 cache.describe_device = detecting.describe_device
 
 app = st.App(
-    Path(__file__).parents[2] / "app.py", routes=ROUTES, middleware=MIDDLEWARE, on_script_error=show_unexpected_error
+    Path(__file__).parents[2] / "app.py",
+    routes=[*ROUTES, *FILE_ROUTES],
+    middleware=MIDDLEWARE,
+    on_script_error=show_unexpected_error,
 )

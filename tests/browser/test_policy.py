@@ -25,7 +25,7 @@ def test_every_page_works_within_the_policy_and_asks_nobody_else(browser: Any, s
     page.get_by_role("button", name="Detections (CSV)").wait_for()
     for name in PAGES[1:]:
         page.goto(f"{server}/{name}")
-        page.wait_for_selector("[data-testid='stMainBlockContainer'] :is(h1, h2, p)")
+        page.wait_for_selector("[data-testid='stMainBlockContainer'] :is(h1, h2, p, .board)")
         page.wait_for_selector("[data-test-script-state='notRunning']")
     context.close()
     assert not [text for text in said if "Content Security Policy" in text or "Refused to" in text]

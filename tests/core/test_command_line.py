@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,12 +23,13 @@ def _fake_predict(field: Field, model: object, *, device: str = "auto", progress
     if field.um_per_px is None:
         raise MissingScale(f"The µm/px of {field.name} is not known.")
     assert field.area_mm2 is not None
-    return Prediction(CANDIDATES, 0.5, "fake-1", 0.1, field.area_mm2, notes=("Hardly any tissue.",))
+    area_mm2 = 0.0 if "glass" in field.name else 100 * field.area_mm2
+    return Prediction(CANDIDATES, 0.5, "fake-1", 0.1, area_mm2, notes=("Hardly any tissue.",))
 
 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mitosis_core.model, "load_model", lambda name: object())
+    monkeypatch.setattr(mitosis_core.model, "load_model", lambda name: SimpleNamespace(version="fake-1", threshold=0.5))
     monkeypatch.setattr(mitosis_core.prediction, "predict", _fake_predict)
 
 
@@ -54,7 +56,7 @@ def test_detect_writes_the_contest_csv(network: None, tmp_path: Path) -> None:
     assert main(["detect", str(image), "--um-per-px", "0.25", "--out", str(out)]) == 0
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["image", "x_px", "y_px", "score", "area_um2", "model"]
+    assert list(rows[0])[:6] == ["image", "x_px", "y_px", "score", "area_um2", "model"]
     assert [(row["image"], float(row["x_px"]), row["model"]) for row in rows] == [
         ("a.png", 40, "fake-1"),
         ("a.png", 20, "fake-1"),
@@ -71,8 +73,8 @@ def test_detect_writes_json_and_the_threshold_can_be_moved(network: None, tmp_pa
     assert main(given) == 0
     first, second = json.loads(out.read_text())
     assert (first["image"], second["image"], first["count"], first["threshold"]) == ("a.jpg", "b.png", 3, 0.1)
-    # 100 x 120 px at 0.25 µm/px = 25 x 30 µm = 0.00075 mm².
-    assert first["area_mm2"] == pytest.approx(0.00075) and first["density_per_mm2"] == pytest.approx(4000)
+    # 100 x 120 px at 0.25 µm/px = 25 x 30 µm = 0.00075 mm²; the fake finds a hundred times as much tissue.
+    assert first["area_mm2"] == pytest.approx(0.075) and first["density_per_mm2"] == pytest.approx(40)
     assert first["detections"][0] == {"x_px": 40, "y_px": 50, "score": 0.9, "area_um2": 30}
 
 
@@ -81,8 +83,18 @@ def test_detect_prints_a_table(network: None, tmp_path: Path, capsys: pytest.Cap
     assert main(["detect", *map(str, images), "--um-per-px", "0.25"]) == 0
     header, first, *_, total = capsys.readouterr().out.splitlines()
     assert header.split()[:2] == ["image", "mitoses"]
-    assert first.split() == ["a.png", "2", "0.001", "2666.67"]
-    assert total.split()[:2] == ["all", "4"]
+    assert first.split() == ["a.png", "2", "0.075", "26.67"]
+    assert total.split() == ["all", "4", "0.150", "26.67"]
+
+
+def test_a_field_without_tissue_has_no_density(
+    network: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = _image(tmp_path / "glass.png")
+    assert main(["detect", str(image), "--um-per-px", "0.25"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["glass.png", "2", "0.000"]
+    assert main(["detect", str(image), "--um-per-px", "0.25", "--out", str(tmp_path / "out.json")]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())[0]["density_per_mm2"] is None
 
 
 def test_detect_draws_rings_around_the_detections_only(network: None, tmp_path: Path) -> None:

@@ -141,7 +141,8 @@ def test_without_a_scale_there_is_no_answer(random_version: Model) -> None:
 
 def test_blank_glass_has_no_mitosis_and_a_note(random_version: Model) -> None:
     answer = predict(Field(np.full((600, 600, 3), 245, np.uint8), 0.25, "blank"), random_version, device="cpu")
-    assert answer.count == 0 and len(answer.candidates) == 0 and answer.density_per_mm2 == 0
+    assert answer.count == 0 and len(answer.candidates) == 0
+    assert answer.area_mm2 == 0 and answer.density_per_mm2 is None  # no tissue, no density
     assert "tissue" in answer.notes[0]
 
 
@@ -199,3 +200,12 @@ def test_the_gpu_agrees_with_the_cpu(random_version: Model) -> None:
     exact = torch_engine(random_version.net(), torch.device("cpu"), half=False)
     maps = [probability_map(field, run, 0.333, 4).values for run in (exact, get_engine(random_version, "cuda"))]
     assert np.abs(maps[0] - maps[1]).max() < 0.05
+
+
+@pytest.mark.slow
+def test_the_area_of_a_prediction_is_that_of_its_tissue(random_version: Model) -> None:
+    pixels = draw_sample_field(seed=1, size_px=600).field.pixels.copy()
+    pixels[:, 300:] = 245  # glass
+    answer = predict(Field(pixels, 0.25, "half"), random_version, device="cpu")
+    assert answer.area_mm2 == pytest.approx((600 * 0.25) ** 2 / 2 / 1e6, rel=0.05)
+    assert answer.density_per_mm2 is None  # 0.011 mm²

@@ -237,6 +237,29 @@ def test_any_earlier_state_comes_back_as_new_events(store: Store, field: StoredF
     assert apply_ops(store, field.id, "Ann", [reopened, late]).superseded == (late.op_id,)
 
 
+def test_a_comment_is_part_of_the_mark_and_comes_back_with_it(store: Store, field: StoredField, op: MakeOp) -> None:
+    apply_ops(store, field.id, "Ann", [op(), op("class", seq=2, comment=" out of focus ")])
+    (mark,) = review_of(store, field.id, "Ann").standing
+    assert mark.comment == "out of focus" and history(store, field.id)[1].comment == "out of focus"
+    commented = history(store, field.id)[1].id
+    apply_ops(store, field.id, "Ann", [op("class", seq=3, comment="")])
+    assert review_of(store, field.id, "Ann").standing[0].comment is None
+    restore(store, field.id, "Ann", commented)
+    assert review_of(store, field.id, "Ann").standing[0].comment == "out of focus"
+    assert replayed(store, field.id) == (reviews_of(store, field.id), True)
+
+
+@pytest.mark.parametrize("comment", [3, "x" * 501, "two\nlines", ["a"], "\x00"])
+def test_a_comment_that_cannot_be_kept_is_refused(op: MakeOp, comment: object) -> None:
+    with pytest.raises(BadOp, match="comment"):
+        op("class", comment=comment)
+
+
+def test_no_page_may_say_that_its_verdict_settles_a_dispute(op: MakeOp) -> None:
+    with pytest.raises(BadOp):
+        op("class", settles=True)
+
+
 def test_only_moments_of_this_review_can_be_restored(store: Store, field: StoredField, op: MakeOp) -> None:
     rev = apply_ops(store, field.id, "Ann", [op()]).rev
     for reader, event_id in (("Bob", rev), ("Ann", rev + 1)):

@@ -9,6 +9,7 @@ from mitosis_core import model
 from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import cache
 from pages.shared.service import detecting
+from pages.shared.service.tissue_cache import TISSUES
 from tests.pages.fakes import FakeDetector
 
 
@@ -28,6 +29,12 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
 def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every page opens the store."""
     monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _tissue_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages do not wait for the tissue of a field; tests do, so that their figures are the same every time."""
+    monkeypatch.setattr(TISSUES, "soon", TISSUES.of)
 
 
 @pytest.fixture(autouse=True)

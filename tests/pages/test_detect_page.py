@@ -1,15 +1,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from db.detection_queue import list_detections
+from db.engine import open_store
+from db.fields import list_fields
+from db.predictions import versions_by_field
+from mitosis_core.errors import ConcentricError
 from mitosis_core.image.sample_field import the_sample
-from pages.shared import session
-from pages.shared.service import detecting
+from pages.shared import session, store
+from pages.shared.service import detecting, reviewing
+from pages.shared.views import quick_look_result
 from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
+from tests.pages.test_case_board import _enqueue
 from tests.pages.test_detecting import png
 
 
@@ -49,7 +57,7 @@ def test_the_sample_is_not_offered_for_keeping(page: AppTest, monkeypatch: pytes
     page.button[0].click().run()
     assert keeps() == []
     monkeypatch.setattr(detecting, "is_sample", lambda *field: False)
-    assert keeps() == ["Keep 1 field and review"]
+    assert keeps() == ["Keep 1 field"]
 
 
 def test_the_sample_is_analysed_and_shown(page: AppTest) -> None:
@@ -131,6 +139,111 @@ def test_an_unforeseen_fault_shows_no_traceback(page: AppTest, detector: FakeDet
 def test_a_file_name_is_shown_as_it_is_written(page: AppTest) -> None:
     upload(page, ("**b**![x](http://e).png", b"nonsense"))
     assert r"\*\*b\*\*\!\[x\]" in page.error[0].value
+
+
+TWO_PAGES = """
+import runpy
+import streamlit as st
+runpy.run_path(f"pages/{st.session_state.get('on_show', 'detect')}.py")
+"""
+
+
+def leave_and_come_back(page: AppTest) -> AppTest:
+    for name in ("about", "detect"):
+        page.session_state["on_show"] = name
+        page.run()
+    return page
+
+
+def test_what_was_given_is_there_after_another_page_was_shown(detector: FakeDetector) -> None:
+    page = AppTest.from_string(TWO_PAGES, default_timeout=30).run()
+    upload(page, ("a.png", png(1)), ("b.png", png(2)), ("bad.png", b"nonsense"))
+    page.selectbox(session.SCANNER).select(session.OTHER_SCANNER).run()
+    page.number_input(session.SCALE).set_value(0.3).run()
+    page.session_state[session.SCORE] = 0.25
+    page.run()
+    before, asked = table(page).to_csv(), list(detector.asked)
+    page = leave_and_come_back(page)
+    assert table(page).to_csv() == before and "bad" in page.error[0].value
+    assert page.number_input(session.SCALE).value == 0.3
+    assert detector.asked == asked == ["a.png", "b.png"]
+    upload(page, ("c.png", png(3)))
+    assert table(page)["file"].tolist() == ["a.png", "b.png", "bad.png", "c.png"]
+    next(one for one in page.button if one.label == "Start over").click().run()
+    assert [one.label for one in page.button] == ["Try a sample field"]
+
+
+def test_a_version_that_is_gone_is_not_asked_for(page: AppTest) -> None:
+    page.session_state[session.VERSION] = "deleted-1"
+    page.button[0].click().run()
+    assert not page.exception and page.selectbox(session.VERSION).value == "fake-1"
+
+
+def test_fields_are_shown_one_by_one_as_they_are_analysed(
+    page: AppTest, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the second field is analysed, the first one is on the page with its table."""
+    drawn: list[tuple[int, int]] = []
+    show, predict = quick_look_result.show_result, detector.predict
+
+    def shown(files: Any, *given: Any) -> None:
+        drawn.append((len(detector.asked), sum(one.prediction is not None for one in files)))
+        show(files, *given)
+
+    monkeypatch.setattr(quick_look_result, "show_result", shown)
+    monkeypatch.setattr(detecting, "predict", predict)
+    upload(page, *((f"{number}.png", png(number)) for number in range(3)))
+    page.selectbox(session.SCANNER).select("Any other scanner, 40x").run()
+    assert [one for one in drawn if one[0]] == [(1, 1), (2, 2), (3, 3)]
+    assert len(detector.asked) == 3
+
+
+def test_errors_and_progress_are_not_inside_the_popover(page: AppTest) -> None:
+    upload(page, ("slide.svs", b"II*"), ("bad.png", b"nonsense"), ("a.png", png()))
+    hidden = [one.value for popover in page.get("popover") for one in popover.children.values() if one.type == "error"]
+    assert not hidden and len(page.error) == 1
+    assert "whole slide" in page.error[0].value and "QuPath" in page.error[0].value and "bad" in page.error[0].value
+
+
+def test_kept_fields_go_to_their_cases_without_a_second_detection(
+    page: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(reviewing, "detect_later", _enqueue)
+    upload(page, ("A00_01.png", png(1)), ("A02_01.png", png(2)), ("bad.png", b"nonsense"))
+    page.selectbox(session.SCANNER).select("Any other scanner, 40x").run()
+    next(one for one in page.button if one.label == "Keep 2 fields").click().run()
+    kept = store.the_store()
+    assert [(one.name, one.case) for one in list_fields(kept)] == [("A00_01.png", "A00"), ("A02_01.png", "A02")]
+    assert [one.state for one in list_detections(kept)] == ["done", "done"]
+    assert sorted(versions_by_field(kept).values()) == [{"fake-1"}, {"fake-1"}]
+
+
+def test_what_is_handed_over_before_it_was_analysed_waits_in_the_queue(
+    detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = open_store(tmp_path / "data")
+    monkeypatch.setattr(reviewing, "detect_later", _enqueue)
+    waiting, unscaled = (detecting.open_file(f"A_{number}.png", png(number)) for number in (1, 2))
+    left_out = [detecting.open_file("bad.png", b"x"), detecting.open_sample()]
+    files = [*detecting.give_scale([waiting], 0.25), unscaled, *left_out]
+    ids = reviewing.hand_over(kept, files, version="fake-1", by="Ann", case=None, keep_names=False)
+    assert [(one.field_id, one.state) for one in list_detections(kept)] == [
+        (ids[0], "waiting"), (ids[1], "needs_scale"),
+    ]  # fmt: skip
+    assert [(one.name, one.case) for one in list_fields(kept)] == [("Field 1", "")]
+
+
+def test_keeping_that_fails_is_said_on_the_page(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(page, ("a.png", png(1)))
+    page.selectbox(session.SCANNER).select("Any other scanner, 40x").run()
+
+    def full(*given: Any, **named: Any) -> None:
+        raise ConcentricError("The disk is full.")
+
+    monkeypatch.setattr(reviewing, "hand_over", full)
+    next(one for one in page.button if one.label == "Keep 1 field").click().run()
+    assert [one.value for one in page.main.error] == [r"The disk is full\."]
 
 
 def test_the_about_page_says_what_it_is_not(detector: FakeDetector) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mitosis_core.errors import MissingScale
-from mitosis_core.interchange.contest_csv import read_detections
+from mitosis_core.interchange.contest_csv import read_rows
+from mitosis_core.interchange.exchange import read_marks
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared.service import detecting
 from pages.shared.service.detecting import Analysis, PredictionCache
@@ -97,7 +99,7 @@ def test_the_tally_of_two_fields_is_their_sum(detector: FakeDetector) -> None:
     files = analyse(detecting.give_scale([detecting.open_file(f"{i}.png", png(i, 200)) for i in range(2)], 0.5))
     both = detecting.tally(files, 0.55)
     assert both is not None
-    assert both.mitoses == 2 and both.area_mm2 == pytest.approx(0.02)  # twice 100 µm x 100 µm
+    assert both.count.mitoses == 2 and both.count.area_mm2 == pytest.approx(0.02)  # twice 100 µm x 100 µm
     assert both.per_mm2 == pytest.approx(100)
     assert both.per_10_hpf == pytest.approx(100 * 10 * 0.23758, rel=1e-4)
 
@@ -109,11 +111,17 @@ def test_a_lower_score_counts_more_without_the_network(detector: FakeDetector) -
     assert detector.asked == [sample.name]
 
 
-def test_the_csv_reads_back_as_the_same_detections(detector: FakeDetector) -> None:
+def test_the_csv_reads_back_as_the_same_detections(detector: FakeDetector, tmp_path: Path) -> None:
     files = analyse([detecting.open_file("bad.png", b""), detecting.open_sample()])
-    (read,) = read_detections(detecting.detections_csv(files))
-    assert (read.image, read.model) == (files[1].name, MODEL.version)
-    np.testing.assert_array_equal(read.detections.xy_px, files[1].found().xy_px)
+    (tmp_path / "detections.csv").write_bytes(detecting.detections_csv(files, 0.41))
+    (image,) = read_marks(tmp_path / "detections.csv")
+    found = files[1].found(0.41)
+    assert (image.name, image.um_per_px, len(image.marks)) == (files[1].name, 0.25, SAMPLE_MITOSES + 1)
+    assert files[1].field is not None and image.digest == files[1].field.digest
+    np.testing.assert_allclose([(one.x_px, one.y_px) for one in image.marks], found.xy_px, atol=1e-3)
+    assert {one.reader for one in image.marks} == {MODEL.version} and {one.label for one in image.marks} == {"mitosis"}
+    _, row = next(read_rows(detecting.detections_csv(files, 0.41), ("x_um", "y_um", "threshold")))
+    assert float(row["x_um"]) == pytest.approx(float(row["x_px"]) * 0.25, abs=1e-3) and row["threshold"] == "0.41"
 
 
 def test_the_table_has_a_row_for_every_file(detector: FakeDetector) -> None:

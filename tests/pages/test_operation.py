@@ -23,6 +23,7 @@ from streamlit.testing.v1 import AppTest
 
 from db import disk_space, runs
 from db.backup import make_copy
+from db.detection_queue import enqueue
 from db.engine import Store
 from db.errors import StoreFull
 from db.fields import list_fields
@@ -162,6 +163,8 @@ def test_what_happened_and_what_there_is_is_counted(store: Store, detector: Fake
     assert value("concentric_detection_seconds_sum") == pytest.approx(seconds + 0.25)
     runs.queue_run(store, by="", base_version="", source="", last_event=0, settings={}, split={}, code="")
     assert value("concentric_runs", state="queued") == 1 and value("concentric_runs", state="lost") == 0
+    enqueue(store, [field], "another version", by="Anna")
+    assert value("concentric_detections", state="waiting") == 1 and value("concentric_detections", state="failed") == 0
     assert value("concentric_disk_free_bytes") > 0 and value("concentric_store_usable") == 1
 
 

@@ -14,14 +14,15 @@ from streamlit.testing.v1 import AppTest
 from db import runs, versions
 from db.engine import Store
 from db.runs import Run
-from db.schema import RunRow
+from db.schema import Base, RunRow
 from mitosis_core import model
-from mitosis_core.model import DEFAULT_VERSION
+from mitosis_core.model import DEFAULT_VERSION, load_model
 from pages.shared import store
-from pages.shared.service import training
+from pages.shared.service import run_answer, training
 from tests.pages.test_models_page import MADE, damage, errors, labels, open_page, press
 from tests.train.finished import ended_run, finished_fields
-from train.retrain.config import HEADS_ONLY
+from train.retrain.config import HEADS_ONLY, RetrainConfig
+from train.retrain.estimate import kind_of, work_of
 
 RETRAIN = ("Retrain", "Queue another run")
 
@@ -48,8 +49,8 @@ def queued(kept: Store) -> Run:
 def test_an_empty_store_says_what_is_missing_and_offers_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "empty"))
     page = open_page("retrain")
-    assert "at least 2 fields" in page.warning[0].value and "No run yet" in text(page)
-    assert not set(labels(page)) & set(RETRAIN)
+    assert "at least 2 fields of one case" in text(page)
+    assert labels(page) == ["Review fields"]  # what leads on
 
 
 def test_too_little_is_a_reason_and_no_button(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,15 +60,31 @@ def test_too_little_is_a_reason_and_no_button(tmp_path: Path, monkeypatch: pytes
     assert "Only 1 finished field would train" in text(page) and not set(labels(page)) & set(RETRAIN)
 
 
-def test_the_plan_is_shown_and_a_run_begins(kept: Store) -> None:
+def test_what_is_learnt_from_and_judged_on_is_shown_and_a_run_begins(kept: Store) -> None:
     page = open_page("retrain")
-    assert "**Trained on:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
-    assert "**Held out for the comparison:** 2 fields, 6 mitoses, 4 look-alikes" in text(page)
+    assert "**Learns from** · 2 fields, 6 mitoses, 4 look-alikes" in text(page)
+    assert "**Judged on** · 2 fields, 6 mitoses, 4 look-alikes" in text(page)
+    thumbs = [one.proto.body for one in page.get("html") if 'class="thumb"' in one.proto.body]
+    assert [body.count("/api/crops/") for body in thumbs] == [2, 2] and 'href="review?field=1"' in thumbs[0]
     page.number_input("setting-steps").set_value(7).run()
     press(page, "Retrain")
     (run,) = runs.list_runs(kept)
     assert (run.state, run.by, run.settings["steps"], run.base_version) == ("queued", "Anna", 7, DEFAULT_VERSION)
     assert "Queue another run" in labels(page) and "Cancel" in labels(page)
+
+
+def test_a_visit_writes_nothing(kept: Store) -> None:
+    """A visit of the page, and nothing else, once fixed the hold-out for good."""
+    ended_run(kept)
+
+    def rows() -> dict[str, list[object]]:
+        with kept.reading() as session:
+            return {table.name: list(session.execute(table.select()).all()) for table in Base.metadata.sorted_tables}
+
+    before = rows()
+    for _ in range(2):
+        open_page("retrain")
+    assert rows() == before
 
 
 def test_only_the_settings_that_act_for_the_version_are_shown_and_recorded(kept: Store) -> None:
@@ -94,23 +111,70 @@ def test_a_run_on_its_way_is_watched_and_cancelled(kept: Store) -> None:
     assert "Cancelling" in text(page.run()) and "Cancel" not in labels(page)
 
 
-def test_a_finished_run_shows_its_proof_and_is_promoted(kept: Store) -> None:
+def filled(page: AppTest) -> list[str]:
+    assert not page.exception
+    return [one.key or one.label for one in page.button if one.proto.type == "primary"]
+
+
+def better_run(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose challenger is better on so many mitoses as count."""
+    monkeypatch.setattr(run_answer, "FEW_FIELDS", 2)
+    monkeypatch.setattr(run_answer, "FEW_MITOSES", 4)
     ended_run(kept)
+
+
+def test_promote_is_filled_only_where_the_challenger_is_better(kept: Store) -> None:
+    ended_run(kept)  # better, but on 2 fields with 4 mitoses
     page = open_page("retrain")
-    assert "seems better" in text(page) and "not conclusive" in text(page) and "newly found: 2" in text(page)
+    assert "finds 4 instead of 2 of 4 mitoses" in text(page) and "keep the active version" in text(page)
+    assert filled(page) == [f"reject-{MADE}"]
+
+
+def test_a_better_challenger_is_promoted_after_one_question(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    better_run(kept, monkeypatch)
+    page = open_page("retrain")
+    assert "**Promote it" in text(page) and filled(page) == [f"promote-{MADE}"]
+    assert "**2 mitoses newly found**" in text(page)
+    pairs = next(one.proto.body for one in page.get("html") if "Before" in one.proto.body)
+    assert pairs.count('class="pair"') == 2 and pairs.count('class="ring"') == 2  # marked after, not before
+    assert 'href="review?field=2"' in pairs
     press(page, f"promote-{MADE}")
+    assert training.active(kept) == DEFAULT_VERSION  # it asks first
+    press(page, f"promote-{MADE}-now")
     assert training.active(kept) == MADE
-    assert next(one for one in page.button if one.key == f"reject-{MADE}").disabled
     assert [(one.kind, one.by) for one in versions.decisions(kept)] == [("promote", "Anna")]
-    assert "promoted by Anna" in text(page)
+    page.run()
+    assert "Promoted by Anna" in text(page) and "This version is active" in text(page)
+    assert not {f"promote-{MADE}", f"reject-{MADE}"} & {one.key for one in page.button}
+    assert filled(page) == ["Retrain"]
     assert next(one for one in page.selectbox if one.label == "Starts from").value == MADE
+
+
+def test_keeping_the_active_version_is_a_decision_too(kept: Store) -> None:
+    ended_run(kept)
+    page = press(open_page("retrain"), f"reject-{MADE}")
+    assert [(one.kind, one.by) for one in versions.decisions(kept)] == [("reject", "Anna")]
+    page.run()
+    assert "Not taken by Anna" in text(page) and filled(page) == ["Retrain"]
+
+
+def test_an_earlier_run_says_how_long_the_next_will_take(kept: Store) -> None:
+    assert "How long will it take?" in labels(open_page("retrain"))
+    run = ended_run(kept)
+    card = load_model().card
+    work = work_of(card, 2, 2, RetrainConfig())
+    seconds = dict.fromkeys(work, 60.0)
+    runs.beat(kept, run.id, {"kind": kind_of(card), "work": work, "seconds": seconds})
+    page = open_page("retrain")
+    assert "About 5 min, by an earlier run on this machine" in text(page)
+    assert "How long will it take?" not in labels(page)
 
 
 def test_a_damaged_version_is_not_promoted_here_either(kept: Store) -> None:
     ended_run(kept)
     damage(kept)
-    page = open_page("retrain")
-    press(page, f"promote-{MADE}")
+    page = press(open_page("retrain"), f"promote-{MADE}")
+    press(page, f"promote-{MADE}-now")
     assert "do not match the stored sha256" in errors(page) and training.active(kept) == DEFAULT_VERSION
 
 
@@ -124,8 +188,8 @@ def test_a_run_that_ended_badly_says_why_and_can_go_on(kept: Store, state: str, 
     else:
         runs.end(kept, run.id, state, message=said)
     page = open_page("retrain")
-    assert said in text(page) and "active version is as it was" in text(page)
-    assert "Resume from the last checkpoint" not in labels(page)  # there is none
+    assert said in text(page) and "is still the active version" in text(page)
+    assert "Go on from the last checkpoint" not in labels(page)  # there is none
     press(page, "Start it again")
     assert runs.get_run(kept, run.id).state == "queued"
 
@@ -136,31 +200,32 @@ def test_a_run_with_a_checkpoint_goes_on_from_it(kept: Store) -> None:
     folder = kept.folder / "runs" / str(run.id)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "checkpoint.pt").write_bytes(b"")
-    press(open_page("retrain"), "Resume from the last checkpoint")
+    press(open_page("retrain"), "Go on from the last checkpoint")
     assert runs.get_run(kept, run.id).state == "queued"
 
 
-def split(page: AppTest) -> AppTest:
-    return next(one for one in page.multiselect if one.label == "Held out of the other cases")
+def sides(kept: Store) -> list[tuple[str, bool, bool]]:
+    return [(one.case, one.held_out, one.decided) for one in training.material(kept, "").cases]
 
 
 def test_the_split_is_proposed_changed_and_fixed_by_the_run_that_is_judged_on_it(kept: Store) -> None:
     page = open_page("retrain")
-    assert split(page).value == ["case 1"] and not any(one.decided for one in training.case_splits(kept, ""))
-    split(page).set_value(["case 0"]).run()
-    assert "**Trained on:** 2 fields" in text(page) and split(page).value == ["case 0"]
-    assert [(one.case, one.held_out, one.decided) for one in training.case_splits(kept, "")] == [
-        ("case 0", True, True), ("case 1", False, True)]  # fmt: skip
+    assert sides(kept) == [("case 0", False, False), ("case 1", True, False)]
+    press(page, "move-case 0")  # both are judged on now
+    press(page, "move-case 1")
+    assert sides(kept) == [("case 0", True, True), ("case 1", False, True)]
     assert "Only 2 fields with 6 mitoses will judge" in text(page)
     press(page, "Retrain")
     page = open_page("retrain")
-    assert not page.multiselect and "versions were judged on them: case 0" in text(page).replace("\\", "")
+    assert "fixed: versions were judged on it" in text(page) and "fixed: versions have learnt from it" in text(page)
+    assert not [one for one in page.button if (one.key or "").startswith("move-")]
 
 
 def test_nobody_decides_or_trains_without_a_name(kept: Store) -> None:
     ended_run(kept)
     page = AppTest.from_file("../../pages/retrain.py", default_timeout=60).run()
     press(page, f"promote-{MADE}")
+    press(page, f"promote-{MADE}-now")
     assert "say who you are" in errors(page) and versions.decisions(kept) == []
     press(page, "Retrain")
     assert "say who you are" in errors(page) and len(runs.list_runs(kept)) == 1

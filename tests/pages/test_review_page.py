@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from db.engine import Store
 from db.fields import list_fields, tombstones
+from db.preferences import change_preferences, read_preferences
 from db.reviews import apply_ops, history, parse_op, review_of
 from pages.shared import session, shell, store
 from pages.shared.person import Person, Role
@@ -41,9 +43,11 @@ def page(kept: Store) -> AppTest:
     return open_page("Anna")
 
 
-def open_page(reader: str) -> AppTest:
+def open_page(reader: str, field: int | None = None) -> AppTest:
     page = AppTest.from_file("../../pages/review.py", default_timeout=30)
     page.session_state[session.READER] = reader
+    if field:
+        page.query_params["field"] = str(field)
     return page.run()
 
 
@@ -183,6 +187,131 @@ def test_history_counts_for_the_same_microscope(kept: Store, page: AppTest, diam
     assert then["per_10_hpf"] == now["per_10_hpf"] and then["per_mm2"] == now["per_mm2"]
 
 
+def test_the_diameter_is_the_same_in_review_history_and_tomorrow(kept: Store, page: AppTest) -> None:
+    """Chosen once, it held on the page where it was chosen alone: History said 0.5 where Review said 0.55 mm."""
+    act(kept, "Anna", int(viewer(page)["field"]), "add", id="m1", x=5.0, y=5.0, cls="mitosis")
+    page.selectbox(session.DIAMETER).set_value(0.5).run()
+    assert read_preferences(kept, "").field_diameter_mm == 0.5
+    later = open_page("Anna")  # another session: nothing of the first is left
+    assert later.selectbox(session.DIAMETER).value == 0.5
+    area_mm2 = 1 / viewer(later)["count"]["per_mm2"]
+    wanted = 10 * math.pi * 0.25**2 / area_mm2  # ten fields of 0.5 mm
+    assert viewer(later)["count"]["per_10_hpf"] == pytest.approx(wanted)
+    later.segmented_control(session.MODE).set_value("History").run()
+    assert viewer(later)["count"]["per_10_hpf"] == pytest.approx(wanted)
+
+
+def test_what_was_chosen_in_the_viewer_is_remembered_for_the_user(kept: Store, page: AppTest) -> None:
+    assert viewer(page)["preferences"] == {"advance": True, "key_layout": "standard"}
+    change_preferences(kept, "", advance=False, key_layout="left hand")
+    assert viewer(open_page("Anna"))["preferences"] == {"advance": False, "key_layout": "left hand"}
+
+
+def test_the_strip_has_the_fields_of_the_case_alone(kept: Store) -> None:
+    first, second, third = list_fields(kept)
+    act(kept, "Anna", third.id, "add", id="m", x=5.0, y=5.0, cls="mitosis")
+    page = open_page("Anna", field=second.id)
+    strip = viewer(page)["strip"]
+    assert [one["id"] for one in strip] == [str(second.id), str(third.id)]
+    assert [(one["state"], one["mitoses"]) for one in strip] == [("unseen", 0), ("in_review", 1)]
+    assert viewer(open_page("Anna", field=first.id))["strip"][0]["id"] == str(first.id)
+
+
+def test_the_next_undecided_cell_may_be_in_a_field_after_one_without(kept: Store, page: AppTest) -> None:
+    first, second, third = list_fields(kept)
+    targets = viewer(page)["next_fields"]["targets"]
+    assert targets["onward"] == str(second.id)
+    for one in points(viewer(open_page("Anna", field=second.id)), decided=False):
+        act(kept, "Anna", second.id, "class", id=one["id"], x=one["x"], y=one["y"], cls="lookalike")
+    targets = viewer(open_page("Anna", field=first.id))["next_fields"]["targets"]
+    assert (targets["onward"], targets["next"], targets["finish"]) == (str(third.id), str(second.id), str(second.id))
+
+
+def test_the_gallery_has_the_data_of_all_fields_of_the_case_while_it_is_open(kept: Store) -> None:
+    _, second, third = list_fields(kept)
+    page = open_page("Anna", field=second.id)
+    assert viewer(page)["gallery"] is None
+    page.session_state[session.GALLERY] = True
+    gallery = viewer(page.run())["gallery"]
+    assert gallery["title"] == "Case B" and gallery["missing"] == 0
+    assert [one["data"]["field"] for one in gallery["fields"]] == [str(second.id), str(third.id)]
+    assert all(one["data"]["points"] and one["data"]["api"]["token"] for one in gallery["fields"])
+
+
+def test_the_gallery_shows_a_blind_reader_no_proposals(kept: Store, page: AppTest) -> None:
+    page.session_state[session.GALLERY] = True
+    page.toggle(session.BLIND).set_value(True)
+    assert not any(one["data"]["points"] for one in viewer(page.run())["gallery"]["fields"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"), [({"case": "B"}, 1), ({"case": "A"}, 0), ({"field": "3"}, 2), ({"case": "B", "field": "3"}, 2)]
+)
+def test_the_address_names_what_is_on_review(kept: Store, asked: dict[str, str], field: int) -> None:
+    page = AppTest.from_file("../../pages/review.py", default_timeout=30)
+    page.session_state[session.READER] = "Anna"
+    page.query_params.update(asked)
+    page.run()
+    assert viewer(page)["field"] == str(list_fields(kept)[field].id)
+    assert len(page.selectbox(session.FIELD_ID).options) == {"B": 2, "A": 1}.get(asked.get("case", ""), 3)
+    assert page.query_params["field"] == str(list_fields(kept)[field].id)
+    # Another link in the same session, as by the browser's way back.
+    page.query_params.clear()
+    page.query_params["field"] = str(list_fields(kept)[0].id)
+    assert viewer(page.run())["field"] == str(list_fields(kept)[0].id)
+
+
+@pytest.mark.parametrize("asked", [{"case": "nowhere"}, {"field": "99"}, {"field": "²"}, {"field": "9" * 400}])
+def test_an_address_that_names_nothing_is_a_sentence(kept: Store, asked: dict[str, str]) -> None:
+    page = AppTest.from_file("../../pages/review.py", default_timeout=30)
+    page.session_state[session.READER] = "Anna"
+    page.query_params.update(asked)
+    page.run()
+    assert not page.exception and len(page.info) == 1 and viewer(page)["points"]
+
+
+def test_a_case_that_is_read_leads_on_to_the_next(kept: Store) -> None:
+    first, second, third = list_fields(kept)
+    page = open_page("Anna", field=second.id)
+    for one in (second, third):
+        assert not [button for button in page.run().button if button.label.startswith("Next case")]
+        act(kept, "Anna", one.id, "state", state="complete")
+    page.run()
+    assert "Case B is read" in page.markdown[0].value
+    next(button for button in page.button if button.label == "Next case: A").click().run()
+    assert viewer(page)["field"] == str(first.id)
+
+
+def test_the_case_that_was_just_read_is_told_also_when_the_queue_has_gone_on(kept: Store) -> None:
+    first, second, _ = list_fields(kept)
+    act(kept, "Anna", first.id, "state", state="complete")
+    page = open_page("Anna", field=second.id)
+    assert "is read" not in "".join(one.value for one in page.markdown)
+    page.session_state[session.CASE_READ] = first.id
+    assert "Case A is read" in page.run().markdown[0].value and viewer(page)["field"] == str(second.id)
+    assert not [button for button in page.button if button.label.startswith("Next case")]
+
+
+def test_a_dispute_is_shown_and_settled_only_by_who_has_finished_the_field(kept: Store, page: AppTest) -> None:
+    field = int(viewer(page)["field"])
+    for reader, verdict in (("Anna", "mitosis"), ("Bert", "lookalike")):
+        act(kept, reader, field, "add", id="m", x=100.0, y=100.0, cls=verdict)
+        act(kept, reader, field, "state", state="complete")
+
+    def settle(one: AppTest) -> Any:
+        one.segmented_control(session.MODE).set_value("Agreement").run()
+        return next(button for button in one.button if button.key == "settle-lookalike")
+
+    assert settle(open_page("Cleo")).disabled  # an admin who has not read the field
+    button = settle(page)
+    assert not button.disabled
+    button.click().run()
+    assert not page.exception and "No cell is disputed" in page.success[0].value
+    (mark,) = review_of(kept, field, "Anna").standing
+    assert (mark.verdict, mark.settles) == ("lookalike", True)
+    assert "settles a dispute" in reviewing.describe_event(history(kept, field, "Anna")[-2])
+
+
 def test_agreement_of_two_readers_is_counted(kept: Store, page: AppTest) -> None:
     field = int(viewer(page)["field"])
     for reader, places in (("Anna", (100.0, 300.0)), ("Bert", (104.0, 600.0))):
@@ -193,8 +322,7 @@ def test_agreement_of_two_readers_is_counted(kept: Store, page: AppTest) -> None
     assert not page.exception
     row = page.dataframe[0].value.iloc[0]
     assert (row["both"], row["only A"], row["only B"], row["F1"]) == (1, 1, 1, 0.5)
-    assert "Consensus: 1 mitoses" in " ".join(one.value for one in page.markdown)
-    assert len(page.dataframe[1].value) == 2
+    assert "Consensus: 1 mitosis** by majority in 1 field, 2 disputed cells" in page.markdown[0].value
 
 
 def test_deleting_asks_first(kept: Store, page: AppTest) -> None:

@@ -41,6 +41,7 @@ from tests.waiting import until
 from train import job
 from train.__main__ import main
 from train.retrain.config import RetrainConfig
+from train.retrain.phases import PHASES
 from train.retrain.plan import PartCounts, Plan
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,10 @@ def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
     assert main(["run", "--data", str(store.folder), *flags(QUICK)]) == 0
     (run,) = runs.list_runs(store)
     assert run.state == "done" and run.progress["step"] == run.progress["steps"]
+    assert set(run.progress["seconds"]) == set(PHASES) and set(run.progress["done"].values()) == {1.0}
+    took_s = sum(run.progress["seconds"].values())
+    again = job.expected_seconds(store, load_model().card, 2, 2, QUICK)  # the same work takes as long
+    assert sum(again.values()) == pytest.approx(took_s)
     stored = versions.get_version(store, run.version or "")
     assert (stored.parent, stored.run_id) == (DEFAULT_VERSION, run.id)
     assert stored.comparison is not None

@@ -11,16 +11,23 @@ from mitosis_core.scoring.comparison import Comparison, assessable, compare
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Prediction
 from train.retrain.corrected import CorrectedField
+from train.retrain.phases import PhaseReport, report_nothing
 from train.retrain.session import Cancelled
 
 _ASK_S = 0.2
 
 
 def evaluate_challenger(
-    champion: Model, challenger: Model, held_out: Sequence[CorrectedField], cancelled: Callable[[], bool]
-) -> Comparison:
+    champion: Model, challenger: Model, held_out: Sequence[CorrectedField], cancelled: Callable[[], bool],
+    phase: PhaseReport = report_nothing,
+) -> Comparison:  # fmt: skip
     """`mitosis_core.scoring.comparison.compare` of both on fields held out of this training. Raises Cancelled."""
-    sides = [[_scored(field, model, cancelled) for field in held_out] for model in (champion, challenger)]
+    sides: list[list[ScoredField]] = []
+    for model in (champion, challenger):
+        sides.append([])
+        for field in held_out:
+            sides[-1].append(_scored(field, model, cancelled))
+            phase("comparing", sum(map(len, sides)) / (2 * len(held_out)))
     return compare(sides[0], sides[1], (champion.threshold, challenger.threshold), against=champion.version)
 
 

@@ -1,21 +1,28 @@
-"""How long a retraining will take on this machine."""
+"""How long a run will take on this machine, phase by phase: from an earlier run, or else from a moment's measuring."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from mitosis_core.model import Model
+from mitosis_core.model import Model, ModelCard
 from train.retrain import finetune
 from train.retrain.config import RetrainConfig, way_of
 from train.retrain.heads import encode, head_logits, head_of, member_networks, single_thread
+from train.retrain.phases import Phase
 
 _DRAW_SECONDS = 0.008  # to cut out and augment a crop
+_START_SECONDS = 12.0  # until a process has its libraries and its fields
+_ENGINE_SECONDS, _DETECT_SECONDS = 8.0, 4.0  # to make ready one version, and for one field by it
+_AREA_MM2 = 0.26  # of one field; a whole high-power field has 0.2 to 0.3
+
+Seconds = Mapping[Phase, float]
 
 
 @dataclass(frozen=True)
@@ -42,21 +49,73 @@ def measure_speed(net: nn.Module, config: RetrainConfig) -> MeasuredSpeed:
     return MeasuredSpeed(float(encode_s), float(train_s))
 
 
-def estimate_seconds(
-    base: Model, fields: int, config: RetrainConfig, *, area_mm2: float = 0.26, measured: MeasuredSpeed | None = None
-) -> float:
-    """How long a retraining without validation fields would take on this machine.
+def kind_of(card: ModelCard) -> str:
+    """Versions of one kind take the same time for the same work."""
+    return " ".join([card.method, card.variant, card.encoder, str(card.verifier is not None)])
 
-    area_mm2: of one field; a whole high-power field has 0.2 to 0.3. measured: `measure_speed`, where known already.
+
+def work_of(card: ModelCard, fields: int, held_out: int, config: RetrainConfig) -> dict[Phase, float]:
+    """How much there is to do in each phase, in units of its own; twice as much takes twice as long.
+
+    fields: that train. held_out: that judge.
     """
+    parts, heads = min(config.folds, max(2, fields)), way_of(card) == "heads"
+    crops, whole = _crops(card, fields, config, _AREA_MM2)
+    return {
+        "starting": 1.0,
+        "preparing": card.members * (crops + whole) if heads else 0.0,
+        "learning": float(card.members * parts * config.steps * (config.batch if heads else 1)),
+        "choosing": float(fields),
+        "comparing": _ENGINE_SECONDS / _DETECT_SECONDS + held_out,
+    }
+
+
+def seconds_by_work(work: Mapping[Phase, float], earlier: Mapping[Phase, float], took: Seconds) -> dict[Phase, float]:
+    """Seconds of each phase, from the work of an earlier run and what its phases took."""
+    return {phase: took[phase] * work[phase] / earlier[phase] if earlier.get(phase) else 0.0
+            for phase in work if phase in took}  # fmt: skip
+
+
+def measured_seconds(base: Model, fields: int, held_out: int, config: RetrainConfig) -> dict[Phase, float]:
+    """Seconds of each phase where no run has been yet: encoding and learning are measured for a moment, the rest is
+    what it took elsewhere."""
+    preparing, learning = _encode_and_learn(base, fields, config, _AREA_MM2, None)
+    comparing = 2 * (_ENGINE_SECONDS + held_out * _DETECT_SECONDS) if held_out else 0.0
+    return {"starting": _START_SECONDS, "preparing": preparing, "learning": learning, "choosing": 0.2 * fields,
+            "comparing": comparing}  # fmt: skip
+
+
+def estimate_seconds(
+    base: Model,
+    fields: int,
+    config: RetrainConfig,
+    *,
+    area_mm2: float = _AREA_MM2,
+    measured: MeasuredSpeed | None = None,
+) -> float:
+    """How long the training alone would take on this machine, without validation fields.
+
+    area_mm2: of one field. measured: `measure_speed`, where known already.
+    """
+    return sum(_encode_and_learn(base, fields, config, area_mm2, measured))
+
+
+def _encode_and_learn(
+    base: Model, fields: int, config: RetrainConfig, area_mm2: float, measured: MeasuredSpeed | None
+) -> tuple[float, float]:
     net = base.net()
     if way_of(base.card) == "finetune":
-        return finetune.estimate_seconds(base, net, fields, config)
+        return 0.0, finetune.estimate_seconds(base, net, fields, config)
     measured = measured or measure_speed(net, config)
     fields = max(2, fields)  # a single one is split in halves
-    crops = fields * max(1, min(config.crops_per_field, config.most_crops // fields))
-    whole = fields * area_mm2 * 1e6 / (config.crop_px * base.card.um_per_px) ** 2  # all fields, in crops
+    crops, whole = _crops(base.card, fields, config, area_mm2)
     encoding = crops * (measured.encode_s + _DRAW_SECONDS) + whole * measured.encode_s
     steps = min(config.folds, fields) * config.steps * config.batch * measured.train_s
     validation = math.ceil(config.steps / config.validate_every) * whole * measured.train_s / 2  # no backward pass
-    return base.card.members * (encoding + steps + validation)
+    return base.card.members * encoding, base.card.members * (steps + validation)
+
+
+def _crops(card: ModelCard, fields: int, config: RetrainConfig, area_mm2: float) -> tuple[float, float]:
+    """Crops drawn from all fields, and the fields themselves in crops."""
+    drawn = fields * max(1, min(config.crops_per_field, config.most_crops // max(1, fields)))
+    return drawn, fields * area_mm2 * 1e6 / (config.crop_px * card.um_per_px) ** 2

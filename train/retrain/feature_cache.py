@@ -64,6 +64,7 @@ def cache_features(session: RetrainSession, index: int, member: LiteFCN) -> Cach
             crops.append(_crops(session, member, tissue, index * len(session.tissues) + i))
         if i in validation:
             whole[i] = features
+        session.report_phase("preparing", (index + (i + 1) / len(session.tissues)) / session.base.card.members)
     by_stride = zip(*(features for features, _ in crops), strict=True)
     features = [torch.cat(maps).contiguous(memory_format=torch.channels_last) for maps in by_stride]
     with torch.no_grad():

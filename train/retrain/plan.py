@@ -50,6 +50,16 @@ class Plan:
     train: PartCounts
     held_out: PartCounts
 
+    @classmethod
+    def of(cls, labels: Mapping[int, Labelled], held_out: Mapping[int, bool]) -> Plan:
+        """The plan over these fields, by id, as they are held out or not."""
+        split: dict[Part, list[int]] = {
+            "train": [number for number in labels if not held_out[number]],
+            "held_out": [number for number in labels if held_out[number]],
+        }
+        counts = {part: PartCounts.of([labels[number] for number in ids]) for part, ids in split.items()}
+        return cls(split, counts["train"], counts["held_out"])
+
     @property
     def objection(self) -> str:
         """Why this is too little, in a sentence; empty when a run may start."""

@@ -28,6 +28,7 @@ from train.retrain.corrected import check_trainable, split_in_halves
 from train.retrain.finetune import finetune, training_count
 from train.retrain.head_training import StepReport, train_head
 from train.retrain.heads import member_networks, single_thread
+from train.retrain.phases import PhaseReport, report_nothing
 from train.retrain.session import RetrainSession
 from train.retrain.threshold import ChosenThreshold, choose_threshold, threshold_between
 
@@ -54,21 +55,22 @@ def retrain(
     *,
     validation: Sequence[Example] = (),
     progress: Callable[[Progress], None] = lambda state: None,
+    phase: PhaseReport = report_nothing,
     checkpoint: Path | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Model:
     """Train `base` on the corrected fields and write the new version to `out` (.safetensors).
 
     validation: fields that choose step and threshold; without them the examples are held out in turn (a single one in
-    halves). checkpoint: file written at every validation and after every network, taken
-    up when it exists and belongs to the same run. The same call gives the same weights.
+    halves). phase: told of each phase how far it is. checkpoint: file written at every validation and after every
+    network, taken up when it exists and belongs to the same run. The same call gives the same weights.
     Raises Cancelled, UnusableData (nothing to learn from), UnusableModel, ConcentricError (the loss is no number, or
     the disk is full).
     """
     check_trainable(examples)
     learned = list(examples) if validation or len(examples) > 1 else split_in_halves(examples[0])
     net = base.net()
-    session = RetrainSession(base, [*learned, *validation], len(learned), config, cancelled)
+    session = RetrainSession(base, [*learned, *validation], len(learned), config, cancelled, phase)
     kept = Checkpoint(checkpoint, session.identity())
     with single_thread():
         if session.way == "heads":
@@ -85,6 +87,7 @@ def _train_heads(
         if index == len(kept.done):
             kept.add_result(train_head(session, index, member, kept, reporter(index)))
         member.load_state_dict(kept.done[index]["head"], strict=False)
+    session.report_phase("learning", 1.0)  # it may have stopped early
     return choose_threshold(session, kept.done)
 
 
@@ -108,6 +111,7 @@ def _step_reporters(
         def report_step(step: int, loss: float, f1: float | None) -> None:
             done = index * steps + step
             speed = (time.perf_counter() - started) / max(1, done - first)
+            session.report_phase("learning", done / (members * steps))
             progress(Progress(done, members * steps, loss, f1, speed * (members * steps - done)))
 
         return report_step

@@ -17,6 +17,7 @@ from mitosis_core.types import Detections, Float32, ProbabilityMap
 from train.data.examples import Example, digest
 from train.retrain.config import RetrainConfig, way_of
 from train.retrain.corrected import not_ignored, pixel_px, reviewed_tissues
+from train.retrain.phases import PhaseReport, report_nothing
 
 
 class Cancelled(ConcentricError):
@@ -26,7 +27,7 @@ class Cancelled(ConcentricError):
 class RetrainSession:
     """The fields, of which the first `train_count` train; `splits`: the training and the held-out fields of each fold.
 
-    way: how the version learns, see train.retrain.config.
+    way: how the version learns, see train.retrain.config. report_phase: told how far each phase is.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class RetrainSession:
         train_count: int,
         config: RetrainConfig,
         cancelled: Callable[[], bool],
+        report_phase: PhaseReport = report_nothing,
     ) -> None:
         self.base, self.fields, self.train_count, self.config = base, list(fields), train_count, config
         self.way = way_of(base.card)
-        self._cancelled = cancelled
+        self._cancelled, self.report_phase = cancelled, report_phase
         self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
         self.splits = self._splits()
 

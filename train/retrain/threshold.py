@@ -28,9 +28,11 @@ class ChosenThreshold:
 def choose_threshold(session: RetrainSession, done: Sequence[Parts]) -> ChosenThreshold:
     """`threshold_between` from the maps that head training kept."""
     scored = session.scored_fields(_mean_maps(session, [result["maps"] for result in done]))
-    return threshold_between(
-        session, scored, session.scored_fields(_mean_maps(session, [result["old maps"] for result in done]))
-    )
+    session.report_phase("choosing", 0.5)
+    before = session.scored_fields(_mean_maps(session, [result["old maps"] for result in done]))
+    chosen = threshold_between(session, scored, before)
+    session.report_phase("choosing", 1.0)
+    return chosen
 
 
 def threshold_between(

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.backup import last_copy
+from db.detection_queue import progress
 from db.disk_space import free_bytes, reserve_bytes
 from db.fields import count_fields
 from db.runs import count_runs
@@ -93,6 +94,10 @@ def _of_the_store() -> Iterable[GaugeMetricFamily]:
     for state, number in count_runs(store).items():
         queue.add_metric([state], number)
     yield queue
+    waiting = GaugeMetricFamily("concentric_detections", "Fields in the detection queue by state", labels=["state"])
+    for name, fields in progress(store).counts.items():
+        waiting.add_metric([name], fields)
+    yield waiting
     if copied := last_copy(store):
         age_s = (datetime.now(UTC) - copied).total_seconds()
         yield GaugeMetricFamily("concentric_last_copy_age_seconds", "Since the last copy of the store", value=age_s)

@@ -22,6 +22,7 @@ SETTINGS = (
     Setting("CONCENTRIC_METRICS_TOKEN", "none", "as `Authorization: Bearer` it opens `/api/metrics` to others"),
     Setting("CONCENTRIC_BACKUPS", "`backups/` in the data folder", "where the daily copies go; best on another disk"),
     Setting("CONCENTRIC_BACKUP_DAYS", "7", "how many daily copies are kept; 0 for none"),
+    Setting("CONCENTRIC_WATCH", "none", "a folder whose new images come in by themselves (docs/operation.md)"),
     Setting("CONCENTRIC_HOSTS", "none", "names, with commas, that the server goes by besides this computer's own"),
     Setting("CONCENTRIC_ADMINS", "nobody", "names, with commas, who log in as admin"),
     Setting("CONCENTRIC_REVIEWERS", "nobody", "names, with commas, who log in as reviewer"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
-from threading import Thread
 from typing import Any
 
 from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import start_logging
 from pages.shared.operation.metrics import CountErrors
+from pages.shared.service.watched_folder import watch, watched_path
 from pages.shared.store import the_store
 
 log = logging.getLogger("concentric")
@@ -24,10 +25,14 @@ async def operation(_: Any) -> AsyncIterator[None]:
     counter = CountErrors()
     log.addHandler(counter)
     log.info("the server starts")
-    Thread(target=_prepare, name="prepare", daemon=True).start()
+    stop = threading.Event()
+    if folder := watched_path():
+        threading.Thread(target=watch, args=(the_store, folder, stop), name="watched folder", daemon=True).start()
+    threading.Thread(target=_prepare, name="prepare", daemon=True).start()
     try:
         yield
     finally:
+        stop.set()
         log.info("the server has stopped")
         log.removeHandler(counter)
 

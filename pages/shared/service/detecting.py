@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,16 @@ from db.versions import champion, list_stored, load_version
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import read_field
 from mitosis_core.image.sample_field import is_sample, the_sample
-from mitosis_core.interchange.contest_csv import ImageDetections, write_detections
+from mitosis_core.image.whole_slide import whole_slide_advice
+from mitosis_core.interchange.safe_csv import SafeTable
 from mitosis_core.logs import alias
 from mitosis_core.model import DEFAULT_VERSION, Model
 from mitosis_core.model import list_versions as list_shipped
+from mitosis_core.plurals import count_noun
 from mitosis_core.scale import check_um_per_px
-from mitosis_core.scoring import counting
+from mitosis_core.scoring.counting import Count
 from mitosis_core.types import Detections, Field, Prediction
+from mitosis_core.vocabulary import MITOSIS
 from pages.shared.operation.metrics import DETECTION_SECONDS
 from pages.shared.store import the_store
 
@@ -69,26 +72,28 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Tally:
-    """A count and the area it was made in, as pathologists report it."""
+    """A count and the tissue it was made in, as pathologists report it; no density where there is too little."""
 
-    mitoses: int
-    area_mm2: float
+    count: Count
     field_diameter_mm: float
 
     @property
-    def per_mm2(self) -> float:
-        """Mitoses per area."""
-        return counting.density_per_mm2(self.mitoses, self.area_mm2)
+    def per_mm2(self) -> float | None:
+        """Mitoses per mm² of tissue."""
+        return self.count.per_mm2
 
     @property
-    def per_10_hpf(self) -> float:
+    def per_10_hpf(self) -> float | None:
         """Mitoses in ten fields of the user's microscope."""
-        return counting.per_10_hpf(self.mitoses, self.area_mm2, self.field_diameter_mm)
+        return self.count.per_10_hpf(self.field_diameter_mm)
 
     @property
-    def hpf(self) -> float:
-        """High-power fields that the area is worth."""
-        return counting.hpf_equivalents(self.area_mm2, self.field_diameter_mm)
+    def words(self) -> str:
+        """The count in a sentence."""
+        said = f"{count_noun(self.count.mitoses, 'mitosis')} in {self.count.area_mm2:.2f} mm² of tissue"
+        if self.per_mm2 is None or self.per_10_hpf is None:
+            return said
+        return f"{said}, {self.per_mm2:.1f} per mm², {self.per_10_hpf:.1f} per 10 HPF"
 
 
 class PredictionCache:
@@ -152,6 +157,8 @@ def describe_device(device: str = "auto") -> str:
 
 def open_file(name: str, data: bytes) -> Analysis:
     """Read one file; whatever is wrong with it becomes a sentence."""
+    if advice := whole_slide_advice(name):
+        return Analysis(name, problem=advice)
     try:
         return Analysis(name, read_field(data, name=name))
     except ConcentricError as error:
@@ -217,6 +224,31 @@ def analyse(
     return answers
 
 
+def answer_next(
+    analyses: Sequence[Analysis],
+    model: Model,
+    known: PredictionCache,
+    *,
+    device: str = "auto",
+    progress: Callable[[float], None] = lambda share: None,
+) -> Analysis | None:
+    """Predict the first field that is still to be; what became of it, None when there is none left."""
+    one = next((one for one in analyses if not one.problem and _is_new(one, model, known, device)), None)
+    return None if one is None else _answer(one, model, known, device, progress)
+
+
+def answers_so_far(
+    analyses: Iterable[Analysis], model: Model, known: PredictionCache, *, device: str = "auto"
+) -> list[Analysis]:
+    """With the predictions that are known; no field is analysed for it."""
+    return [
+        dataclasses.replace(one, prediction=known.get(one.field, model, device))
+        if one.field and not one.waits_for_scale
+        else one
+        for one in analyses
+    ]
+
+
 def _is_new(one: Analysis, model: Model, known: PredictionCache, device: str) -> bool:
     return one.field is not None and not one.waits_for_scale and known.get(one.field, model, device) is None
 
@@ -247,10 +279,8 @@ def _answer(
 
 def tally(analyses: Iterable[Analysis], field_diameter_mm: float, score: float | None = None) -> Tally | None:
     """One count over all analysed fields; None when there is none."""
-    counted = [(len(one.found(score)), one.prediction.area_mm2) for one in analyses if one.prediction is not None]
-    if not counted:
-        return None
-    return Tally(sum(mitoses for mitoses, _ in counted), sum(area for _, area in counted), field_diameter_mm)
+    counts = [Count(len(one.found(score)), one.prediction.area_mm2) for one in analyses if one.prediction is not None]
+    return Tally(sum(counts, Count(0, 0.0)), field_diameter_mm) if counts else None
 
 
 def table(
@@ -264,7 +294,8 @@ def table(
             {
                 "file": one.name,
                 "um_per_px": one.field.um_per_px if one.field else None,
-                "mitoses": counted.mitoses if counted else None,
+                "mitoses": counted.count.mitoses if counted else None,
+                "tissue_mm2": counted.count.area_mm2 if counted else None,
                 "per_mm2": counted.per_mm2 if counted else None,
                 "per_10_hpf": counted.per_10_hpf if counted else None,
                 "seconds": one.prediction.seconds if one.prediction else None,
@@ -274,10 +305,27 @@ def table(
     return rows
 
 
+DETECTION_COLUMNS = (
+    "image", "digest", "um_per_px", "um_per_px_source", "x_px", "y_px", "x_um", "y_um", "label", "score", "threshold",
+    "model",
+)  # fmt: skip
+
+
 def detections_csv(analyses: Iterable[Analysis], score: float | None = None) -> bytes:
-    """All detections as `image,x_px,y_px,score,area_um2,model`, UTF-8."""
-    rows = [ImageDetections(one.name, one.prediction.version, one.found(score)) for one in analyses if one.prediction]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "detections.csv"
-        write_detections(path, rows)
-        return path.read_bytes()
+    """All detections of analysed fields, which nobody has reviewed, UTF-8; the plain CSV reads it.
+
+    threshold: the lowest score that counts. Places are those of pixel centres, the top-left one at (0, 0).
+    """
+    out = io.StringIO(newline="")
+    csv = SafeTable(out)
+    csv.write_row(DETECTION_COLUMNS)
+    for one in analyses:
+        if one.field is None or one.prediction is None:
+            continue
+        scale, found = one.field.um_per_px or 0.0, one.found(score)
+        known = (one.name, one.field.digest, scale, one.field.scale_source)
+        threshold = one.prediction.threshold if score is None else score
+        for (x, y), value in zip(found.xy_px.tolist(), found.score.tolist(), strict=True):
+            places = (round(at, 3) for at in (x, y, x * scale, y * scale))
+            csv.write_row((*known, *places, MITOSIS, round(value, 4), round(threshold, 4), one.prediction.version))
+    return out.getvalue().encode()

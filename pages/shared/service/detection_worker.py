@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     given = parser.parse_args(arguments)
     start_logging()
-    os.nice(_NICENESS)
+    if hasattr(os, "nice"):  # Windows has none
+        os.nice(_NICENESS)
     try:
         store = open_store(given.data)
         while _work_if_free(store):

@@ -13,14 +13,19 @@ from pathlib import PurePath
 
 from db.disk_space import check_disk_space
 from db.engine import Store
+from db.errors import StoreBusy, StoreFull
 from db.fields import NEEDS_SCALE, UnscaledField, add_unscaled, set_scale
+from db.incoming_files import forget_refused, refuse_file
+from db.preferences import read_preferences
+from db.versions import champion
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import read_field
 from mitosis_core.image.whole_slide import whole_slide_advice
 from mitosis_core.logs import alias
+from mitosis_core.model import DEFAULT_VERSION
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Field
-from pages.shared.service.detecting import UNEXPECTED
+from pages.shared.service.detecting import UNEXPECTED, list_versions
 from pages.shared.service.detection_worker import detect_later, start_worker
 
 log = logging.getLogger("concentric")
@@ -43,6 +48,7 @@ class ImportedFile:
     """What became of one file. case: "" for none. field_id: None when it was not stored; problem then says why.
 
     needs_scale: it is stored and waits for its µm/px; `problem` says so. was_there: the same pixels were stored before.
+    later: nothing is wrong with it; the store could not take it now.
     """
 
     name: str
@@ -51,6 +57,7 @@ class ImportedFile:
     problem: str = ""
     needs_scale: bool = False
     was_there: bool = False
+    later: bool = False
 
 
 def guess_case(name: str) -> str:
@@ -100,6 +107,36 @@ def import_files(
     return answers
 
 
+def receive_file(
+    store: Store, name: str, data: bytes, *, user: str, case: str | None = None, keep_names: bool = True
+) -> ImportedFile:
+    """Store one file that a user sent, with the scanner and the version that this user has chosen.
+
+    case: None is guessed from the name, unless names are not to be kept. What cannot be taken is listed until somebody
+    has seen why (`db.incoming_files`). Raises StoreBusy when it should be sent again later.
+    """
+    chosen = read_preferences(store, user)
+    wanted = "" if case is None and not keep_names else case
+    by = user or chosen.reader
+    (one,) = import_files(
+        store, [(name, data)], version=chosen_version(store, user), by=by, case=wanted, um_per_px=chosen.um_per_px,
+        keep_names=keep_names,
+    )  # fmt: skip
+    if one.later:
+        raise StoreBusy(one.problem)
+    if one.field_id is None:
+        refuse_file(store, name, one.problem, by=by)
+    else:
+        forget_refused(store, name)
+    return one
+
+
+def chosen_version(store: Store, user: str) -> str:
+    """The version that detects for a user: the one chosen, while it is there, or else the active one."""
+    chosen = read_preferences(store, user).version
+    return chosen if chosen and chosen in list_versions() else champion(store, DEFAULT_VERSION)
+
+
 def give_scale(store: Store, field_ids: Iterable[int], um_per_px: float) -> None:
     """Fields that wait for their µm/px get it; their detection begins. Raises MissingScale, FieldGone."""
     for field_id in field_ids:
@@ -115,7 +152,7 @@ def _import(store: Store, name: str, data: bytes, case: str, um_per_px: float | 
         check_disk_space(store.folder, field.pixels.nbytes)
         kept, was_there = add_unscaled(store, field, case=case, keep_name=keep_names)
     except ConcentricError as error:
-        return ImportedFile(name, case, problem=str(error))
+        return ImportedFile(name, case, problem=str(error), later=isinstance(error, StoreBusy | StoreFull))
     except Exception:
         log.exception("importing the file %s failed", alias(name))
         return ImportedFile(name, case, problem=UNEXPECTED)

@@ -9,15 +9,27 @@ from dataclasses import dataclass
 from db.disk_space import check_disk_space
 from db.engine import Store
 from db.errors import StoreFailed
-from db.fields import StoredField, add_field, appearances, finished_field_ids, list_fields, load_field, save_appearances
+from db.fields import (
+    StoredField,
+    add_field,
+    add_unscaled,
+    appearances,
+    finished_field_ids,
+    list_fields,
+    load_field,
+    save_appearances,
+)
 from db.predictions import Proposals, disagreements, proposals, save_prediction, uncertainties, versions_by_field
 from db.reviews import Event, Overview, Review, history, overviews, review_of, reviews_of
+from db.splits import case_of
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.appearance import measure_appearance, novelty
 from mitosis_core.model import Model
 from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis, PredictionCache, analyse
+from pages.shared.service.detection_worker import detect_later
+from pages.shared.service.importing import guess_case
 
 __all__ = ["Review"]
 
@@ -76,12 +88,36 @@ class QueueEntry:
         return f"{SIGNS[self.review.state]} {self.field.name}{counted}"
 
 
+def hand_over(
+    store: Store, analyses: Iterable[Analysis], *, version: str, by: str, case: str | None, keep_names: bool
+) -> list[int]:
+    """Keep fields with what was found; those not analysed yet wait in the queue. Returns their ids.
+
+    case: None is guessed from each name. The sample and what has a problem are left out. Raises as `store_for_review`.
+    """
+    wanted = [one for one in analyses if one.field and not one.problem and not one.is_sample]
+    kept, _ = store_for_review(store, wanted, case=case, keep_names=keep_names)
+    ids = [one.id for one in kept]
+    for one in wanted:
+        if one.field is not None and one.prediction is None:
+            waiting, _ = add_unscaled(store, one.field, case=_case(one.name, case, keep_names), keep_name=keep_names)
+            ids.append(waiting.id)
+    detect_later(store, ids, version, by=by)
+    return ids
+
+
+def _case(name: str, case: str | None, keep_names: bool) -> str:
+    """A name that is not to be kept says nothing of the case either."""
+    return case if case is not None else guess_case(name) if keep_names else ""
+
+
 def store_for_review(
-    store: Store, analyses: Iterable[Analysis], *, case: str, keep_names: bool
+    store: Store, analyses: Iterable[Analysis], *, case: str | None, keep_names: bool
 ) -> tuple[list[StoredField], int]:
     """Keep analysed fields with what was found. Returns them, and how many of them were kept before.
 
-    Raises StoreFull before anything is written when too little room would be left on the disk.
+    case: None is guessed from each name. Raises StoreFull before anything is written when too little room would be
+    left on the disk.
     """
     analyses = list(analyses)
     check_disk_space(store.folder, sum(one.field.pixels.nbytes for one in analyses if one.field and one.prediction))
@@ -89,7 +125,8 @@ def store_for_review(
     for one in analyses:
         if one.field is None or one.prediction is None:
             continue
-        stored, was_there = add_field(store, one.field, case=case, keep_name=keep_names)
+        wanted = _case(one.name, case, keep_names)
+        stored, was_there = add_field(store, one.field, case=wanted, keep_name=keep_names)
         save_prediction(store, stored.id, one.prediction)
         save_appearances(store, {stored.id: measure_appearance(one.field)})
         log.info("field %d is kept", stored.id)
@@ -173,6 +210,19 @@ def neighbour(entries: Sequence[QueueEntry], current: int, by: int) -> int:
     return entries[place].field.id if 0 <= place < len(entries) else current
 
 
+def of_case(entries: Sequence[QueueEntry], field: StoredField) -> list[QueueEntry]:
+    """The entries of the case of a field."""
+    return [entry for entry in entries if case_of(entry.field) == case_of(field)]
+
+
+def next_case(store: Store, reader: str, case: str) -> StoredField | None:
+    """The first field still to review of another case, by `case_of`; those after it first. None when all are read."""
+    seen, fields = overviews(store, reader), list_fields(store)
+    last = max((place for place, one in enumerate(fields) if case_of(one) == case), default=-1)
+    others = (one for one in [*fields[last + 1 :], *fields[: last + 1]] if case_of(one) != case)
+    return next((one for one in others if QueueEntry(one, seen.get(one.id, Overview()), None).is_open), None)
+
+
 def next_open(entries: Sequence[QueueEntry], current: int, *, from_top: bool = False) -> int | None:
     """The id of the next field still to review; None when all are.
 
@@ -245,6 +295,8 @@ def describe_event(event: Event) -> str:
         "state": f"field {STATES.get(event.state or '', event.state)}",
         "area": "reviewed area: a part of the field" if event.area else "reviewed area: the whole field",
     }[event.kind]
+    said += f" · comment: “{event.comment}”" if event.comment and event.kind != "delete" else ""
+    said += " · settles a dispute" if event.settles else ""
     return said + (" · not applied: changed later in another window" if event.superseded else "")
 
 

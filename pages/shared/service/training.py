@@ -6,8 +6,8 @@ import io
 import logging
 import tempfile
 import zipfile
-from collections.abc import Collection, Sequence
-from dataclasses import Field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import Field, dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,10 +15,9 @@ from typing import Any
 from db import runs, splits, versions
 from db.disk_space import check_disk_space
 from db.engine import Store
-from db.labels import reviewed_fields
+from db.labels import ReviewedField, reviewed_fields
 from db.runs import Run
 from db.splits import CaseSplit
-from db.versions import StoredVersion
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.interchange.files import copy_counted
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
@@ -38,16 +37,21 @@ def active(store: Store) -> str:
     return versions.champion(store, DEFAULT_VERSION)
 
 
-def plan(store: Store, source: str) -> Plan:
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The finished fields by id, the cases with them in the order they came, and what a run would make of them."""
+
+    fields: Mapping[int, ReviewedField]
+    cases: Sequence[CaseSplit]
+    plan: Plan
+
+
+def material(store: Store, source: str) -> Material:
     """What a run would learn from now, and what would judge it. Writes nothing."""
-    from train.job import plan_run as make  # brings torch along
-
-    return make(store, source)
-
-
-def case_splits(store: Store, source: str) -> list[CaseSplit]:
-    """The cases with finished fields, in the order they came: what trains and what is held out. Writes nothing."""
-    return splits.case_splits(store, [one.field for one in reviewed_fields(store, source)])
+    known = {one.field.id: one for one in reviewed_fields(store, source)}
+    cases = splits.case_splits(store, [one.field for one in known.values()])
+    held_out = {number: case.held_out for case in cases for number in case.fields}
+    return Material(known, cases, Plan.of(known, held_out))
 
 
 def hold_out(store: Store, known: Sequence[CaseSplit], chosen: Collection[str], *, by: str) -> None:
@@ -83,13 +87,22 @@ def options(store: Store, base: str) -> list[Field[Any]]:
         return []
 
 
-def estimate_s(store: Store, planned: Plan, base: str, settings: dict[str, Any]) -> float:
+def expected_s(store: Store, planned: Plan, base: str, settings: dict[str, Any]) -> float | None:
+    """Seconds that a run would take, by an earlier one on this machine; None where there was none of this kind."""
+    from train.job import expected_seconds  # brings torch along
+    from train.retrain.config import RetrainConfig
+
+    sizes = planned.train.fields, planned.held_out.fields
+    return sum(expected_seconds(store, card_of(store, base), *sizes, RetrainConfig(**settings)).values()) or None
+
+
+def measured_s(store: Store, planned: Plan, base: str, settings: dict[str, Any]) -> float:
     """Seconds that a run would take on this machine; a moment is measured."""
     from train.retrain.config import RetrainConfig
-    from train.retrain.estimate import estimate_seconds
+    from train.retrain.estimate import measured_seconds
 
-    model = versions.load_version(store, base)
-    return float(estimate_seconds(model, planned.train.fields, RetrainConfig(**settings)))
+    sizes = planned.train.fields, planned.held_out.fields
+    return sum(measured_seconds(versions.load_version(store, base), *sizes, RetrainConfig(**settings)).values())
 
 
 def start(store: Store, *, by: str, source: str, settings: dict[str, Any], base: str = "") -> Run:
@@ -150,40 +163,6 @@ def damage(store: Store, name: str) -> str:
     except ConcentricError as error:
         return str(error)
     return ""
-
-
-def overview(store: Store) -> list[dict[str, Any]]:
-    """One row per version, the champion first: where it comes from, what it learnt, how it scored."""
-    champion = active(store)
-    stored = {one.name: one for one in versions.list_stored(store, deleted=True)}
-    rows = [_row(store, name, stored.get(name)) for name in [*stored, *list_versions()]]
-    for row in rows:
-        row["active"] = "★" if row["version"] == champion else ""
-    return sorted(rows, key=lambda row: row["version"] != champion)
-
-
-def _row(store: Store, name: str, stored: StoredVersion | None) -> dict[str, Any]:
-    gone = stored is not None and stored.deleted_at is not None
-    damaged = not gone and bool(damage(store, name))
-    card = None if gone or damaged else card_of(store, name)
-    comparison = stored.comparison if stored else None
-    return {
-        "active": "",
-        "version": name,
-        "method": _kind(store, name) if card else "",
-        "parent": stored.parent if stored else None,
-        "run": stored.run_id if stored else None,
-        "F1 on held-out fields": comparison.challenger.f1 if comparison else None,
-        "fields": card.data.get("fields") if card else None,
-        "mitoses": card.data.get("mitoses") if card else None,
-        "labels sha256": str(card.data.get("sha256", ""))[:12] if card else "",
-        "code": runs.get_run(store, stored.run_id).code if stored and stored.run_id else "",
-        "made": (
-            f"{stored.created_at:%Y-%m-%d %H:%M}" if stored else card.created_at[:16].replace("T", " ") if card else ""
-        ),
-        "by": stored.by if stored else "shipped",
-        "state": "deleted" if gone else "damaged" if damaged else "",
-    }
 
 
 def export_version(store: Store, name: str) -> bytes:

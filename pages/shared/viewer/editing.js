@@ -5,12 +5,18 @@
 const STANDING = ["in_review", "complete", "excluded"]; // of a field that somebody has begun
 const CLOSED = { complete: "finished", excluded: "excluded" }; // nothing changes before it is reopened
 
+// What an op says of a mark.
+function wholeMark({ x, y, cls, comment }) {
+  return comment ? { x, y, cls, comment } : { x, y, cls };
+}
+
 class Editing {
-  // changed(): something looks different now. notify(sentence): why nothing does
+  // changed(): something looks different now. notify(sentence): why nothing does. looking: nothing may be changed
   constructor(outbox, changed, notify) {
     this.outbox = outbox;
     this.changed = changed;
     this.notify = notify;
+    this.looking = false;
     this.reviews = new Map(); // field -> { marks, proposals, gone, state, area, rev, done, undone }
   }
 
@@ -36,6 +42,28 @@ class Editing {
     this.applyPending();
   }
 
+  // Does something to another field that was taken, and comes back.
+  on(field, act) {
+    const { field: here, review, changed } = this;
+    Object.assign(this, { field, review: this.reviews.get(field), changed: () => {} });
+    const done = act();
+    Object.assign(this, { field: here, review, changed });
+    this.changed();
+    return done;
+  }
+
+  // The data of another field, which is not on the stage.
+  takeAside(data) {
+    if (String(data.field) === this.field) return;
+    const { field, review } = this;
+    this.take(data);
+    [this.field, this.review] = [field, review];
+  }
+
+  pointsOf(field) {
+    return [...this.reviews.get(field).marks.values()];
+  }
+
   applyPending() {
     for (const op of this.outbox.waiting(this.field)) this.apply(op);
   }
@@ -59,8 +87,9 @@ class Editing {
 
   // Whether nothing may be changed; the reader is told.
   refuses() {
-    if (this.closed) this.notify(`This field is ${CLOSED[this.review.state]}. Reopen it to change it.`);
-    return this.closed;
+    if (this.looking) this.notify("Look only: nothing is changed. Switch it off to review.");
+    else if (this.closed) this.notify(`This field is ${CLOSED[this.review.state]}. Reopen it to change it.`);
+    return this.looking || this.closed;
   }
 
   // ---- changes
@@ -77,7 +106,7 @@ class Editing {
       else marks.delete(op.id);
     } else if (op.id !== undefined) {
       const origin = marks.get(op.id) ?? { id: op.id, src: "reader", score: null, by: null };
-      marks.set(op.id, { ...origin, x: op.x, y: op.y, cls: op.cls, decided: true });
+      marks.set(op.id, { ...origin, x: op.x, y: op.y, cls: op.cls, comment: op.comment ?? null, decided: true });
     }
   }
 
@@ -87,7 +116,7 @@ class Editing {
     this.outbox.add(this.field, this.review.rev, change);
   }
 
-  // Makes one thing so: a mark { x, y, cls } or null for none, or the area. Returns how it was before.
+  // Makes one thing so: a mark { x, y, cls, comment } or null for none, or the area. Returns how it was before.
   make(id, after) {
     if (id === "area") {
       const before = this.review.area;
@@ -95,10 +124,15 @@ class Editing {
       return before;
     }
     const mark = this.point(id);
-    const before = mark?.decided ? { x: mark.x, y: mark.y, cls: mark.cls } : null;
+    const before = mark?.decided ? wholeMark(mark) : null;
     if (!after && before) this.send({ kind: "delete", id, ...before });
-    if (after) this.send({ kind: this.kindOf(id, mark, after), id, x: after.x, y: after.y, cls: after.cls });
+    if (after) this.send({ kind: this.kindOf(id, mark, after), id, ...wholeMark(after) });
     return before;
+  }
+
+  // As if the last step had not been made: not to be redone either.
+  takeBack() {
+    if (this.turn(this.review.done, this.review.undone, "before") !== null) this.review.undone.pop();
   }
 
   kindOf(id, mark, after) {
@@ -138,18 +172,23 @@ class Editing {
   add(place, cls) {
     const id = randomId();
     this.act([[id, { ...place, cls }]]);
-    return this.closed ? null : id;
+    return this.point(id) ? id : null;
   }
 
   // Moving a proposal says that it is one.
   move(id, { x, y }) {
     const mark = this.own(id);
-    if (mark) this.act([[id, { x, y, cls: mark.cls }]]);
+    if (mark) this.act([[id, { ...mark, x, y }]]);
   }
 
   verdict(id, cls) {
     const mark = this.own(id);
-    if (mark && !(mark.decided && mark.cls === cls)) this.act([[id, { x: mark.x, y: mark.y, cls }]]);
+    if (mark && !(mark.decided && mark.cls === cls)) this.act([[id, { ...mark, cls }]]);
+  }
+
+  comment(id, text) {
+    const mark = this.own(id);
+    if (mark?.decided && (mark.comment ?? "") !== text) this.act([[id, { ...mark, comment: text }]]);
   }
 
   // The reader's own mark: deleted. A proposal of the model: not a mitosis; once more: undecided again.
@@ -170,7 +209,7 @@ class Editing {
   }
 
   setState(state) {
-    if (state === this.review.state) return;
+    if (state === this.review.state || this.looking) return;
     this.send({ kind: "state", state });
     this.changed();
   }

@@ -10,9 +10,11 @@ from threading import Lock
 import numpy as np
 
 from db.fields import find_field, load_field
+from db.thumbnails import read_thumbnail
 from mitosis_core.types import Field, ProbabilityMap, UInt8
 from pages.shared.store import the_store
 
+_SMALL = "-small.jpg"
 MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 
 # Probability -> red, green, blue, opacity: from blue over green to yellow, which is told apart with any colour vision.
@@ -59,11 +61,18 @@ def field_picture(digest: str) -> str:
     return f"{digest}.jpg"
 
 
+def thumbnail_picture(digest: str) -> str:
+    """Name of the small picture of the field with this digest."""
+    return f"{digest}{_SMALL}"
+
+
 def publish_stored(name: str, images: ImageStore = IMAGES) -> bytes | None:
-    """The picture of a field of the store, encoded now; None when there is no such field.
+    """The picture of a field of the store, encoded now, or its small one; None when there is no such field.
 
     Raises ImageDamaged; another StoreFailed while the store cannot be used.
     """
+    if name.endswith(_SMALL):
+        return read_thumbnail(the_store(), name.removesuffix(_SMALL))
     stored = find_field(the_store(), name.removesuffix(".jpg"))
     if stored is None:
         return None

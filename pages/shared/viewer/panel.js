@@ -2,7 +2,8 @@
 
 class Panel {
   // act: { slide(score), slid(), reset(), heat(opacity) }, and for a reviewer also { verdict(cls), accept(), remove(),
-  //   zoomIn(), deselect(), undo(), redo(), acceptAll(), triage(), go(to), finish(), exclude(), reopen() }
+  //   zoomIn(), deselect(), undo(), redo(), acceptAll(), comment(text), advance(on), grid(), gallery(), go(to), finish(),
+  //   exclude(), reopen() }
   constructor(parent, act) {
     this.act = act;
     this.root = make("div", "panel", parent);
@@ -11,7 +12,8 @@ class Panel {
     this.makeSliders();
     const head = make("div", "edit row gallery-head", this.root);
     this.cells = make("span", "", head);
-    this.triage = this.button(head, "Grid", "All cells in a grid (G)", act.triage);
+    this.triage = this.button(head, "Grid", "All cells of this field in a grid", act.grid);
+    this.case = this.button(head, "Case", "The cells of all fields of the case", act.gallery);
   }
 
   button(parent, text, title, press, className = "") {
@@ -34,14 +36,40 @@ class Panel {
     this.caption = make("span", "", head);
     this.deselect = this.button(head, "deselect", "Deselect (Esc)", act.deselect, "link");
     this.classes = make("div", "edit classes", root, { role: "group", "aria-label": "Verdict" });
-    const acts = make("div", "edit row", root);
+    const acts = make("div", "edit row acts", root);
     this.accept = this.button(acts, "Confirm", "Confirm as mitosis (Enter or A)", act.accept);
     this.reject = this.button(acts, "Reject", "", act.remove);
     this.zoom = this.button(acts, "Zoom", "Zoom to the selected cell (Z)", act.zoomIn);
-    const history = make("div", "edit row", root);
+    this.makeComment();
+    const history = make("div", "edit row history", root);
     this.undo = this.button(history, "↶", "Undo (Ctrl+Z)", act.undo, "icon");
     this.redo = this.button(history, "↷", "Redo (Ctrl+Shift+Z)", act.redo, "icon");
+    this.advance = this.makeAdvance(history);
     this.saved = make("span", "saved", history, { role: "status" });
+  }
+
+  makeAdvance(parent) {
+    const box = make("label", "advance", parent, { title: "After a verdict go to the next undecided cell" });
+    const input = make("input", "", box, { type: "checkbox" });
+    box.append("Advance");
+    input.addEventListener("change", () => this.act.advance(input.checked));
+    return input;
+  }
+
+  makeComment() {
+    const attributes = { type: "text", maxlength: 500, placeholder: "Comment", "aria-label": "Comment on the selected cell" };
+    const input = (this.comment = make("input", "edit comment", this.root, attributes));
+    input.addEventListener("change", () => this.act.comment(this.commented, input.value.trim()));
+    input.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Escape") input.value = this.comment.defaultValue;
+      if (event.key === "Escape" || event.key === "Enter") this.root.parentNode.focus({ preventScroll: true });
+    });
+  }
+
+  // By key: only a cell that has a verdict can have a comment.
+  writeComment() {
+    if (!this.comment.hidden) this.comment.focus();
   }
 
   makeSliders() {
@@ -107,6 +135,7 @@ class Panel {
     this.proposed.textContent = proposed ? `+ ${proposed} proposed` : "";
     this.density.replaceChildren();
     for (const [factor, unit] of [[per_mm2, "per mm²"], [per_10_hpf, "per 10 HPF"]]) {
+      if (factor === null) continue; // too little tissue: the note says so
       const part = make("span", "", this.density);
       make("b", "", part).textContent = (count * factor).toFixed(1);
       part.append(` ${unit}`);
@@ -147,6 +176,23 @@ class Panel {
     this.reject.textContent = again ? "Undecide" : own && !byModel ? "Delete" : "Reject";
     this.reject.title = again ? "Undecided again (X)" : own && !byModel ? "Delete this mark (X)" : "Not a mitosis (X)";
     this.reject.setAttribute("aria-label", this.reject.title);
+    this.showComment(own && selected.decided ? selected : null);
+  }
+
+  showComment(point) {
+    this.comment.hidden = !point;
+    this.comment.disabled = this.looking;
+    if (!point || (this.commented === point.id && this.comment.matches(":focus"))) return;
+    this.commented = point.id;
+    this.comment.value = this.comment.defaultValue = point.comment ?? "";
+  }
+
+  // Look only: what would change something cannot be pressed.
+  showLooking(looking) {
+    this.looking = looking;
+    this.root.classList.toggle("looking", looking);
+    const changing = this.root.querySelectorAll(".classes button, .acts button, .history button, .foot .link, .wide");
+    for (const button of changing) button.inert = looking;
   }
 
   showHistory({ done, undone }) {
@@ -180,9 +226,10 @@ class Panel {
     const height = (this.ticks.height = Math.round(10 * devicePixelRatio));
     const context = this.ticks.getContext("2d");
     const knob = 8 * devicePixelRatio; // half the width of the slider's knob
+    const { color, borderTopColor } = getComputedStyle(this.ticks);
     for (const { score } of points) {
       if (typeof score !== "number") continue;
-      context.fillStyle = score >= threshold ? "#5b2a86" : "#b9b4bd";
+      context.fillStyle = score >= threshold ? color : borderTopColor;
       context.fillRect(knob + score * (width - 2 * knob) - devicePixelRatio / 2, 0, devicePixelRatio * 1.5, height);
     }
   }

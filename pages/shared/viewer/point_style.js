@@ -23,8 +23,9 @@ function pointStyle(point, classes) {
   };
 }
 
-function pointLabel({ by, src }, label, open, score) {
-  if (by) return `${label} · ${by}`;
+function pointLabel({ by, src, comment }, label, open, score) {
+  const said = comment ? ` · “${comment}”` : "";
+  if (by) return `${label} · ${by}${said}`;
   if (open) return score === null ? "Proposed" : `Proposed · ${score}`;
-  return src === "model" && score !== null ? `${label} · model ${score}` : label;
+  return (src === "model" && score !== null ? `${label} · model ${score}` : label) + said;
 }

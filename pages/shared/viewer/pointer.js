@@ -1,8 +1,10 @@
-// Mouse and touch on the stage: wheel and pinch zoom, dragging pans, moves a mark or draws the reviewed area, clicks select.
+// Mouse and touch on the stage: wheel and pinch zoom, dragging pans, moves a mark or is a tool's, clicks select, a double
+// click zooms, a right-click or a long press asks for the menu.
 
 const DRAG_PX = 5; // a pointer that moves less has clicked
 const WHEEL_LINE_PX = 16;
 const FINGER_PX = 22;
+const LONG_PRESS_MS = 500;
 
 class PointerControl {
   // on: see Stage
@@ -11,7 +13,7 @@ class PointerControl {
     this.on = on;
     this.pointers = new Map(); // id -> [x, y] on the stage
     this.drag = null; // { from, moved, mark }
-    this.drawing = false; // whether the next drag draws the reviewed area
+    this.tool = null; // { drag(from, to), drop(from, to), tap(place), hover(place) }: what drags and clicks are for instead
     const root = stage.root;
     root.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
     root.addEventListener("pointerdown", (event) => this.onDown(event));
@@ -19,12 +21,25 @@ class PointerControl {
     root.addEventListener("pointerup", (event) => this.onUp(event));
     root.addEventListener("pointercancel", (event) => this.onUp(event));
     root.addEventListener("pointerleave", () => stage.hover(null));
-    root.addEventListener("dblclick", (event) => on.open(this.hit(event)));
+    root.addEventListener("dblclick", (event) => !this.tool && on.open(this.hit(event), this.imagePlace(event)));
+    root.addEventListener("contextmenu", (event) => {
+      event.preventDefault();
+      if (event.pointerType !== "touch") this.askMenu(event); // a finger's long press is timed here
+    });
   }
 
-  draw(drawing) {
-    this.drawing = drawing;
-    this.stage.root.classList.toggle("drawing", drawing);
+  use(tool) {
+    this.tool = tool;
+    this.cancelDrag();
+    this.stage.root.classList.toggle("drawing", Boolean(tool));
+  }
+
+  askMenu(event) {
+    if (!this.tool) this.on.menu(this.hit(event), this.imagePlace(event));
+  }
+
+  imagePlace(event) {
+    return this.stage.onImage(...this.place(event));
   }
 
   place(event) {
@@ -50,14 +65,18 @@ class PointerControl {
     this.cancelDrag();
     if (this.pointers.size > 1) return; // a second finger: neither a click nor a drag any more
     const [x, y] = this.place(event);
-    const mark = event.button === 0 && !event.shiftKey && !this.drawing ? this.stage.marks.hit(x, y) : null;
+    const mark = event.button === 0 && !event.shiftKey && !this.tool ? this.stage.marks.hit(x, y) : null;
     this.drag = { from: [x, y], moved: false, mark: this.on.movable(mark) ? mark : null };
     if (this.drag.mark) this.drag.home = { ...this.stage.marks.point(mark) };
+    if (event.pointerType === "touch") this.pressing = setTimeout(() => (this.cancelDrag(), this.askMenu(event)), LONG_PRESS_MS);
   }
 
   onMove(event) {
     const [x, y] = this.place(event);
-    if (!this.pointers.has(event.pointerId)) return this.stage.hover(this.stage.marks.hit(x, y));
+    if (!this.pointers.has(event.pointerId)) {
+      this.tool?.hover(this.stage.onImage(x, y));
+      return this.stage.hover(this.tool ? null : this.stage.marks.hit(x, y));
+    }
     const before = this.middle();
     const last = this.pointers.get(event.pointerId);
     this.pointers.set(event.pointerId, [x, y]);
@@ -73,8 +92,9 @@ class PointerControl {
     if (!drag.moved && Math.hypot(x - drag.from[0], y - drag.from[1]) < DRAG_PX) return;
     const [lastX, lastY] = drag.moved ? last : drag.from;
     drag.moved = true;
+    clearTimeout(this.pressing);
     this.stage.root.classList.add("dragging");
-    if (this.drawing) this.stage.marks.showArea(this.box(drag.from, [x, y]));
+    if (this.tool) this.tool.drag(this.stage.onImage(...drag.from), this.stage.onImage(x, y));
     else if (drag.mark) {
       this.stage.marks.drag(drag.mark, this.draggedTo(drag, x, y));
       this.stage.paintTag();
@@ -90,32 +110,27 @@ class PointerControl {
     return this.stage.clip({ x: home.x + (x - from[0]) / scale, y: home.y + (y - from[1]) / scale });
   }
 
-  // The rectangle between two places on the screen, in whole pixels of the image; null if there is none.
-  box(a, b) {
-    const side = (k, origin, size) =>
-      [a[k], b[k]].map((at) => Math.min(size, Math.max(0, Math.round((at - origin) / this.stage.scale)))).sort((p, q) => p - q);
-    const [x0, x1] = side(0, this.stage.x, this.stage.width);
-    const [y0, y1] = side(1, this.stage.y, this.stage.height);
-    return x0 < x1 && y0 < y1 ? [x0, y0, x1, y1] : null;
-  }
-
   onUp(event) {
     const drag = this.drag;
     const [x, y] = this.place(event);
     const known = this.pointers.delete(event.pointerId);
+    clearTimeout(this.pressing);
     if (!drag || !known) return;
     if (event.type === "pointercancel") return this.cancelDrag();
     this.drag = null;
     this.stage.setPanning(false);
     this.stage.root.classList.remove("dragging");
-    if (drag.moved && this.drawing) this.on.drew(this.box(drag.from, [x, y]));
+    const place = this.stage.onImage(x, y);
+    if (this.tool && drag.moved) this.tool.drop(this.stage.onImage(...drag.from), place);
+    else if (this.tool) this.tool.tap(place);
     else if (drag.moved && drag.mark) this.on.move(drag.mark, this.draggedTo(drag, x, y));
-    else if (!drag.moved && !this.drawing) this.on.click(this.hit(event), this.stage.onImage(x, y), event.shiftKey);
+    else if (!drag.moved) this.on.click(this.hit(event), place, event.shiftKey);
   }
 
   // Ends a drag that shall have no effect.
   cancelDrag() {
     const drag = this.drag;
+    clearTimeout(this.pressing);
     this.drag = null;
     this.stage.setPanning(false);
     this.stage.root.classList.remove("dragging");

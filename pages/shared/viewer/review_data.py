@@ -11,11 +11,14 @@ import numpy as np
 from db.fields import StoredField
 from db.predictions import Proposal, Proposals
 from db.reviews import Mark, Review
-from mitosis_core.scoring.counting import per_10_hpf
+from mitosis_core.scoring.counting import Count
 from mitosis_core.vocabulary import SAME_CELL_UM
+from pages.shared.service.tissue_cache import TISSUES
+from pages.shared.store import the_store
+from pages.shared.viewer.crops import SIDES_PX
 from pages.shared.viewer.images import field_picture
-from pages.shared.viewer.routes import image_url, ops_token
-from pages.shared.viewer.viewer import MITOSIS, RING_UM
+from pages.shared.viewer.routes import crops_address, image_url, ops_token
+from pages.shared.viewer.viewer import MITOSIS, RING_UM, count_worth
 
 # Told apart by colour and by shape, also by readers who see few colours.
 CLASSES = [
@@ -76,6 +79,18 @@ def review_data(
     }
 
 
+def crop_url(stored: StoredField, x_px: float, y_px: float, side_px: int, reader: str) -> str:
+    """The signed address of a square of a field round a place."""
+    address = crops_address(stored.digest, reader)
+    return f"{address['url']}/{round(x_px)}-{round(y_px)}-{side_px}.jpg?t={address['token']}"
+
+
+def thumbnail_url(stored: StoredField, reader: str) -> str:
+    """The signed address of the middle square of a field, small."""
+    side_px = min(stored.width_px, stored.height_px, SIDES_PX[-1])
+    return crop_url(stored, stored.width_px // 2, stored.height_px // 2, side_px, reader)
+
+
 def _points(
     stored: StoredField, review: Review, proposed: Proposals | None, others: Mapping[str, Review]
 ) -> list[dict[str, Any]]:
@@ -102,7 +117,7 @@ def undecided(proposed: Proposals, own: Sequence[Mark], um_per_px: float) -> lis
 
 def _mark(mark: Mark) -> dict[str, Any]:
     source = "model" if mark.version else "reader"
-    return _point(mark.id, mark.x, mark.y, mark.verdict, source, mark.score, decided=True)
+    return _point(mark.id, mark.x, mark.y, mark.verdict, source, mark.score, decided=True, comment=mark.comment)
 
 
 def _proposal(one: Proposal) -> dict[str, Any]:
@@ -110,17 +125,24 @@ def _proposal(one: Proposal) -> dict[str, Any]:
 
 
 def _point(
-    key: str, x: float, y: float, verdict: str, source: str, score: float | None, *, decided: bool
+    key: str,
+    x: float,
+    y: float,
+    verdict: str,
+    source: str,
+    score: float | None,
+    *,
+    decided: bool,
+    comment: str | None = None,
 ) -> dict[str, Any]:
     return {"id": key, "x": round(x, 2), "y": round(y, 2), "cls": verdict, "src": source, "score": score,
-            "decided": decided, "by": None}  # fmt: skip
+            "decided": decided, "by": None, "comment": comment}  # fmt: skip
 
 
 def _count(stored: StoredField, review: Review, field_diameter_mm: float) -> dict[str, Any]:
-    area_mm2 = (review.area or stored.extent).area_mm2(stored.um_per_px)
-    part = "of the reviewed area" if review.area else "of the field"
-    return {
-        "per_mm2": 1 / area_mm2,
-        "per_10_hpf": per_10_hpf(1, area_mm2, field_diameter_mm),
-        "note": f"Carried over from the {area_mm2:.3f} mm² {part}: a small sample.",
-    }
+    tissue = TISSUES.soon(the_store(), stored)  # so that nobody waits for it who moves from field to field
+    if tissue is None:
+        return {"per_mm2": None, "per_10_hpf": None, "note": "The tissue of this field is being measured."}
+    counted = tissue.within(review.area) if review.area else tissue
+    part = "the reviewed part" if review.area else "the field"
+    return count_worth(Count(1, counted.area_mm2), field_diameter_mm, part)

@@ -20,6 +20,7 @@ from pages.shared.access import Role, login, proxied_name, proxy_header, role_of
 from pages.shared.guard import fetched_elsewhere, from_elsewhere
 from pages.shared.operation.metrics import CHANGES
 from pages.shared.store import the_store
+from pages.shared.viewer.crops import parse_crop, publish_crop
 from pages.shared.viewer.images import IMAGES, MEDIA_TYPES, publish_stored
 from pages.shared.viewer.tokens import NoToken, WrongToken, check, sign
 
@@ -59,6 +60,11 @@ def image_url(name: str, user: str) -> str:
     return f"/api/images/{name}?t={sign(name, user)}"
 
 
+def crops_address(digest: str, user: str) -> dict[str, str]:
+    """Where the crops of a stored field are, and the token for all of them: {url}/{X}-{Y}-{SIDE}.jpg?t={token}."""
+    return {"url": f"/api/crops/{digest}", "token": sign(f"crops of {digest}", user)}
+
+
 def ops_token(field_id: int, reader: str) -> str:
     """Lets a page change the review of one field in the name of one reader."""
     return sign(f"review of field {field_id}", reader)
@@ -68,14 +74,28 @@ async def get_image(request: Request) -> Response:
     """Answer with a published picture, for a page that holds its signed address."""
     name = request.path_params["name"]
     try:
-        await _check(request, request.query_params.get("t", ""), name)
+        await check_token(request, request.query_params.get("t", ""), name)
         # A field of the store is encoded when a browser first asks: pages name it without opening it.
-        data = IMAGES.get(name) or await run_in_threadpool(_told, publish_stored, name)
+        data = IMAGES.get(name) or await run_in_threadpool(in_words, publish_stored, name)
         if data is None:
             raise Refused(404, "This picture is no longer kept; please reload the page.")
     except Refused as refused:
         return PlainTextResponse(refused.sentence, refused.status, refused.headers)
     return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers={**_HEADERS, **_KEEP})
+
+
+async def get_crop(request: Request) -> Response:
+    """Answer with a square of a stored field, for a page that holds the token of this field's crops."""
+    digest = request.path_params["digest"]
+    try:
+        await check_token(request, request.query_params.get("t", ""), f"crops of {digest}")
+        crop = parse_crop(request.path_params["name"])
+        data = await run_in_threadpool(in_words, publish_crop, digest, crop) if crop else None
+        if data is None:
+            raise Refused(404, "There is no such crop.")
+    except Refused as refused:
+        return PlainTextResponse(refused.sentence, refused.status, refused.headers)
+    return Response(data, media_type=MEDIA_TYPES["jpg"], headers={**_HEADERS, **_KEEP})
 
 
 async def post_ops(request: Request) -> Response:
@@ -86,10 +106,12 @@ async def post_ops(request: Request) -> Response:
     try:
         body = await _read(request)
         field_id = _field_id(body)
-        reader = await _check(request, request.headers.get("x-concentric-token", ""), f"review of field {field_id}")
+        reader = await check_token(
+            request, request.headers.get("x-concentric-token", ""), f"review of field {field_id}"
+        )
         if login() == "proxy" and proxied_name(request.headers.get(proxy_header(), "")) != reader:
             raise Refused(403, "The token is somebody else's.")
-        answer = await run_in_threadpool(_told, _apply, field_id, reader, body["ops"])
+        answer = await run_in_threadpool(in_words, _apply, field_id, reader, body["ops"])
     except Refused as refused:
         where = request.client.host if request.client else "?"
         log.warning("changes from %s refused (%d): %s", where, refused.status, refused.sentence)
@@ -97,19 +119,19 @@ async def post_ops(request: Request) -> Response:
     return Json(answer, 409 if "error" in answer else 200, {**_HEADERS, "Cache-Control": "no-store"})
 
 
-async def _check(request: Request, token: str, subject: str) -> str:
+async def check_token(request: Request, token: str, subject: str) -> str:
     """The user a token was made for; raises Refused."""
     if from_elsewhere(request.headers) or fetched_elsewhere(request.headers):
         raise Refused(403, "Another site may not use this.")
     try:
-        return str(await run_in_threadpool(_told, check, token, subject))  # the key may have to be waited for
+        return str(await run_in_threadpool(in_words, check, token, subject))  # the key may have to be waited for
     except NoToken as error:
         raise Refused(401, "The page is too old; please reload it.") from error
     except WrongToken as error:
         raise Refused(403, "The token is not for this.") from error
 
 
-def _told(work: Callable[..., Any], *given: Any) -> Any:
+def in_words(work: Callable[..., Any], *given: Any) -> Any:
     """What work(*given) gives; what is wrong with the store or the request becomes Refused."""
     try:
         return work(*given)
@@ -186,5 +208,6 @@ def _answer(applied: Applied, refused: list[tuple[str, str]]) -> dict[str, Any]:
 
 ROUTES = [
     Route("/api/images/{name}", get_image, methods=["GET"]),
+    Route("/api/crops/{digest}/{name}", get_crop, methods=["GET"]),
     Route("/api/ops", post_ops, methods=["POST"]),
 ]

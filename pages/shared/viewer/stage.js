@@ -20,7 +20,8 @@ function makeButton(className, parent, text, title, act) {
 }
 
 class Stage {
-  // on: { click(id or null, place, force), open(id or null), movable(id), move(id, place), drew(area), loaded(), failed() }
+  // on: { click(id or null, place, force), open(id or null, place), menu(id or null, place), movable(id), move(id, place),
+  //   loaded(), failed() }
   constructor(parent, on) {
     this.root = make("div", "stage", parent);
     this.sheet = make("div", "sheet", this.root);
@@ -135,6 +136,12 @@ class Stage {
     this.paint();
   }
 
+  // Twice as near, at this place; once there, no nearer.
+  zoomTo(place, factor = 2.5) {
+    const [x, y] = this.onScreen(place);
+    this.zoomAt(factor, x, y);
+  }
+
   setPanning(panning) {
     if (panning === this.panning) return;
     this.panning = panning;
@@ -175,6 +182,7 @@ class Stage {
     this.marks.paint();
     this.paintTag();
     this.paintScaleBar();
+    this.ruler?.paint();
   }
 
   paintTag() {

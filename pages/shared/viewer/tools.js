@@ -3,8 +3,8 @@
 const NOTICE_MS = 8000;
 
 class Tools {
-  // act: { zoom(factor), fit(), help() -> rows }, and for a reviewer also { area(), wholeField(),
-  //   retry(), download(), discard() }
+  // act: { zoom(factor), fit(), ruler(), display(), help() -> rows, layout(name), focus() }, and for a reviewer also { area(),
+  //   wholeField(), look(), menu(), finish(), onward(), retry(), download(), discard() }
   constructor(parent, act) {
     this.act = act;
     const tools = this.catchPointer(make("div", "tools", parent));
@@ -12,10 +12,18 @@ class Tools {
     add("+", "Zoom in (+)", () => act.zoom(1.5));
     add("−", "Zoom out (−)", () => act.zoom(1 / 1.5));
     add("⤢", "Whole field (0)", act.fit);
+    this.ruler = add("⟷", "Ruler: drag, or tap twice", act.ruler);
+    add("◐", "Brightness and contrast; hide the marks", act.display);
+    this.look = add("◎", "Look only: nothing can be changed", act.look, "edit");
     this.area = add("⬚", "Draw the reviewed area: only this part of the field counts as reviewed", act.area, "edit");
     this.ask = add("?", "Keys", () => this.showHelp(this.help.hidden));
-    this.help = this.catchPointer(make("dl", "help", parent));
+    this.help = this.catchPointer(make("div", "float help", parent));
     this.help.hidden = true;
+    this.looking = make("div", "looking-chip", parent, { role: "status" });
+    this.looking.hidden = true;
+    this.takeFocus = this.catchPointer(makeButton("take-focus", parent, "Click here to use the keys", "Click here to use the keys", act.focus));
+    this.onward = this.catchPointer(make("div", "onward", parent, { role: "status" }));
+    this.onward.hidden = true;
     this.chip = this.catchPointer(make("div", "chip", parent));
     this.chip.hidden = true;
     const notices = make("div", "notices", parent);
@@ -38,10 +46,40 @@ class Tools {
     this.help.hidden = !visible;
     this.ask.setAttribute("aria-expanded", visible);
     this.help.replaceChildren();
-    for (const [keys, meaning] of visible ? this.act.help() : []) {
-      make("dt", "", this.help).textContent = keys;
-      make("dd", "", this.help).textContent = meaning;
+    if (!visible) return;
+    this.makeLayoutChoice();
+    const list = make("dl", "", this.help);
+    for (const [keys, meaning] of this.act.help()) {
+      make("dt", "", list).textContent = keys;
+      make("dd", "", list).textContent = meaning;
     }
+  }
+
+  makeLayoutChoice() {
+    const head = make("label", "row", this.help);
+    head.append("Keys for ");
+    const choice = make("select", "", head, { "aria-label": "Layout of the keys" });
+    for (const name of LAYOUTS) make("option", "", choice, { value: name }).textContent = name === "standard" ? "both hands" : `the ${name}`;
+    choice.value = this.layout;
+    choice.addEventListener("change", () => (this.act.layout(choice.value), this.showHelp(true)));
+  }
+
+  // sentence: why nothing can be changed, "" when it can.
+  showLooking(sentence, on = Boolean(sentence)) {
+    this.look.setAttribute("aria-pressed", on);
+    this.looking.hidden = !sentence;
+    this.looking.textContent = sentence;
+  }
+
+  // All cells of the field are decided: where it goes on.
+  showOnward(visible, keys) {
+    if (visible === !this.onward.hidden) return;
+    this.onward.hidden = !visible;
+    this.onward.replaceChildren();
+    if (!visible) return;
+    make("span", "", this.onward).textContent = "All cells of this field are decided.";
+    makeButton("main", this.onward, `Finish field (${keys.finish})`, "Finish this field and go on", this.act.finish);
+    makeButton("", this.onward, `Next undecided (${keys.onward})`, "To the next undecided cell, in another field", this.act.onward);
   }
 
   showArea(drawing, area) {

@@ -6,24 +6,29 @@ const CLOSE_UP_UM_PX = 0.125; // µm per pixel of the screen after going to a de
 class Viewer {
   constructor(parent) {
     this.root = make("div", "viewer", parent, { tabindex: "0", role: "application" });
-    this.root.setAttribute("aria-label", `Field with its detections. ${this.help.map((row) => row.join(": ")).join("; ")}.`);
+    this.layout = new KeyLayout(LAYOUTS[0]);
     this.views = new Map(); // field -> its view, for coming back to it
     this.selected = null;
     this.heatOpacity = 0;
     this.sent = null; // a score the page has not answered yet
+    this.strip = new Strip(this.root, (field) => this.goToField(field));
     this.stage = new Stage(this.root, this.stageActions());
+    this.ruler = this.stage.ruler = new Ruler(this.stage);
     this.tools = new Tools(this.stage.root, this.toolActions());
+    this.display = new Display(this.tools.catchPointer(make("div", "", this.stage.root)), this.stage);
     this.panel = new Panel(this.root, this.panelActions());
     this.gallery = new Gallery(this.panel.root, { pick: (id) => this.goTo(id), open: (id) => this.open(id) });
     this.panel.makeFoot();
     this.live = make("div", "live", this.root, { "aria-live": "polite" });
     this.root.addEventListener("keydown", (event) => onKey(this, event));
+    this.root.addEventListener("keyup", (event) => onKeyUp(this, event));
+    this.keyboardFocus = new KeyboardFocus(this.root);
   }
 
   // ---- what a reviewer does otherwise
 
   get help() {
-    return HELP.viewing;
+    return helpRows(this.layout, false, Boolean(this.data.heat));
   }
 
   get keys() {
@@ -41,7 +46,8 @@ class Viewer {
   stageActions() {
     return {
       click: (id) => (this.focus(), this.select(id)),
-      open: (id) => this.open(id),
+      open: (id, place) => this.zoomInOn(id, place),
+      menu: () => {},
       movable: () => false,
       loaded: () => (this.tools.say(""), this.gallery.redraw()),
       failed: () => this.tools.say("The image could not be loaded; please reload the page.", true),
@@ -49,7 +55,15 @@ class Viewer {
   }
 
   toolActions() {
-    return { zoom: (factor) => this.stage.zoom(factor), fit: () => this.stage.fit(), help: () => this.help };
+    return {
+      zoom: (factor) => this.stage.zoom(factor),
+      fit: () => this.stage.fit(),
+      ruler: () => this.useRuler(!this.ruler.on),
+      display: () => this.display.show(this.display.root.hidden),
+      help: () => this.help,
+      layout: (name) => this.prefer({ key_layout: name }),
+      focus: () => this.focus(),
+    };
   }
 
   panelActions() {
@@ -73,20 +87,44 @@ class Viewer {
     const another = !before || before.field !== data.field;
     if (another && before) this.leave(before);
     this.data = data;
+    this.takePreferences(data.preferences);
     this.stage.show(data.image, data.um_per_px);
     this.take(data);
     if (another) this.arrive(data);
     this.panel.heat.box.hidden = !data.heat;
     this.setHeat(this.heatOpacity);
     this.takeScore(data.score.value, before);
+    this.strip.show(data.strip, String(data.field));
+    this.tools.showLooking(this.lookOnly);
     this.root.dataset.ready = data.field;
     for (const url of data.prefetch) new Image().src = new URL(url, document.baseURI);
   }
 
   take() {}
 
+  // Why nothing can be changed, "" where it can.
+  get lookOnly() {
+    return this.data.review ? "Look only" : "";
+  }
+
+  // What was just chosen here stands until the page knows it.
+  takePreferences(given = {}) {
+    if (this.preferred && Object.entries(this.preferred).every(([name, value]) => given[name] === value)) this.preferred = null;
+    this.preferences = { ...given, ...this.preferred };
+    this.layout = new KeyLayout(this.preferences.key_layout);
+    this.tools.layout = this.layout.name;
+    this.root.setAttribute("aria-label", `Field with its detections. ${this.help.map((row) => row.join(": ")).join("; ")}.`);
+  }
+
+  prefer(changed) {
+    this.preferred = { ...this.preferred, ...changed };
+    this.takePreferences(this.data.preferences);
+    this.component.setTriggerValue("prefer", this.preferred);
+  }
+
   leave(before) {
     this.views.set(before.field, this.stage.view);
+    this.ruler.clear();
   }
 
   arrive(data) {
@@ -96,6 +134,7 @@ class Viewer {
     const kept = this.views.get(data.field);
     if (kept) this.stage.view = kept;
     else this.stage.fit();
+    this.keyboardFocus.take();
   }
 
   // The page may still be answering an older score than the one just chosen here.
@@ -139,10 +178,10 @@ class Viewer {
     return pointStyle(point, this.data.classes);
   }
 
-  shown() {
+  shown(points = this.points) {
     // Scores are 32-bit numbers: compared as such, the count is the page's to the last one.
     const threshold = Math.fround(this.threshold);
-    return this.points.filter((one) => one.decided || one.by || typeof one.score !== "number" || one.score >= threshold);
+    return points.filter((one) => one.decided || one.by || typeof one.score !== "number" || one.score >= threshold);
   }
 
   // What the gallery shows and N and P step through: best score first, marks without one at the end.
@@ -205,6 +244,12 @@ class Viewer {
     this.zoomIn();
   }
 
+  // A double-click: to the mark, or nearer to the place.
+  zoomInOn(id, place) {
+    if (id === null) this.stage.zoomTo(place);
+    else this.open(id);
+  }
+
   zoomIn() {
     const point = this.points.find((one) => one.id === this.selected);
     if (point) this.stage.centre(point, (this.data.um_per_px || 0.25) / CLOSE_UP_UM_PX);
@@ -223,12 +268,25 @@ class Viewer {
     this.stage.pan(-80 * dx, -80 * dy);
   }
 
+  useRuler(on) {
+    this.ruler.use(on);
+    this.tools.ruler.setAttribute("aria-pressed", on);
+  }
+
+  goToField(field) {
+    const n = (this.data.last_step ?? 0) + 1;
+    this.component.setTriggerValue("go", { to: "open", target: field, field: this.data.field, n });
+  }
+
   escape() {
-    if (this.tools.help.hidden) this.select(null);
-    else this.tools.showHelp(false);
+    if (!this.tools.help.hidden) this.tools.showHelp(false);
+    else if (!this.display.root.hidden) this.display.show(false);
+    else if (this.ruler.on) this.useRuler(false);
+    else this.select(null);
   }
 
   remove() {
+    this.keyboardFocus.remove();
     this.gallery.remove();
     this.stage.remove();
     this.root.remove();

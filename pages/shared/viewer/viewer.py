@@ -9,6 +9,8 @@ from typing import Any
 
 import streamlit as st
 
+from db.preferences import KEY_LAYOUTS
+from mitosis_core.scoring.counting import Count
 from mitosis_core.types import Detections, Field, ProbabilityMap
 from pages.shared.service.detecting import Tally
 from pages.shared.viewer.images import publish_field, publish_heat
@@ -19,11 +21,12 @@ MITOSIS = {"id": "mitosis", "label": "Mitosis", "color": "#3df5ff", "dash": ""}
 
 _HERE = Path(__file__).parent
 # One module of several files; the leading comment keeps Streamlit from taking the text for a path.
-_PARTS = (
-    *("stage.js", "marks.js", "pointer.js", "gallery.js", "outbox.js", "activity_timer.js", "editing.js"),
-    *("point_style.js", "panel.js", "tools.js", "dialog.js", "keys.js", "viewer.js", "reviewer.js"),
+PARTS = (
+    *("stage.js", "marks.js", "pointer.js", "area_tool.js", "ruler.js", "display.js", "ring.js", "strip.js"),
+    *("gallery.js", "case_gallery.js", "outbox.js", "activity_timer.js", "editing.js", "point_style.js", "panel.js"),
+    *("tools.js", "dialog.js", "key_layout.js", "keys.js", "keyboard_focus.js", "viewer.js", "reviewer.js"),
 )
-_JS = "// the field viewer\n" + "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _PARTS)
+_JS = "// the field viewer\n" + "\n".join((_HERE / name).read_text(encoding="utf-8") for name in PARTS)
 _component = st.components.v2.component(
     "concentric_viewer", js=_JS, css=(_HERE / "viewer.css").read_text(encoding="utf-8")
 )
@@ -61,12 +64,17 @@ def viewer_data(
         "points": _points(candidates),
         "rev": 0,
         "score": {"value": score, "default": default_score},
-        "count": {
-            "per_mm2": 1 / tally.area_mm2,
-            "per_10_hpf": 10 / tally.hpf,
-            "note": f"Carried over from {tally.area_mm2:.3f} mm², {tally.hpf:.1f} HPF of "
-            f"{tally.field_diameter_mm:.2f} mm: one field is a small sample.",
-        },
+        "count": count_worth(Count(1, tally.count.area_mm2), tally.field_diameter_mm, "the field"),
+    }
+
+
+def count_worth(one: Count, field_diameter_mm: float, part: str) -> dict[str, Any]:
+    """What one mitosis in this tissue is worth, so that the viewer can count alone. part: where that tissue is."""
+    carried = f"Carried over from the {one.area_mm2:.3f} mm² of tissue in {part}: a small sample."
+    return {
+        "per_mm2": one.per_mm2,
+        "per_10_hpf": one.per_10_hpf(field_diameter_mm),
+        "note": one.problem.reason if one.problem else carried,
     }
 
 
@@ -75,27 +83,58 @@ def show_viewer(data: dict[str, Any], *, key: str, on_score: Callable[[], None])
     _component(key=key, data=data, on_score_change=on_score)
 
 
+def _nothing() -> None:
+    """What only looks asks for nothing."""
+
+
 def show_review(
-    data: dict[str, Any], *, key: str, on_score: Callable[[], None], on_settled: Callable[[], None],
-    on_go: Callable[[], None],
+    data: dict[str, Any], *, key: str, on_score: Callable[[], None] = _nothing,
+    on_settled: Callable[[], None] = _nothing, on_go: Callable[[], None] = _nothing,
+    on_prefer: Callable[[], None] = _nothing, on_gallery: Callable[[], None] = _nothing,
 ) -> None:  # fmt: skip
-    """Mount the viewer for reviewing. on_settled: changes were stored; on_go: the reader moves on, see chosen_way."""
-    _component(key=key, data=data, on_score_change=on_score, on_settled_change=on_settled, on_go_change=on_go)
+    """Mount the viewer for reviewing. on_settled: changes were stored; on_go: the reader moves on, see requested_step.
+
+    on_prefer: a setting was chosen, see chosen_preferences; on_gallery: that of the case was opened or closed, see
+    gallery_wanted.
+    """
+    _component(
+        key=key, data=data, on_score_change=on_score, on_settled_change=on_settled, on_go_change=on_go,
+        on_prefer_change=on_prefer, on_gallery_change=on_gallery,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class QueueStep:
-    """Where a reader wants to go. to: next, previous, finish, exclude or reopen; left: the field; step: a counter."""
+    """Where a reader wants to go. to: next, previous, finish, exclude, reopen, onward or open; left: the field.
+
+    target: the field to go to, as the viewer knows it; step: a counter.
+    """
 
     to: str
     left: int
     step: int
+    target: int
 
 
 def requested_step(key: str) -> QueueStep | None:
     """The wish of the reader, inside on_go; None when there is none."""
     value = st.session_state.get(key, {}).get("go")
-    return QueueStep(str(value.get("to")), _count(value.get("field")), _count(value.get("n"))) if value else None
+    if not value:
+        return None
+    numbers = (_count(value.get(name)) for name in ("field", "n", "target"))
+    return QueueStep(str(value.get("to")), *numbers)
+
+
+def chosen_preferences(key: str) -> dict[str, Any]:
+    """What the reader chose in the viewer, inside on_prefer: advance, key_layout. Anything odd is left out."""
+    value = st.session_state.get(key, {}).get("prefer") or {}
+    known = {"advance": isinstance(value.get("advance"), bool), "key_layout": value.get("key_layout") in KEY_LAYOUTS}
+    return {name: value[name] for name, good in known.items() if good}
+
+
+def gallery_wanted(key: str) -> bool:
+    """Whether the gallery of the case is open, inside on_gallery."""
+    return bool((st.session_state.get(key, {}).get("gallery") or {}).get("open"))
 
 
 def _count(value: object) -> int:

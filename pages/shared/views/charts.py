@@ -8,11 +8,12 @@ from html import escape  # Plotly reads names as a kind of HTML
 from typing import Any
 
 import plotly.graph_objects as go
+from streamlit.delta_generator import DeltaGenerator
 
 from mitosis_core.scoring.comparison import OperatingPoint
 from train.selection.forecast import Forecast, Point
 
-_COLOURS = {"champion": "#6a6570", "challenger": "#6b2d73"}
+_COLOURS = {"champion": "#8a8590", "challenger": "#a05aab"}  # both readable on white and on near-black
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,16 @@ _PAIR = {name: LineStyle(colour) for name, colour in _COLOURS.items()}
 _FROC_REACH = 2.5  # times the most false positives at a threshold: nobody would go further
 _LAYOUT = {
     "height": 300,
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
     "margin": {"l": 50, "r": 10, "t": 44, "b": 44},
     "legend": {"orientation": "h", "y": 1.18, "x": 1, "xanchor": "right"},
 }
+
+
+def show(place: DeltaGenerator, figure: go.Figure, *, key: str) -> None:
+    """A figure without Plotly's toolbar, in the theme's font and colours."""
+    place.plotly_chart(figure, key=key, theme="streamlit", config={"displayModeBar": False})
 
 
 def training_curve(points: Sequence[Mapping[str, Any]]) -> go.Figure:

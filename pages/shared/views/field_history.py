@@ -7,12 +7,12 @@ import streamlit as st
 from db.engine import Store
 from db.fields import StoredField
 from db.reviews import Event, restore
-from pages.shared import session
 from pages.shared.person import Person
 from pages.shared.service import reviewing
 from pages.shared.shell import plain, show_table
 from pages.shared.viewer.review_data import ReviewView, review_data
 from pages.shared.viewer.viewer import show_review
+from pages.shared.views.field_diameter import field_diameter_mm
 
 
 def show_history(store: Store, stored: StoredField, reader: str, who: Person) -> None:
@@ -54,13 +54,8 @@ def _place(events: list[Event]) -> int:
 
 def _show_at(store: Store, stored: StoredField, reader: str, event: Event) -> None:
     then = reviewing.review_at(store, stored.id, reader, event.id)
-    sight = ReviewView(reader, 0.5, float(st.session_state[session.DIAMETER]), editable=False)
-    data = review_data(stored, then, None, sight)
-    show_review(data, key="history-viewer", on_score=_nothing, on_settled=_nothing, on_go=_nothing)
-
-
-def _nothing() -> None:
-    """Looking back changes nothing."""
+    sight = ReviewView(reader, 0.5, field_diameter_mm(), editable=False)
+    show_review(review_data(stored, then, None, sight), key="history-viewer")
 
 
 def _table(events: list[Event]) -> list[dict[str, object]]:

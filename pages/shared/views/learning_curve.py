@@ -18,14 +18,12 @@ def show_learning_curve(store: Store, source: str, held_out: Sequence[int]) -> N
     """The whole section; nothing while no field is held out."""
     if not held_out:
         return
-    st.divider()
-    st.subheader("Learning curve", anchor=False)
     found = learning_curve.learning_curve(store, source, held_out)
     left, right = st.columns([3, 2], gap="large")
     with right:
         _say(store, found)
     if found.points:
-        left.plotly_chart(charts.learning_curve(found.points, found.forecast), key="learning")
+        charts.show(left, charts.learning_curve(found.points, found.forecast), key="learning")
     else:
         left.info("The curve is drawn as soon as the versions have analysed the held-out fields.")
 

@@ -1,4 +1,4 @@
-"""Agreement of the readers over a case, and the places where they disagree as a list to work through."""
+"""Agreement of the readers over a case, and the cells on which they disagree to be settled."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ import streamlit as st
 
 from db.engine import Store
 from db.fields import StoredField
+from db.reader_agreement import Compared, compare, over_all
+from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.agreement import Agreement
 from mitosis_core.vocabulary import SAME_CELL_UM
-from pages.shared import session
-from pages.shared.service.reader_agreement import Compared, compare, over_all
+from pages.shared.person import Person
 from pages.shared.shell import show_table
+from pages.shared.views.disputes import show_disputes
 
 _NUMBER = {name: st.column_config.NumberColumn(name, format="%.2f") for name in ("F1", "kappa")}
 
 
-def show_agreement(store: Store, fields: Sequence[StoredField]) -> None:
-    """The whole page below the row of choices."""
+def show_agreement(store: Store, fields: Sequence[StoredField], reader: str, who: Person) -> None:
+    """The whole page below the row of choices: the disputes first, then the numbers."""
     compared = compare(store, fields)
     if not compared:
         st.info("Agreement is shown as soon as two readers have reviewed the same field.")
         return
+    _show_consensus(store, compared, reader, who)
     pairs = over_all(compared)
     if pairs:
         st.markdown("**Agreement of readers** over the fields that both have completed")
@@ -32,29 +35,15 @@ def show_agreement(store: Store, fields: Sequence[StoredField]) -> None:
             "one of the two marked. Cells that neither marked are not counted, so kappa is low by construction; read "
             "it beside F1."
         )
-    _show_consensus(compared)
 
 
-def _show_consensus(compared: Sequence[Compared]) -> None:
+def _show_consensus(store: Store, compared: Sequence[Compared], reader: str, who: Person) -> None:
     cells = [one for field in compared for one in field.consensus]
-    disputes = [(field, one) for field in compared for one in field.disputes]
+    disputes = sum(one.disputed for one in cells)
     agreed = sum(one.verdict == "mitosis" for one in cells)
-    where = f"{len(compared)} {'field' if len(compared) == 1 else 'fields'}"
-    st.markdown(f"**Consensus: {agreed} mitoses** by majority in {where}, {len(disputes)} disputed cells")
-    if not disputes:
-        return
-    names = sorted({name for field in compared for name in field.reviews})
-    rows = [
-        {"field": field.field.name, "consensus": one.verdict}
-        | {name: one.verdicts.get(name, "–") for name in names}
-        | {"x (px)": round(float(one.xy_px[0])), "y (px)": round(float(one.xy_px[1]))}
-        for field, one in disputes
-    ]
-    st.caption("Choose a row to open its field with the marks of all readers.")
-    chosen = show_table(rows, on_select="rerun", selection_mode="single-row", key="disputes")
-    if chosen["selection"]["rows"]:
-        st.session_state[session.NEXT_FIELD] = disputes[chosen["selection"]["rows"][0]][0].field.id
-        st.rerun()
+    said = f"**Consensus: {count_noun(agreed, 'mitosis')}** by majority in {count_noun(len(compared), 'field')}"
+    st.markdown(f"{said}, {count_noun(disputes, 'disputed cell')}")
+    show_disputes(store, compared, reader, who)
 
 
 def _row(pair: tuple[str, str], counted: Agreement) -> dict[str, object]:

@@ -30,7 +30,7 @@ def read_queue(store: Store, reader: str, model: Model) -> list[QueueEntry]:
 def choose_field(entries: list[QueueEntry], switch: DeltaGenerator) -> QueueEntry:
     """The field on review, with the widgets that lead to the others."""
     by_id = {entry.field.id: entry for entry in entries}
-    asked = st.session_state.get(session.FIELD_ID) or _number(st.query_params.get("field"))
+    asked = st.session_state.get(session.FIELD_ID)
     first_open = next((entry.field.id for entry in entries if entry.is_open), entries[0].field.id)
     st.session_state[session.FIELD_ID] = asked if asked in by_id else first_open
     with switch:
@@ -46,12 +46,7 @@ def choose_field(entries: list[QueueEntry], switch: DeltaGenerator) -> QueueEntr
         )
         done = sum(not entry.is_open for entry in entries)
         st.progress(done / len(entries), f"{done} of {len(entries)} fields done", width=180)
-    st.query_params["field"] = str(st.session_state[session.FIELD_ID])
     return by_id[st.session_state[session.FIELD_ID]]
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else 0
 
 
 def move(entries: list[QueueEntry], by: int) -> None:
@@ -62,7 +57,6 @@ def move(entries: list[QueueEntry], by: int) -> None:
 def start_at_the_top() -> None:
     """Begin with the first open field, as after a change of the order."""
     st.session_state.pop(session.FIELD_ID, None)
-    st.query_params.pop("field", None)
 
 
 def show_queue(store: Store, entries: list[QueueEntry], version: str, who: Person) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from db.engine import Store
 from db.fields import StoredField
 from db.predictions import Proposals, proposals
+from db.preferences import change_preferences, read_preferences
 from db.reviews import review_of
 from mitosis_core.model import Model
 from pages.shared import cache, session
@@ -17,11 +18,14 @@ from pages.shared.person import Person
 from pages.shared.service import reviewing
 from pages.shared.service.reviewing import QueueEntry
 from pages.shared.shell import plain
-from pages.shared.viewer.review_data import ReviewView, review_data
-from pages.shared.viewer.viewer import chosen_score, requested_step, show_review
+from pages.shared.viewer.review_data import ReviewView, review_data, thumbnail_url, undecided
+from pages.shared.viewer.routes import crops_address
+from pages.shared.viewer.viewer import chosen_preferences, chosen_score, gallery_wanted, requested_step, show_review
+from pages.shared.views.field_diameter import field_diameter_mm
 from pages.shared.views.review_queue import move, read_queue
 
 _VIEWER = "review-viewer"
+_AHEAD = 20  # fields that are looked through for the next undecided cell
 
 
 def show_field(
@@ -41,16 +45,21 @@ def show_field(
     place = entries.index(entry)
     coming = [one.field for one in (*entries[place + 1 : place + 3], *entries[max(0, place - 1) : place])]
     data = _data(store, stored, proposed, reader, model, who, coming)
+    chosen = read_preferences(store, who.name)
     data |= {
         "next_fields": _next_fields(store, entries, stored.id, reader, model, who),
         "last_step": st.session_state.get(session.LAST_STEP, 0),
+        "preferences": {"advance": chosen.advance, "key_layout": chosen.key_layout},
+        "strip": _strip(reviewing.of_case(entries, stored), reader),
+        "gallery": _gallery(store, reviewing.of_case(entries, stored), reader, model, who),
     }
     show_review(
         data,
         key=_VIEWER,
         on_score=lambda: _keep_score(chosen_score(_VIEWER)),
-        on_settled=lambda: None,
         on_go=lambda: _go(entries, lambda: read_queue(store, reader, model)),
+        on_prefer=lambda: _keep_preferences(store, who),
+        on_gallery=lambda: st.session_state.update({session.GALLERY: gallery_wanted(_VIEWER)}),
     )
     case = f"case {plain(stored.case)} · " if stored.case else ""
     st.caption(
@@ -63,11 +72,10 @@ def _data(
     store: Store, stored: StoredField, proposed: Proposals | None, reader: str, model: Model, who: Person,
     coming: Sequence[StoredField] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    score = st.session_state.get(session.REVIEW_SCORE)
     sight = ReviewView(
         reader,
-        model.threshold if score is None else score,
-        float(st.session_state[session.DIAMETER]),
+        _score(model),
+        field_diameter_mm(),
         editable=who.may("reviewer"),
         blind=bool(st.session_state.get(session.BLIND)),
         others=reviewing.visible_reviews(store, stored, reader, who) if st.session_state.get(session.OTHERS) else None,
@@ -82,10 +90,65 @@ def _next_fields(
     targets = {"next": reviewing.neighbour(entries, current, 1), "previous": reviewing.neighbour(entries, current, -1)}
     if st.session_state[session.ORDER] != "novelty":  # there, finishing a field changes the order
         targets["finish"] = targets["exclude"] = reviewing.next_open(entries, current) or current
+    targets["onward"] = _next_undecided(store, entries, current, reader, model) or current
     by_id = {entry.field.id: entry.field for entry in entries}
     known = {key: proposals(store, key, model.version) for key in {*targets.values()} - {current}}
     fields = {str(key): _data(store, by_id[key], one, reader, model, who) for key, one in known.items() if one}
     return {"targets": {step: str(key) for step, key in targets.items()}, "fields": fields}
+
+
+def _next_undecided(store: Store, entries: list[QueueEntry], current: int, reader: str, model: Model) -> int | None:
+    """The next open field with a proposal without a verdict; one that is not analysed yet counts, it may have some.
+
+    Where the next _AHEAD open fields have none, it is the first of them: they are to be finished too.
+    """
+    first = reviewing.next_open(entries, current)
+    if first is None or st.session_state.get(session.BLIND):  # then nothing says where there is a proposal
+        return first
+    place = next(place for place, entry in enumerate(entries) if entry.field.id == current)
+    coming = [one.field for one in (*entries[place + 1 :], *entries[:place]) if one.is_open][:_AHEAD]
+    return next((one.id for one in coming if _has_undecided(store, one, reader, model)), first)
+
+
+def _has_undecided(store: Store, stored: StoredField, reader: str, model: Model) -> bool:
+    known = proposals(store, stored.id, model.version)
+    if known is None:
+        return True
+    own = review_of(store, stored.id, reader).standing
+    return any(one.score >= _score(model) for one in undecided(known, own, stored.um_per_px))
+
+
+def _strip(case: Sequence[QueueEntry], reader: str) -> list[dict[str, Any]]:
+    """The fields of the case as small pictures; those round a field without a case are that field alone."""
+    return [
+        {"id": str(one.field.id), "name": one.field.name, "url": thumbnail_url(one.field, reader),
+         "state": one.review.state, "mitoses": one.review.mitoses}
+        for one in case
+    ]  # fmt: skip
+
+
+def _gallery(store: Store, case: Sequence[QueueEntry], reader: str, model: Model, who: Person) -> dict[str, Any] | None:
+    """The data of all fields of the case, while the reader looks at its gallery."""
+    if not st.session_state.get(session.GALLERY):
+        return None
+    known = [(entry.field, proposals(store, entry.field.id, model.version)) for entry in case]
+    fields = [
+        {"data": _data(store, field, one, reader, model, who), "name": field.name,
+         "crops": crops_address(field.digest, reader)}
+        for field, one in known
+    ]  # fmt: skip
+    title = f"Case {case[0].field.case}" if case[0].field.case else case[0].field.name
+    return {"title": title, "missing": sum(one is None for _, one in known), "fields": fields}
+
+
+def _keep_preferences(store: Store, who: Person) -> None:
+    if chosen := chosen_preferences(_VIEWER):
+        change_preferences(store, who.name, **chosen)
+
+
+def _score(model: Model) -> float:
+    score = st.session_state.get(session.REVIEW_SCORE)
+    return float(model.threshold if score is None else score)
 
 
 def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) -> None:
@@ -100,12 +163,19 @@ def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) ->
     current = st.session_state[session.FIELD_ID]
     if way in ("next", "previous"):
         move(entries, 1 if way == "next" else -1)
+    elif way in ("open", "onward"):
+        if wish.target in [entry.field.id for entry in entries]:
+            st.session_state[session.FIELD_ID] = wish.target
     elif way in ("finish", "exclude"):
         # What was just finished changes how new the others are, and so their order.
         from_top = st.session_state[session.ORDER] == "novelty"
-        onward = reviewing.next_open(queue_now(), current, from_top=from_top)
-        if onward is None:
-            st.toast("All fields of this queue are done.", icon=":material/done_all:")
+        now = queue_now()
+        onward = reviewing.next_open(now, current, from_top=from_top)
+        left = next(one.field for one in now if one.field.id == current)
+        read = not any(one.is_open for one in reviewing.of_case(now, left))
+        st.session_state[session.CASE_READ] = current if read else None
+        if onward is None and not read:
+            st.toast("All fields of this queue are read.", icon=":material/done_all:")
         st.session_state[session.FIELD_ID] = onward or current
 
 

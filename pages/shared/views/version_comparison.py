@@ -25,6 +25,7 @@ from pages.shared.viewer.routes import image_url
 from pages.shared.viewer.viewer import RING_UM, show_viewer
 from pages.shared.views import charts
 from pages.shared.views.analysis import analyse_button, show_progress
+from pages.shared.views.version_pictures import show_cells, show_counts, show_legend
 
 _KEY = "versus-viewer"
 _FIGURES = dict.fromkeys(("F1", "precision", "recall", "average precision"), "%.3f")
@@ -62,9 +63,14 @@ def show_version_comparison(
         _offer_analysis(store, found, len(fields))
     if not found.sides:
         return
-    _show_table(store, found, looks, who)
-    _show_curves(found, looks)
+    show_counts(found, looks)
     if who.may("admin"):  # it shows the marks of readers on fields that others may not have finished
+        show_cells(found, looks)
+        show_legend(looks)
+    with st.expander("Table and curves", expanded=not who.may("admin")):
+        _show_table(store, found, looks, who)
+        _show_curves(found, looks)
+    if who.may("admin"):
         _show_disputes(found, looks)
 
 
@@ -135,15 +141,15 @@ def _show_curves(found: VersionComparison, looks: Mapping[str, VersionStyle]) ->
     lines = {name: charts.LineStyle(look.colour, look.dash, look.symbol) for name, look in looks.items()}
     _show_legend(looks)
     sides, (left, right) = version_comparison.curves(found), st.columns(2)
-    left.plotly_chart(charts.precision_recall(sides, lines).update_layout(showlegend=False), key="versus-pr")
-    right.plotly_chart(charts.froc(sides, lines).update_layout(showlegend=False), key="versus-froc")
+    charts.show(left, charts.precision_recall(sides, lines).update_layout(showlegend=False), key="versus-pr")
+    charts.show(right, charts.froc(sides, lines).update_layout(showlegend=False), key="versus-froc")
     st.caption(
         "The mark on a curve is the version's own threshold. A curve ends at the lowest score of its candidates."
     )
 
 
 def _show_disputes(found: VersionComparison, looks: Mapping[str, VersionStyle]) -> None:
-    st.subheader("Disagreements", anchor=False)
+    st.markdown("**Field by field**")
     every = {one.reviewed.field.id: one for one in version_comparison.disputes(found)}
     if st.session_state.get(session.DISPUTED) not in every:
         st.session_state.pop(session.DISPUTED, None)

@@ -1,4 +1,4 @@
-"""Several readers of the same fields: how far they agree, and what most of them say. No Streamlit here."""
+"""Several readers of the same fields: how far they agree, and what most of them say."""
 
 from __future__ import annotations
 

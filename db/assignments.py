@@ -1,0 +1,30 @@
+"""Who is to review which field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from db.engine import Store
+from db.ops import check_reader
+from db.schema import AssignmentRow, FieldRow
+
+
+def assign(store: Store, field_ids: Iterable[int], reader: str, *, by: str) -> None:
+    """Ask a reader to review fields; deleted ones are passed over. Raises BadOp for a name that is none."""
+    reader, now, ids = check_reader(reader), datetime.now(UTC), list(field_ids)
+    with store.writing() as session:
+        there = session.scalars(select(FieldRow.id).where(FieldRow.id.in_(ids))).all()
+        rows = [{"field_id": one, "reader": reader, "by": by[:60], "at": now} for one in there]
+        if rows:
+            session.execute(insert(AssignmentRow).on_conflict_do_nothing(), rows)
+
+
+def unassign(store: Store, field_ids: Iterable[int], reader: str) -> None:
+    """Take back what a reader was asked for; verdicts stay."""
+    gone = delete(AssignmentRow).where(AssignmentRow.reader == reader, AssignmentRow.field_id.in_(list(field_ids)))
+    with store.writing() as session:
+        session.execute(gone)

@@ -1,0 +1,345 @@
+"""The command `detect`: the mitoses of one image, of a folder, or of thousands of fields.
+
+The next images are read while the network works on one. With --out FILE.csv or .jsonl each field is written as soon as
+it is done, and the same command given again goes on where it was stopped; other formats are written at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mitosis_core.detection_stream import SUFFIXES, DetectionStream, Key
+from mitosis_core.errors import ConcentricError, UnusableData
+from mitosis_core.interchange import FORMATS
+from mitosis_core.interchange.exchange import format_to_write, write_marks
+from mitosis_core.interchange.files import whole_or_nothing
+from mitosis_core.interchange.marks import Mark, MarkedImage
+from mitosis_core.plurals import count_noun
+from mitosis_core.scoring.counting import Count
+from mitosis_core.types import Detections, Field, Prediction
+
+_READERS = min(4, os.cpu_count() or 1)  # images that are read at the same time
+_MOST_FAILURES = 50  # sentences at the end
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image to look at. name: of its results, its path below the folder that was given."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The answer for one image; found: what lies above the threshold in force."""
+
+    field: Field
+    prediction: Prediction
+    threshold: float
+    found: Detections
+
+    @property
+    def count(self) -> Count:
+        """Over the tissue: glass left out."""
+        return Count(len(self.found), self.prediction.area_mm2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is written of it as JSON."""
+        rows = zip(self.found.xy_px.tolist(), self.found.score.tolist(), self.found.area_um2.tolist(), strict=True)
+        return {
+            "image": self.field.name,
+            "model": self.prediction.version,
+            "threshold": self.threshold,
+            "um_per_px": self.field.um_per_px,
+            "width_px": self.field.width_px,
+            "height_px": self.field.height_px,
+            "digest": self.field.digest,
+            "tissue_mm2": round(self.prediction.area_mm2, 6),
+            "count": len(self.found),
+            "density_per_mm2": self.count.per_mm2,
+            "seconds": round(self.prediction.seconds, 3),
+            "notes": [*self.field.notes, *self.prediction.notes],
+            "detections": [
+                {"x_px": round(x, 2), "y_px": round(y, 2), "score": round(score, 4), "area_um2": round(area, 2)}
+                for (x, y), score, area in rows
+            ],
+        }
+
+
+def add_detect(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    positive: Callable[[str], float],
+    share: Callable[[str], float],
+) -> None:
+    """Add the command to those of `python -m mitosis_core`. positive, share: what reads such numbers."""
+    detect = commands.add_parser("detect", help="find the mitoses of one or many images")
+    detect.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE_OR_DIR", help="a folder gives all below it")
+    detect.add_argument("--um-per-px", type=positive, help="µm per pixel; wins over the metadata of the images")
+    detect.add_argument("--model", metavar="NAME|FILE", help="a version by name or .safetensors file")
+    detect.add_argument("--threshold", type=share, help="lowest score; by default the version's own")
+    detect.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    detect.add_argument(
+        "--out", type=Path, metavar="FILE",
+        help=".csv or .jsonl grow field by field and are gone on with; others are written at the end",
+    )  # fmt: skip
+    detect.add_argument("--to", metavar="FORMAT", help=f"{', '.join(FORMATS)}; by default what FILE ends with")
+    detect.add_argument("--overlay", type=Path, metavar="DIR", help="draw the detections on the images, as JPEG")
+    detect.set_defaults(run=_detect)
+
+
+def _detect(given: argparse.Namespace) -> int:
+    from mitosis_core.model import load_model
+    from mitosis_core.scale import check_um_per_px
+
+    stream = _stream(given.out, given.to)
+    if given.um_per_px is not None:
+        check_um_per_px(given.um_per_px)
+    images, unusable = _find_images(given.inputs)
+    model = load_model(given.model)
+    if given.overlay is not None:
+        given.overlay.mkdir(parents=True, exist_ok=True)
+    run = _Run(model, given, stream, unusable)
+    try:
+        _write(run, images, given.out, given.to)
+    except KeyboardInterrupt:
+        again = "; the same command goes on here" if stream else ", nothing was written"
+        print(f"Stopped{again}.", file=sys.stderr)
+        run.stopped = True
+    run.say_what_was_done()
+    return 130 if run.stopped else 2 if run.unusable else 0
+
+
+def _stream(out: Path | None, to: str | None) -> DetectionStream | None:
+    """The file that grows, where that is asked for. What cannot be written is refused before the work."""
+    if out is None:
+        return None
+    if not out.resolve().parent.is_dir():
+        raise UnusableData(f"There is no folder “{out.parent}” to write the results to.")
+    if to in (None, "csv") and out.suffix.lower() in SUFFIXES:
+        return DetectionStream(out)
+    chosen = format_to_write(out, to)
+    if chosen.name != "json" and out.exists():
+        raise UnusableData(f"There is a file {out} already.")
+    return None
+
+
+def _find_images(inputs: Iterable[Path]) -> tuple[list[Image], list[str]]:
+    """The images to do, a folder giving all below it, and a sentence for every input without any."""
+    from mitosis_core.image.reading import IMAGE_SUFFIXES
+
+    images: list[Image] = []
+    unusable: list[str] = []
+    for source in inputs:
+        if source.is_dir():
+            inside = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+            images += [Image(path.absolute(), path.relative_to(source).as_posix()) for path in inside if path.is_file()]
+            unusable += [] if inside else [f"There is no image in the folder “{source}”."]
+        elif source.is_file():
+            images.append(Image(source.absolute(), source.name))
+        else:
+            unusable.append(f"There is no file or folder “{source}”.")
+    by_path = {image.path: image for image in reversed(images)}
+    images = [by_path[path] for path in dict.fromkeys(image.path for image in images)]
+    twice = [name for name, count in Counter(image.name for image in images).items() if count > 1]
+    if twice:
+        raise UnusableData(
+            f"Several images are called {twice[0]}; results go by name, so give them one folder at a time."
+        )
+    if broken := [image.name for image in images if not image.name.isprintable()]:
+        raise UnusableData(f"The name of the image {broken[0]!r} cannot stand in a table; please rename it.")
+    return images, unusable
+
+
+class _Run:
+    """The fields of one command: what is done, skipped and failed."""
+
+    def __init__(
+        self, model: Any, given: argparse.Namespace, stream: DetectionStream | None, unusable: list[str]
+    ) -> None:
+        self.unusable, self.stopped = unusable, False
+        self._model, self._given, self._stream = model, given, stream
+        self._fields, self._skipped, self._mitoses, self._tissue_mm2 = 0, 0, 0, 0.0
+        self._check_threshold()
+
+    def _check_threshold(self) -> None:
+        """Rows of one version at two thresholds could not be told apart by who reads them."""
+        if self._stream is None or (known := self._stream.threshold_of(self._model.version)) is None:
+            return
+        wanted = self._model.threshold if self._given.threshold is None else self._given.threshold
+        if wanted != known:
+            raise UnusableData(
+                f"{self._given.out.name} has detections of {self._model.version} from a score of {known:g} on, not "
+                f"{wanted:g}; please name another file."
+            )
+
+    def results(self, images: list[Image]) -> Iterator[Result]:
+        """The answers, one by one; what cannot be used becomes a sentence, what the stream has is skipped."""
+        from tqdm import tqdm
+
+        # disable=None: no bar where stderr is not a terminal.
+        with tqdm(total=len(images), unit="field", disable=None, file=sys.stderr, smoothing=0.05) as bar:
+            for image, coming in _read_ahead(images, self._given.um_per_px):
+                try:
+                    if (result := self._result(image, coming)) is not None:
+                        yield result
+                except (ConcentricError, OSError) as error:
+                    self.unusable.append(f"{image.name}: {error}")
+                bar.update()
+
+    def _result(self, image: Image, coming: Future[Field]) -> Result | None:
+        field = coming.result()
+        if self._stream is not None and self._is_done(self._stream, field):
+            return None
+        result = _look_at(field, self._model, self._given)
+        self._count(len(result.found), round(result.prediction.area_mm2, 6))
+        if self._stream is not None:
+            self._stream.add(result.to_dict())
+        return result
+
+    def _is_done(self, stream: DetectionStream, field: Field) -> bool:
+        if field.um_per_px is None:
+            return False
+        key: Key = (field.name, field.digest, self._model.version, field.um_per_px)
+        if stream.changed(key):
+            raise UnusableData(
+                "the results have an image of this name with other pixels or another µm/px; please name another file."
+            )
+        if (known := stream.done.get(key)) is None:
+            return False
+        self._skipped += 1
+        self._count(known.count, known.tissue_mm2)
+        return True
+
+    def _count(self, mitoses: int, tissue_mm2: float) -> None:
+        self._fields, self._mitoses = self._fields + 1, self._mitoses + mitoses
+        self._tissue_mm2 += tissue_mm2
+
+    def say_what_was_done(self) -> None:
+        """The summary, and what could not be used, on stderr: stdout is for results."""
+        density = f" ({self._mitoses / self._tissue_mm2:.2f} per mm²)" if self._tissue_mm2 else ""
+        done = f", {self._skipped} of them done before" if self._skipped else ""
+        print(
+            f"{count_noun(self._fields, 'field')}{done}: {count_noun(self._mitoses, 'mitosis')} in "
+            f"{self._tissue_mm2:.3f} mm² of tissue{density}; {count_noun(len(self.unusable), 'file')} failed.",
+            file=sys.stderr,
+        )
+        for sentence in self.unusable[:_MOST_FAILURES]:
+            print(f"Error: {sentence}", file=sys.stderr)
+        if (more := len(self.unusable) - _MOST_FAILURES) > 0:
+            print(f"And {more} more.", file=sys.stderr)
+
+
+def _read_ahead(images: list[Image], um_per_px: float | None) -> Iterator[tuple[Image, Future[Field]]]:
+    """The images in their order, the next ones being read meanwhile; no more of them are held than are read at once."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        coming: deque[tuple[Image, Future[Field]]] = deque()
+        try:
+            for image in images:
+                coming.append((image, pool.submit(_read, image, um_per_px)))
+                if len(coming) > _READERS:
+                    yield coming.popleft()
+            while coming:
+                yield coming.popleft()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(image: Image, um_per_px: float | None) -> Field:
+    from mitosis_core.image.reading import read_field
+
+    field = read_field(image.path, name=image.name, um_per_px=um_per_px)
+    _ = field.digest  # here, not while the network waits
+    return field
+
+
+def _look_at(field: Field, model: Any, given: argparse.Namespace) -> Result:
+    from mitosis_core.prediction import predict
+
+    prediction = predict(field, model, device=given.device)
+    threshold = prediction.threshold if given.threshold is None else given.threshold
+    result = Result(field, prediction, threshold, prediction.candidates.above(threshold))
+    if given.overlay is not None:
+        _draw(result, given.overlay)
+    return result
+
+
+def _draw(result: Result, folder: Path) -> None:
+    from PIL import Image as Picture
+
+    from mitosis_core.image.overlay import draw_overlay
+
+    place = folder / f"{result.field.name}.overlay.jpg"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    Picture.fromarray(draw_overlay(result.field, result.found)).save(place, quality=92)
+
+
+# ---------------------------------------------------------------- what is given out
+
+
+def _write(run: _Run, images: list[Image], out: Path | None, to: str | None) -> None:
+    results = run.results(images)
+    if out is None:
+        print(_table([_Line.of(result) for result in results]), end="")
+    elif run._stream is not None:
+        for _ in results:
+            pass
+    elif (chosen := format_to_write(out, to)).name == "json":
+        _write_json(out, results)
+    else:
+        write_marks(out, map(_marked, results), chosen.name)
+
+
+def _write_json(out: Path, results: Iterator[Result]) -> None:
+    with whole_or_nothing(out) as place, place.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for number, result in enumerate(results):
+            file.write(("\n" if number == 0 else ",\n") + json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+        file.write("\n]\n")
+
+
+def _marked(result: Result) -> MarkedImage:
+    """The detections as marks of their version, for the files of other programs."""
+    field, version = result.field, result.prediction.version
+    rows = zip(result.found.xy_px.tolist(), result.found.score.tolist(), strict=True)
+    marks = tuple(Mark(x, y, "mitosis", score, None, version) for (x, y), score in rows)
+    return MarkedImage(field.name, marks, field.digest, field.width_px, field.height_px, field.um_per_px)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of the table; no pixels, so that thousands can be held."""
+
+    name: str
+    count: Count
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, result: Result) -> _Line:
+        return cls(result.field.name, result.count, (*result.field.notes, *result.prediction.notes))
+
+
+def _table(lines: list[_Line]) -> str:
+    """One line per field: count, area of tissue, density; what the reader should know below it."""
+    width = max((len(line.name) for line in lines), default=5)
+    text = [f"{'image':<{width}}  mitoses     mm²  per mm²"] if lines else []
+    for line in lines:
+        text.append(f"{line.name:<{width}}  {_counted(line.count)}")
+        text += [f"  {note}" for note in line.notes]
+    if len(lines) > 1:
+        text.append(f"{'all':<{width}}  {_counted(sum((line.count for line in lines), Count(0, 0.0)))}")
+    return "".join(f"{line}\n" for line in text)
+
+
+def _counted(count: Count) -> str:
+    density = "" if count.per_mm2 is None else f"{count.per_mm2:8.2f}"
+    return f"{count.mitoses:7d} {count.area_mm2:7.3f} {density:>8}"

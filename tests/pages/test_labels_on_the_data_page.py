@@ -1,0 +1,136 @@
+"""The Data page: labels leave as a file and come back for another reader, after a preview."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from db.archive import write_archive
+from db.engine import Store
+from db.fields import list_fields
+from db.label_export import Labels
+from db.reviews import reviews_of
+from mitosis_core.interchange import FORMATS
+from pages.shared import session, store
+from pages.shared.person import Person, Role
+from pages.shared.service import label_files
+from tests.train.finished import finished_fields
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Two fields that Anna has finished: 3 mitoses and 2 look-alikes each."""
+    finished_fields(tmp_path / "data", fields=2)
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    st.cache_resource.clear()
+    yield store.the_store()
+    st.cache_resource.clear()
+
+
+def open_page() -> AppTest:
+    page = AppTest.from_file("../../pages/data.py", default_timeout=60).run()
+    assert not page.exception
+    return page
+
+
+def press(page: AppTest, label: str) -> AppTest:
+    next(one for one in page.button if one.label == label).click().run()
+    assert not page.exception
+    return page
+
+
+def said(page: AppTest) -> str:
+    shown = [*page.warning, *page.success, *page.error, *page.info, *page.caption]
+    return " ".join(one.value.replace("\\", "") for one in shown)
+
+
+def exported(kept: Store, name: str) -> label_files.ExportedFile:
+    return label_files.export_file(kept, Labels("reader", "Anna"), list_fields(kept), name, "labels")
+
+
+def test_what_is_chosen_is_written_and_what_the_format_cannot_hold_is_said(kept: Store) -> None:
+    page = open_page()
+    page.selectbox(session.EXPORTED_LABELS).set_value("Reader Anna")
+    page.selectbox(session.EXPORTED_FORMAT).set_value("midog").run()
+    page = press(page, "Export")
+    assert next(one.proto.label for one in page.get("download_button")) == "Download labels.json"
+    assert "2 images, 10 marks (6 mitosis, 4 lookalike)." in said(page)
+    assert "Left out, as MIDOG JSON cannot hold it" in said(page)
+    page.selectbox(session.EXPORTED_FORMAT).set_value("csv").run()
+    assert not any("Download labels" in one.proto.label for one in page.get("download_button"))
+
+
+def test_the_fields_of_one_case_can_be_chosen(kept: Store) -> None:
+    page = open_page()
+    page.selectbox(session.EXPORTED_LABELS).set_value("Reader Anna")
+    page.multiselect(session.EXPORTED_CASES).set_value(["case 1"]).run()
+    assert "1 image, 5 marks" in said(press(page, "Export"))
+
+
+def test_every_format_has_its_sentence() -> None:
+    assert all(label_files.says(one).endswith(".") for one in FORMATS.values())
+    assert label_files.says(FORMATS["mitos14"]) == (
+        "Mitoses and look-alikes, places to 0.5 px, score, one file an image, in a zip."
+    )
+
+
+def test_only_an_admin_is_offered_the_labels_of_others(kept: Store) -> None:
+    fields = list_fields(kept)
+    assert list(label_files.choices(kept, fields, Person("Eva", Role.REVIEWER))) == []
+    assert list(label_files.choices(kept, fields, Person("Anna", Role.REVIEWER))) == ["Reader Anna"]
+    assert "Consensus of the readers" in label_files.choices(kept, fields, Person("Eva", Role.ADMIN))
+
+
+def test_a_file_is_previewed_and_imported_once(kept: Store) -> None:
+    file = exported(kept, "coco")
+    page = open_page()
+    page.file_uploader(session.IMPORTED_FILE).set_value((file.name, file.content, file.mime)).run()
+    page.text_input(session.IMPORTED_READER).set_value("Bob").run()
+    page.checkbox(session.IMPORT_FINISHES).set_value(True).run()
+    assert [row["new"] for row in page.dataframe[0].value.to_dict("records")] == [5, 5]
+    page = press(page, "Import 10 marks")
+    assert "10 marks imported for Bob." in said(page)
+    for field in list_fields(kept):
+        bob, anna = (reviews_of(kept, field.id)[name] for name in ("Bob", "Anna"))
+        assert bob.state == "complete" and bob.count("mitosis") == anna.count("mitosis") == 3
+    page = open_page()
+    page.file_uploader(session.IMPORTED_FILE).set_value((file.name, file.content, file.mime)).run()
+    page.text_input(session.IMPORTED_READER).set_value("Bob").run()
+    assert "Nothing to import: 10 marks of Bob are there already." in said(page)
+
+
+def test_an_unknown_class_is_asked_for(kept: Store) -> None:
+    name = list_fields(kept)[0].name
+    content = f"image,x_px,y_px,label\n{name},5,5,tumour\n".encode()
+    page = open_page()
+    page.file_uploader(session.IMPORTED_FILE).set_value(("t.csv", content, "text/csv")).run()
+    page.text_input(session.IMPORTED_READER).set_value("Bob").run()
+    assert not any(one.label.startswith("Import ") for one in page.button)
+    page.selectbox(f"{session.IMPORTED_CLASS}tumour").set_value("lookalike").run()
+    press(page, "Import 1 mark")
+    assert "Bob" in {reader for field in list_fields(kept) for reader in reviews_of(kept, field.id)}
+
+
+def test_a_file_of_another_kind_is_a_sentence(kept: Store) -> None:
+    page = open_page()
+    page.file_uploader(session.IMPORTED_FILE).set_value(("t.json", b'{"a": 1}', "application/json")).run()
+    page.text_input(session.IMPORTED_READER).set_value("Bob").run()
+    assert page.error and "Traceback" not in said(page)
+
+
+def test_an_archive_of_another_installation_is_added(kept: Store, tmp_path: Path) -> None:
+    other = finished_fields(tmp_path / "other", fields=4)
+    write_archive(other, tmp_path / "a.zip")
+    page = open_page()
+    content = (tmp_path / "a.zip").read_bytes()
+    page.file_uploader(session.MERGED_FILE).set_value(("a.zip", content, "application/zip")).run()
+    press(page, "Add")
+    assert "2 fields, " in said(page) and len(list_fields(kept)) == 4
+    page.file_uploader(session.MERGED_FILE).set_value(("b.zip", b"no zip", "application/zip")).run()
+    press(page, "Add")
+    assert "is no backup of Concentric, or it is damaged" in said(page)
+    other.close()
