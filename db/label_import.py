@@ -154,7 +154,10 @@ class _Changes:
 
 @dataclass(frozen=True)
 class _Change:
-    """One mark of the file that the reader does not have like this. score: of the proposal it came from."""
+    """One mark of the file that the reader does not have like this.
+
+    score: of the proposal it came from. comment: what the reader wrote about a mark with another verdict, which stays.
+    """
 
     kind: str
     mark: str
@@ -163,6 +166,7 @@ class _Change:
     verdict: Verdict
     version: str | None = None
     score: float | None = None
+    comment: str | None = None
 
 
 class _Found:
@@ -220,7 +224,8 @@ class _Found:
 
     def _unlike(self, session: Session, one: _Placed, digest: str, reader: str) -> list[_Change]:
         """What must change so that the reader has each mark of the file."""
-        columns = (_MARK.id, _MARK.x, _MARK.y, _MARK.verdict, _MARK.deleted, _MARK.version, _MARK.score)
+        columns = (_MARK.id, _MARK.x, _MARK.y, _MARK.verdict, _MARK.deleted, _MARK.version, _MARK.score,
+                   _MARK.comment)  # fmt: skip
         rows = session.execute(select(*columns).where(_MARK.field_id == one.field_id, _MARK.reader == reader)).all()
         deleted = {row.id for row in rows if row.deleted}
         standing = _Standing(self._near_px, [row for row in rows if not row.deleted])
@@ -232,14 +237,14 @@ class _Found:
                 mark = _mark_id(digest, reader, x, y)
                 changes.append(_Change("restore" if mark in deleted else "add", mark, x, y, verdict))
             elif row.verdict != verdict:
-                changes.append(_Change("class", row.id, row.x, row.y, verdict, row.version, row.score))
+                changes.append(_Change("class", row.id, row.x, row.y, verdict, row.version, row.score, row.comment))
         return changes
 
 
 def _event(blank: Event, seq: int, change: _Change) -> Event:
     return replace(
         blank, op_id=secrets.token_hex(16), seq=seq, kind=change.kind, target=change.mark, x=change.x, y=change.y,
-        verdict=change.verdict, version=change.version, score=change.score,
+        verdict=change.verdict, version=change.version, score=change.score, comment=change.comment,
     )  # fmt: skip
 
 
@@ -261,6 +266,7 @@ class _Row(Protocol):
     verdict: str
     version: str | None
     score: float | None
+    comment: str | None
 
 
 class _Standing:

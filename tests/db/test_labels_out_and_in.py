@@ -156,6 +156,14 @@ def test_another_class_is_a_change_that_the_history_keeps(store: Store, tmp_path
     assert [event.kind for event in history(store, first.id)] == ["add", "class"]
 
 
+def test_a_change_of_class_keeps_what_the_reader_wrote_about_the_mark(store: Store, tmp_path: Path) -> None:
+    first = list_fields(store)[0]
+    apply_ops(store, first.id, "Ann", [make_op(first.id, x=10, y=10, comment="out of focus")])
+    import_labels(store, table(tmp_path / "t.csv", "a.png,10,10,lookalike"), BY_ANN)
+    (mark,) = reviews_of(store, first.id)["Ann"].standing
+    assert (mark.verdict, mark.comment) == ("lookalike", "out of focus")
+
+
 def test_a_change_of_class_keeps_the_proposal_that_a_mark_came_from(store: Store, tmp_path: Path) -> None:
     first = list_fields(store)[0]
     found = Detections(np.array([[10, 10]], np.float32), np.array([0.75]), np.array([20.0]))
