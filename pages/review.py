@@ -13,7 +13,7 @@ from mitosis_core.plurals import count_noun
 from pages.shared import session
 from pages.shared.person import Person
 from pages.shared.service import detecting, reviewing
-from pages.shared.shell import open_page, plain
+from pages.shared.shell import empty_page, open_page, plain
 from pages.shared.store import the_store
 from pages.shared.views.field_diameter import ask_field_diameter
 from pages.shared.views.field_history import show_history
@@ -33,24 +33,17 @@ def main() -> None:
     try:
         store = the_store()
         if not list_fields(store):
-            _welcome()
+            empty_page(
+                "Correct what the detector has found: one click or key per mitosis, every change stored at once.",
+                "Add fields",
+                "cases",
+            )
             return
         reader = who.name or _reader(store, who)
         if reader:
             _review(store, reader, who)
     except ConcentricError as error:
         st.error(plain(str(error)))
-
-
-def _welcome() -> None:
-    """The empty page: how fields come here."""
-    _, middle, _ = st.columns([1, 3, 1])
-    with middle:
-        st.title("Review mitoses", anchor=False)
-        st.markdown(
-            "Correct what the detector found: one click or key per mitosis, every change stored at once. "
-            "Open fields on the Detect page and press **Keep for review**."
-        )
 
 
 def _reader(store: Store, who: Person) -> str:

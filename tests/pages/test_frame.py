@@ -90,11 +90,11 @@ def test_the_reader_that_the_address_names_is_taken_once() -> None:
 def test_a_roll_back_is_recorded_under_the_readers_name() -> None:
     read_as(open_page("cases"), "Anna")
     store = open_store(data_folder())
-    (data_folder() / "other.zip").write_bytes(b"")
     versions.store_version(store, "other-1", b"weights", "{}", by="Anna", parent=None)
     versions.record_decision(store, "promote", "other-1", by="Anna")
     page = open_page("models")
-    next(one for one in page.button if one.key == "roll-back").click().run()
+    for key in ("roll-back", "roll-back-now"):
+        next(one for one in page.button if one.key == key).click().run()
     assert [(one.kind, one.by) for one in versions.decisions(store)][-1] == ("roll_back", "Anna")
 
 

@@ -74,7 +74,8 @@ def test_without_fields_the_page_says_where_they_come_from(
 ) -> None:
     monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "empty"))
     page = open_page("Anna")
-    assert not page.exception and "Keep for review" in page.markdown[0].value
+    assert not page.exception and "Correct what" in page.markdown[0].value
+    assert [one.label for one in page.button] == ["Add fields"]
 
 
 def test_a_data_folder_that_cannot_be_used_is_one_sentence(
