@@ -169,7 +169,7 @@ def test_nothing_is_asked_of_other_machines(browser: Any, server: str) -> None:
     page.get_by_role("button", name="Try a sample field").click()
     page.locator(".viewer[data-ready]").wait_for(timeout=30_000)
     page.get_by_role("link", name="segmitos").click()
-    page.get_by_text("Model card").wait_for()
+    page.get_by_text("Import a version").wait_for()
     page.close()
     elsewhere = [url for url in asked if not url.startswith((server, "data:", "blob:"))]
     assert elsewhere == []

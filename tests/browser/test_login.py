@@ -95,7 +95,7 @@ def test_who_is_on_no_list_only_looks(page: Any, lab: Server) -> None:
     page.locator(".viewer[data-ready]").wait_for()
     assert not page.locator(".viewer[data-editable]").count()
     page.goto(f"{lab.address}/models")
-    page.get_by_text("Active:").wait_for()
+    page.get_by_text("Choose two to").wait_for()
     assert "Import" not in buttons(page) and "Download" not in buttons(page)
 
 
