@@ -67,7 +67,7 @@ def said(page: AppTest) -> str:
 
 def test_without_a_case_the_page_says_what_it_is_for(kept: Store) -> None:
     page = open_page()
-    assert "There is no case yet" in said(page) and "Case" not in [one.label for one in page.selectbox]
+    assert "Results give the count of a case" in said(page) and "Case" not in [one.label for one in page.selectbox]
 
 
 def test_a_case_nobody_has_read_shows_detections_and_says_so(kept: Store) -> None:
