@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mitosis_core.detection_stream import SUFFIXES, DetectionStream, Key
-from mitosis_core.errors import ConcentricError, UnusableData
+from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.exchange import format_to_write, write_marks
 from mitosis_core.interchange.files import whole_or_nothing
@@ -192,6 +192,8 @@ class _Run:
                 try:
                     if (result := self._result(image, coming)) is not None:
                         yield result
+                except UnusableModel:
+                    raise  # no other image could be analysed either
                 except (ConcentricError, OSError) as error:
                     self.unusable.append(f"{image.name}: {error}")
                 bar.update()

@@ -74,7 +74,7 @@ def test_detect_writes_json_and_the_threshold_can_be_moved(network: None, tmp_pa
     first, second = json.loads(out.read_text())
     assert (first["image"], second["image"], first["count"], first["threshold"]) == ("a.jpg", "b.png", 3, 0.1)
     # 100 x 120 px at 0.25 µm/px = 25 x 30 µm = 0.00075 mm²; the fake finds a hundred times as much tissue.
-    assert first["area_mm2"] == pytest.approx(0.075) and first["density_per_mm2"] == pytest.approx(40)
+    assert first["tissue_mm2"] == pytest.approx(0.075) and first["density_per_mm2"] == pytest.approx(40)
     assert first["detections"][0] == {"x_px": 40, "y_px": 50, "score": 0.9, "area_um2": 30}
 
 
