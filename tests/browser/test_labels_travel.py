@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,19 @@ def panel(page: Any, address: str, title: str) -> None:
     page.get_by_text(title, exact=True).click()
 
 
+def choose(page: Any, label: str, option: str) -> None:
+    """Of a list; a page that is drawn anew just then closes it again."""
+    from playwright.sync_api import TimeoutError as NotThere
+
+    chosen = page.get_by_role("option", name=option)
+    for _ in range(6):
+        page.get_by_label(label, exact=False).first.click()
+        with suppress(NotThere):
+            chosen.click(timeout=10_000)
+            return
+    raise AssertionError(f"{label} does not offer {option}")
+
+
 @pytest.fixture
 def installations(tmp_path: Path) -> Iterator[list[Server]]:
     """One with reviews by Anna, one with the same images and nothing said about them."""
@@ -56,10 +70,8 @@ def test_exported_from_one_and_imported_into_the_other(
     context.set_default_timeout(60_000)
     page = context.new_page()
     panel(page, installations[0].address, "Export labels")
-    page.get_by_label("Format", exact=False).first.click()
-    page.get_by_role("option", name="QuPath GeoJSON").click()
-    page.get_by_label("Labels", exact=False).first.click()
-    page.get_by_role("option", name="Reader Anna").click()
+    choose(page, "Format", "QuPath GeoJSON")
+    choose(page, "Labels", "Reader Anna")
     page.get_by_role("button", name="Export", exact=True).click()
     with page.expect_download() as coming:
         page.get_by_role("button", name="Download labels.zip").click()
