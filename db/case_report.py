@@ -15,6 +15,7 @@ from db.readings import Reading, readings
 from db.versions import get_version, load_version
 from mitosis_core import __version__
 from mitosis_core.errors import ConcentricError
+from mitosis_core.image.encoding import encode_jpeg
 from mitosis_core.plurals import count_noun
 from mitosis_core.reporting.figures import CaseFigures, average_figures, case_figures, densest_figures, score_figures
 from mitosis_core.reporting.html import html_report
@@ -26,7 +27,6 @@ from mitosis_core.reporting.pictures import (
     density_legend,
     density_max,
     draw_field,
-    encode_jpeg,
 )
 from mitosis_core.reporting.report import Picture, PictureGroup, Report, Table
 from mitosis_core.scoring.hotspot import Hotspot

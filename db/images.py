@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mitosis_core.image.encoding import encode_png
 from mitosis_core.types import Field, UInt8
 
 if TYPE_CHECKING:
@@ -20,9 +21,7 @@ def image_path(store: Store, digest: str) -> Path:
 
 def encode(pixels: UInt8) -> bytes:
     """A PNG made from the pixels alone: no text, name or date of the original can come along."""
-    import cv2
-
-    return bytes(cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+    return encode_png(pixels, 1)
 
 
 def decode(data: bytes, digest: str) -> UInt8 | None:

@@ -20,12 +20,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.archive import Progress, no_progress, restore
-from db.disk import move_into_place
+from db.disk import FOLDER_MODE, move_into_place
 from db.disk_space import check_disk_space
 from db.engine import Store, open_store
 from db.errors import BackupDamaged, as_sentences
 from db.images import image_path, is_whole
-from db.ops import BadOp, check_reader
+from db.ops import OP_ID, BadOp, check_reader
 from db.replay import Event
 from db.reviews import events_of, write_events
 from db.schema import (
@@ -40,7 +40,7 @@ from db.schema import (
     TombstoneRow,
     VersionRow,
 )
-from db.versions import active_version, weights_path
+from db.versions import VERSION_NAME, active_version, weights_path
 from mitosis_core.errors import UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions
 from mitosis_core.plurals import count_noun
@@ -48,9 +48,7 @@ from mitosis_core.types import on_image
 
 _PROPOSAL = re.compile(r"p([0-9]{1,12})-([0-9]{1,12})")
 _TARGET = re.compile(r"[A-Za-z0-9_-]{1,64}|:(state|area|time)")
-_OP_ID = re.compile(r"[0-9a-f]{32}")
 _IMPOSSIBLE = (IntegrityError, KeyError, TypeError, ValueError, AttributeError)  # what rows of others may lead to
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass
@@ -147,7 +145,7 @@ class _Merge:
     def take_versions(self) -> None:
         """Files and names; a name that another version has here gets the start of the sha256 behind it."""
         for row in self._theirs.scalars(select(VersionRow).order_by(VersionRow.created_at)):
-            if not _VERSION.fullmatch(row.name):
+            if not VERSION_NAME.fullmatch(row.name):
                 raise BackupDamaged("A version in the archive has an impossible name.")
             known = self._ours.get(VersionRow, row.name)
             same = known is not None and known.sha256 == row.sha256
@@ -162,7 +160,7 @@ class _Merge:
 
     def _take_files(self, row: VersionRow, name: str) -> None:
         source, target = weights_path(self._other, row.name), weights_path(self._store, name)
-        target.parent.mkdir(mode=0o700, exist_ok=True)
+        target.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
         card = source.with_suffix(".json")
         if name != row.name:
             try:
@@ -397,6 +395,6 @@ def _check(event: Event, target: FieldRow) -> None:
     placed = event.x is None or event.y is None or on_image(event.x, event.y, target.width_px, target.height_px)
     with suppress(BadOp):
         named = check_reader(event.reader) == event.reader
-        if named and placed and _TARGET.fullmatch(event.target) and _OP_ID.fullmatch(event.op_id):
+        if named and placed and _TARGET.fullmatch(event.target) and OP_ID.fullmatch(event.op_id):
             return
     raise BackupDamaged(f"A change to {target.name} in the archive is damaged.")

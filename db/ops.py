@@ -25,7 +25,7 @@ _COMMON = {"op_id", "client", "seq", "t", "field", "base", "kind"}
 _OWN: dict[str, set[str]] = {kind: {"id", "x", "y", "cls"} for kind in MARK_KINDS}
 _OWN |= {"state": {"state"}, "area": {"area"}, "time": {"seconds"}}
 _OPTIONAL = {kind: {"comment"} if kind in MARK_KINDS else set[str]() for kind in _OWN}
-_OP_ID = re.compile(r"[0-9a-f]{32}")
+OP_ID = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST = 2**53 - 1  # JavaScript counts exactly up to here, and SQLite holds it
 
@@ -69,7 +69,7 @@ def parse_op(sent: Any) -> Op:
     if set(sent) - _OPTIONAL[kind] != _COMMON | _OWN[kind]:
         raise BadOp("The change has missing or unknown parts.")
     return Op(
-        op_id=_text(sent["op_id"], _OP_ID),
+        op_id=_text(sent["op_id"], OP_ID),
         client=_text(sent["client"], _ID),
         seq=_whole(sent["seq"]),
         sent_ms=_number(sent["t"], 0, _LARGEST),

@@ -8,6 +8,7 @@ from pathlib import Path
 from db.disk import FOLDER_MODE, write_durably
 from db.engine import Store
 from db.images import decode, image_path
+from mitosis_core.image.encoding import encode_jpeg
 from mitosis_core.types import UInt8
 
 THUMBNAIL_PX = 176  # twice the 88 px at which pages show them
@@ -49,6 +50,6 @@ def _encode(pixels: UInt8) -> bytes:
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    middle = pixels[top : top + side, left : left + side, ::-1]
+    middle = pixels[top : top + side, left : left + side]
     small = cv2.resize(middle, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
-    return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1])
+    return encode_jpeg(small, _QUALITY, full_colour=False)

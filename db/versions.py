@@ -21,7 +21,7 @@ from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.model import Model, list_versions, load_model
 from mitosis_core.scoring.comparison import Comparison
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Decision:
 
 def weights_path(store: Store, name: str) -> Path:
     """Where the weights of a version lie; the card is beside them, as .json. Raises VersionGone for an odd name."""
-    if not _NAME.fullmatch(name):
+    if not VERSION_NAME.fullmatch(name):
         raise VersionGone("A version's name has letters, digits, dots and dashes only.")
     return store.folder / "versions" / f"{name}.safetensors"
 

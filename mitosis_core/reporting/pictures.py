@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mitosis_core.image.square import cut_square
 from mitosis_core.scoring.counting import FieldCount
 from mitosis_core.types import Float32, Region, UInt8
 
@@ -36,13 +37,7 @@ class FieldDrawing:
 def crop(pixels: UInt8, x_px: float, y_px: float, um_per_px: float) -> UInt8:
     """UInt8[S, S, 3]: the square of CROP_UM round a place, grey where it reaches beyond the image."""
     half = max(4, round(CROP_UM / um_per_px / 2))
-    left, top = round(x_px) - half, round(y_px) - half
-    cut = np.full((2 * half, 2 * half, 3), _BEYOND, np.uint8)
-    rows, columns = slice(max(0, top), top + 2 * half), slice(max(0, left), left + 2 * half)
-    inside = pixels[rows, columns]
-    down, right = max(0, -top), max(0, -left)
-    cut[down : down + inside.shape[0], right : right + inside.shape[1]] = inside
-    return cut
+    return cut_square(pixels, round(x_px), round(y_px), 2 * half, _BEYOND)
 
 
 def draw_field(pixels: UInt8, counted: FieldCount | None, width_px: int, drawing: FieldDrawing | None = None) -> UInt8:
@@ -106,21 +101,6 @@ def density_legend(width_px: int, height_px: int) -> UInt8:
     values = np.tile(np.linspace(0, 1, width_px, dtype=np.float32), (height_px, 1))
     colours, opacity = _coloured(values)
     return _blend(np.full((height_px, width_px, 3), 255, np.uint8), colours, opacity)
-
-
-def encode_jpeg(pixels: UInt8, quality: int = 90) -> bytes:
-    """A JPEG that keeps full colour resolution, so that chromatin stays crisp; the same pixels give the same bytes."""
-    import cv2
-
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
-    return bytes(cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), options)[1])
-
-
-def encode_png(pixels: UInt8) -> bytes:
-    """A PNG without loss."""
-    import cv2
-
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1])
 
 
 def _with_density(drawn: UInt8, counted: FieldCount, most: float) -> UInt8:

@@ -232,10 +232,10 @@ def show_sample() -> None:
     st.session_state[SAMPLE] = True
 
 
-def um_per_px() -> float | None:
-    """What the user said a pixel measures, for files that do not say."""
-    scanner = st.session_state.get(SCANNER) or ""
-    value: float | None = st.session_state.get(SCALE) if scanner == OTHER_SCANNER else SCANNER_PRESETS.get(scanner)
+def um_per_px(scanner_key: str = SCANNER, scale_key: str = SCALE) -> float | None:
+    """What the user said a pixel measures, for files that do not say; by default in the quick look."""
+    scanner = st.session_state.get(scanner_key) or ""
+    value: float | None = st.session_state.get(scale_key) if scanner == OTHER_SCANNER else SCANNER_PRESETS.get(scanner)
     return value
 
 

@@ -14,10 +14,11 @@ from db.case_report import WRITERS, case_report
 from db.engine import Store
 from db.fields import StoredField, load_field
 from db.reviews import Review, reviews_of
+from mitosis_core.image.encoding import encode_png
 from mitosis_core.image.tissue import Tissue
 from mitosis_core.plurals import count_noun
 from mitosis_core.reporting.figures import CaseFigures, case_figures
-from mitosis_core.reporting.pictures import draw_field, encode_png
+from mitosis_core.reporting.pictures import draw_field
 from mitosis_core.scoring.mitotic_score import MitoticScore
 from pages.shared.person import Person
 from pages.shared.service.tissue_cache import TISSUES

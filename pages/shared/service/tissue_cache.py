@@ -28,9 +28,8 @@ class TissueCache:
         """The tissue of a field, found now when it is not kept. Raises ImageDamaged."""
         key = (field.digest, field.um_per_px)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if (known := self._known(key)) is not None:
+                return known
         found = find_tissue(load_field(store, field))
         with self._lock:
             self._kept[key] = found
@@ -42,13 +41,18 @@ class TissueCache:
         """The tissue of a field when it is kept; else None, and it is measured meanwhile for who asks again."""
         key = (field.digest, field.um_per_px)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if (known := self._known(key)) is not None:
+                return known
             if key not in self._coming:
                 self._coming.add(key)
                 self._worker.submit(self._measure, store, field)
             return None
+
+    def _known(self, key: tuple[str, float]) -> Tissue | None:
+        """Called with the lock held."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
 
     def _measure(self, store: Store, field: StoredField) -> None:
         try:

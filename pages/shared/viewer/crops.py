@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 
-import numpy as np
-
 from db.fields import find_field, load_field
+from mitosis_core.image.encoding import encode_jpeg
+from mitosis_core.image.square import cut_square
 from mitosis_core.types import UInt8
 from pages.shared.store import the_store
 from pages.shared.viewer.images import IMAGES, ImageStore
@@ -56,13 +56,7 @@ def publish_crop(digest: str, crop: Crop, images: ImageStore = IMAGES) -> bytes 
 
 def cut(pixels: UInt8, crop: Crop) -> UInt8:
     """UInt8[side, side, 3] of UInt8[h, w, 3]; what lies outside the image is white."""
-    top, left = crop.y_px - crop.side_px // 2, crop.x_px - crop.side_px // 2
-    square = np.full((crop.side_px, crop.side_px, 3), 255, np.uint8)
-    inside = pixels[max(0, top) : max(0, top + crop.side_px), max(0, left) : max(0, left + crop.side_px)]
-    if inside.size:
-        y, x = max(0, -top), max(0, -left)
-        square[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
-    return square
+    return cut_square(pixels, crop.x_px, crop.y_px, crop.side_px, 255)
 
 
 @lru_cache(maxsize=8)
@@ -78,4 +72,4 @@ def _encode(pixels: UInt8) -> bytes:
 
     if len(pixels) > LARGEST_PX:
         pixels = cv2.resize(pixels, (LARGEST_PX, LARGEST_PX), interpolation=cv2.INTER_AREA)
-    return bytes(cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1])
+    return encode_jpeg(pixels, 92, full_colour=False)

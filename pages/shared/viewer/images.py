@@ -11,6 +11,7 @@ import numpy as np
 
 from db.fields import find_field, load_field
 from db.thumbnails import read_thumbnail
+from mitosis_core.image.encoding import encode_jpeg, encode_png
 from mitosis_core.types import Field, ProbabilityMap, UInt8
 from pages.shared.store import the_store
 
@@ -53,7 +54,7 @@ IMAGES = ImageStore()
 
 def publish_field(field: Field, images: ImageStore = IMAGES) -> str:
     """Name of the picture of a field: a JPEG that keeps full colour resolution, so that chromatin stays crisp."""
-    return images.publish(field_picture(field.digest), lambda: _jpeg(field.pixels))
+    return images.publish(field_picture(field.digest), lambda: encode_jpeg(field.pixels, 95))
 
 
 def field_picture(digest: str) -> str:
@@ -83,7 +84,7 @@ def publish_stored(name: str, images: ImageStore = IMAGES) -> bytes | None:
 def publish_heat(probability: ProbabilityMap, images: ImageStore = IMAGES) -> str:
     """Name of the picture of a probability map: a PNG, one pixel per cell, transparent where nothing was found."""
     digest = hashlib.sha256(repr(probability.values.shape).encode() + probability.values.tobytes()).hexdigest()
-    return images.publish(f"{digest}.png", lambda: _png(heat_rgba(probability)))
+    return images.publish(f"{digest}.png", lambda: encode_png(heat_rgba(probability), 3))
 
 
 def heat_rgba(probability: ProbabilityMap) -> UInt8:
@@ -93,16 +94,3 @@ def heat_rgba(probability: ProbabilityMap) -> UInt8:
     colours = np.rint(np.stack(channels, 1)).astype(np.uint8)
     shown: UInt8 = colours[np.rint(np.clip(probability.values, 0, 1) * 255).astype(np.uint8)]
     return shown
-
-
-def _jpeg(pixels: UInt8) -> bytes:
-    import cv2
-
-    full_colour = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
-    return bytes(cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), full_colour)[1])
-
-
-def _png(rgba: UInt8) -> bytes:
-    import cv2
-
-    return bytes(cv2.imencode(".png", cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1])

@@ -79,15 +79,16 @@ def review_data(
     }
 
 
-def crop_url(stored: StoredField, x_px: float, y_px: float, side_px: int, reader: str) -> str:
-    """The signed address of a square of a field round a place."""
+def crop_url(stored: StoredField, x_px: float, y_px: float, side_px: float, reader: str) -> str:
+    """The signed address of a square of a field round a place, of the nearest side that is served."""
+    side_px = min(max(round(side_px), SIDES_PX[0]), SIDES_PX[-1])
     address = crops_address(stored.digest, reader)
     return f"{address['url']}/{round(x_px)}-{round(y_px)}-{side_px}.jpg?t={address['token']}"
 
 
 def thumbnail_url(stored: StoredField, reader: str) -> str:
     """The signed address of the middle square of a field, small."""
-    side_px = min(stored.width_px, stored.height_px, SIDES_PX[-1])
+    side_px = min(stored.width_px, stored.height_px)
     return crop_url(stored, stored.width_px // 2, stored.height_px // 2, side_px, reader)
 
 

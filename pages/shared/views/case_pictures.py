@@ -11,8 +11,9 @@ from db.case_counts import CaseCounts, CaseField
 from db.engine import Store
 from db.errors import ImageDamaged
 from db.fields import load_field
+from mitosis_core.image.encoding import encode_jpeg
 from mitosis_core.reporting.figures import CaseFigures
-from mitosis_core.reporting.pictures import FieldDrawing, crop, density_max, draw_field, encode_jpeg
+from mitosis_core.reporting.pictures import FieldDrawing, crop, density_max, draw_field
 from mitosis_core.scoring.hotspot import Hotspot
 from mitosis_core.types import UInt8
 from pages.shared.service.case_result import Progress

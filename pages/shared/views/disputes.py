@@ -73,7 +73,7 @@ def _settled(number: int) -> str:
 
 def _picture(field: Compared, cell: ConsensusObject, reader: str) -> str:
     x, y = (float(at) for at in cell.xy_px)
-    source = crop_url(field.field, x, y, round(CROP_UM / field.field.um_per_px), reader)
+    source = crop_url(field.field, x, y, CROP_UM / field.field.um_per_px, reader)
     rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{said}</dd>" for name, said in _said(field, cell).items())
     name = html.escape(field.field.name)
     return (

@@ -9,9 +9,9 @@ from pathlib import Path
 import streamlit as st
 
 from db.fields import StoredField
+from mitosis_core.plurals import count_noun
 from pages.shared import session
-from pages.shared.viewer.crops import SIDES_PX
-from pages.shared.viewer.review_data import crop_url
+from pages.shared.viewer.review_data import crop_url, thumbnail_url
 
 CROP_UM = 40.0  # side of a crop
 _CSS = Path(__file__).with_name("pictures.css")
@@ -22,11 +22,6 @@ def show_style() -> None:
     st.html(f"<style>{_CSS.read_text(encoding='utf-8')}</style>")
 
 
-def _crop_url(field: StoredField, x_px: float, y_px: float, side_px: float) -> str:
-    side = min(max(round(side_px), SIDES_PX[0]), SIDES_PX[-1])
-    return crop_url(field, x_px, y_px, side, session.user())
-
-
 def thumbnails(fields: Sequence[StoredField], mitoses: Mapping[int, int], most: int = 12) -> str:
     """The middles of fields with their numbers of mitoses, by field id; each opens its field in Review."""
     shown = "".join(_thumbnail(one, mitoses[one.id]) for one in fields[:most])
@@ -35,9 +30,7 @@ def thumbnails(fields: Sequence[StoredField], mitoses: Mapping[int, int], most: 
 
 
 def _thumbnail(field: StoredField, mitoses: int) -> str:
-    side = min(field.width_px, field.height_px)
-    url = _crop_url(field, field.width_px / 2, field.height_px / 2, side)
-    says = escape(f"{field.name}: {mitoses} mitoses" if mitoses != 1 else f"{field.name}: 1 mitosis")
+    url, says = thumbnail_url(field, session.user()), escape(f"{field.name}: {count_noun(mitoses, 'mitosis')}")
     return (
         f'<a class="thumb" href="review?field={field.id}" target="_self" title="{says}">'
         f'<img src="{escape(url)}" alt="{says}" loading="lazy"><span class="count">{mitoses}</span></a>'
@@ -46,7 +39,7 @@ def _thumbnail(field: StoredField, mitoses: int) -> str:
 
 def crop(field: StoredField, x_px: float, y_px: float, *, ring: bool) -> str:
     """The cell at a place, with a ring where it is marked."""
-    url = _crop_url(field, x_px, y_px, CROP_UM / field.um_per_px)
+    url = crop_url(field, x_px, y_px, CROP_UM / field.um_per_px, session.user())
     mark = '<span class="ring"></span>' if ring else ""
     return f'<span class="crop"><img src="{escape(url)}" alt="" loading="lazy">{mark}</span>'
 

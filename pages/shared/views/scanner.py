@@ -19,6 +19,5 @@ def ask_scanner(scanner_key: str, scale_key: str) -> float | None:
         key=scanner_key,
     )
     if scanner == session.OTHER_SCANNER:
-        given: float | None = st.number_input("µm per pixel", value=None, step=0.01, format="%.4f", key=scale_key)
-        return given
-    return SCANNER_PRESETS.get(scanner or "")
+        st.number_input("µm per pixel", value=None, step=0.01, format="%.4f", key=scale_key)
+    return session.um_per_px(scanner_key, scale_key)

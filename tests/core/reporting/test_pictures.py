@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from mitosis_core.image.encoding import encode_jpeg, encode_png
 from mitosis_core.reporting.pictures import (
     CROP_UM,
     DENSITY_SIGMA_UM,
@@ -15,8 +16,6 @@ from mitosis_core.reporting.pictures import (
     density_map,
     density_max,
     draw_field,
-    encode_jpeg,
-    encode_png,
 )
 from mitosis_core.scoring.counting import FieldCount, count_field
 from mitosis_core.types import Field, UInt8

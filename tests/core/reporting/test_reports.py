@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mitosis_core.image.encoding import encode_jpeg
 from mitosis_core.reporting.figures import Figure
 from mitosis_core.reporting.html import html_report
 from mitosis_core.reporting.pdf import pdf_report
-from mitosis_core.reporting.pictures import encode_jpeg
 from mitosis_core.reporting.report import Picture, PictureGroup, Report, Table
 
 MADE = datetime(2026, 11, 28, 6, 30, tzinfo=UTC)
