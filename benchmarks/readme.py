@@ -9,7 +9,12 @@ from pathlib import Path
 from benchmarks.record import RESULTS, Figures
 
 _ROOT = Path(__file__).parent.parent
-DOCUMENTS = (_ROOT / "README.md", _ROOT / "docs" / "methods.md", _ROOT / "docs" / "formats.md")
+DOCUMENTS = (
+    _ROOT / "README.md",
+    _ROOT / "docs" / "methods.md",
+    _ROOT / "docs" / "formats.md",
+    _ROOT / "docs" / "scaling.md",
+)
 SHIPPED = "segmitos"  # the method of the default version
 
 
@@ -233,7 +238,54 @@ def exchange_table(result: Figures) -> str:
     )
 
 
+def scaling_readers_table(result: Figures) -> str:
+    """Readers at work, simulated: waits, and how busy servers and database are, for the fewest servers that do."""
+    head = (
+        "| readers | servers needed | change, 95th percentile | page, 95th percentile | servers busy | database busy |"
+    )
+    rows = [head, "|" + "---|" * 6]
+    for run in result["readers"]:
+        if run["servers"] == result["servers_needed"][str(run["readers"])]:
+            rows.append(
+                f"| {run['readers']:,} | {run['servers']} | {run['change_p95_ms']:.0f} ms | {run['page_p95_ms']:.0f} ms | "
+                f"{100 * run['server_busy']:.0f} % | {100 * run['database_busy']:.1f} % |"
+            )
+    costs, assumed, check = result["costs"], result["assumptions"], result["check"]
+    return "\n".join(rows) + (
+        f"\n\nNeeded: the fewest of 1, 2, 4, 8, 16 or 32 with which 95 of 100 changes are answered in {result['most_ms']['change']:.0f} ms and "
+        f"pages in {result['most_ms']['page']:.0f} ms. Measured: {1000 * costs['change_s']:.1f} ms of a server's processor for a change, "
+        f"{1000 * costs['page_s']:.0f} ms for a page of Review, {1000 * costs['image_s']:.0f} ms for an image, {1000 * costs['commit_s']:.1f} ms of the database "
+        f"for a change. Assumed: a field in {assumed['seconds_per_field']:.0f} s, with {assumed['changes_per_field']:.0f} changes and "
+        f"{assumed['pages_per_field']:.0f} pages. Check: for the twenty readers of benchmarks/load.py the simulation says {check['simulated_p95_ms']:.0f} ms, "
+        f"measured were {check['measured_p95_ms']:.0f} ms. Machine: {result['machine']}."
+    )
+
+
+def scaling_fields_table(result: Figures) -> str:
+    """What so many fields take: bytes, hours, prices."""
+    fields, costs, assumed = result["fields"], result["costs"], result["assumptions"]
+    return "\n".join(
+        [
+            f"| {fields['fields']:,} fields, each read by {assumed['readers_per_field']:.0f} readers | |",
+            "|---|---|",
+            f"| images and thumbnails | {fields['images_tb']:.2f} TB |",
+            f"| {fields['changes']:,} changes in the database | {1000 * fields['database_tb']:.0f} GB |",
+            f"| detection, once | {fields['detection_core_hours']:,.0f} core hours |",
+            f"| reading | {fields['reader_hours']:,} hours of readers |",
+            f"| price of detection, at {assumed['core_hour_price']} a core hour | {fields['detection_price']:,.0f} |",
+            f"| price of storage, at {assumed['terabyte_month_price']:.0f} a terabyte and month | "
+            f"{fields['storage_price_a_month']:,.0f} a month |",
+            "",
+            f"Measured: {costs['field_bytes'] / 1e6:.1f} MB for a drawn field of 2084 px (scanned ones are larger: up to 9 MB as PNG), "
+            f"{costs['change_bytes']:.0f} bytes for a change, {costs['detection_s']:.2f} s on all cores for a field. Prices are assumed, "
+            f"in any currency. Machine: {result['machine']}.",
+        ]
+    )
+
+
 TABLES = {
+    "scaling_readers": scaling_readers_table,
+    "scaling_fields": scaling_fields_table,
     "cost": cost_table,
     "methods": methods_table,
     "ablations": ablations_table,
@@ -246,7 +298,12 @@ TABLES = {
     "exchange": exchange_table,
 }
 
-SOURCES = {"methods": "accuracy", "cost": "speed"}  # where a table is not called as its result
+SOURCES = {
+    "methods": "accuracy",
+    "cost": "speed",
+    "scaling_readers": "scaling",
+    "scaling_fields": "scaling",
+}  # where a table is not called as its result
 
 
 def write_tables(text: str) -> str:

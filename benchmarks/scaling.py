@@ -79,6 +79,7 @@ def main() -> None:
         "costs": asdict(costs),
         "assumptions": asdict(assumed),
         "readers": readers,
+        "most_ms": {"change": MOST_CHANGE_MS, "page": MOST_PAGE_MS},
         "check": check(costs, minutes),
         "servers_needed": {str(many): _servers_needed(readers, many) for many in READERS},
         "fields": plan(costs, assumed, FIELDS),
@@ -188,6 +189,7 @@ def simulate(costs: Costs, assumed: Assumptions, readers: int, servers: int, min
     p95 = {f"{act}_p95_ms": round(1000 * float(np.percentile(times, 95)), 1) for act, times in waits.items() if times}
     return {
         "readers": readers,
+        "most_ms": {"change": MOST_CHANGE_MS, "page": MOST_PAGE_MS},
         "servers": servers,
         **p95,
         "server_busy": round(busy["server"] / (60 * minutes * servers), 3),
