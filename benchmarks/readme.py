@@ -246,40 +246,42 @@ def scaling_readers_table(result: Figures) -> str:
     rows = [head, "|" + "---|" * 6]
     for run in result["readers"]:
         if run["servers"] == result["servers_needed"][str(run["readers"])]:
-            rows.append(
-                f"| {run['readers']:,} | {run['servers']} | {run['change_p95_ms']:.0f} ms | {run['page_p95_ms']:.0f} ms | "
-                f"{100 * run['server_busy']:.0f} % | {100 * run['database_busy']:.1f} % |"
-            )
-    costs, assumed, check = result["costs"], result["assumptions"], result["check"]
+            waits = f"{run['change_p95_ms']:.0f} ms | {run['page_p95_ms']:.0f} ms"
+            busy = f"{100 * run['server_busy']:.0f} % | {100 * run['database_busy']:.1f} %"
+            rows.append(f"| {run['readers']:,} | {run['servers']} | {waits} | {busy} |")
+    most, check, assumed = result["most_ms"], result["check"], result["assumptions"]
+    ms = {name: f"{1000 * result['costs'][f'{name}_s']:.1f} ms" for name in ("change", "page", "image", "commit")}
     return "\n".join(rows) + (
-        f"\n\nNeeded: the fewest of 1, 2, 4, 8, 16 or 32 with which 95 of 100 changes are answered in {result['most_ms']['change']:.0f} ms and "
-        f"pages in {result['most_ms']['page']:.0f} ms. Measured: {1000 * costs['change_s']:.1f} ms of a server's processor for a change, "
-        f"{1000 * costs['page_s']:.0f} ms for a page of Review, {1000 * costs['image_s']:.0f} ms for an image, {1000 * costs['commit_s']:.1f} ms of the database "
-        f"for a change. Assumed: a field in {assumed['seconds_per_field']:.0f} s, with {assumed['changes_per_field']:.0f} changes and "
-        f"{assumed['pages_per_field']:.0f} pages. Check: for the twenty readers of benchmarks/load.py the simulation says {check['simulated_p95_ms']:.0f} ms, "
-        f"measured were {check['measured_p95_ms']:.0f} ms. Machine: {result['machine']}."
+        "\n\nNeeded: the fewest of 1, 2, 4, 8, 16 or 32 with which 95 of 100 changes take "
+        f"{most['change']:.0f} ms at most and pages {most['page']:.0f} ms. Measured: {ms['change']} of a server's "
+        f"processor for a change, {ms['page']} for a page of Review, {ms['image']} for an image, {ms['commit']} of the "
+        f"database for a change. Assumed: a field in {assumed['seconds_per_field']:.0f} s, "
+        f"with {assumed['changes_per_field']:.0f} changes and "
+        f"{assumed['pages_per_field']:.0f} pages. Check: of the changes of twenty readers in benchmarks/load.py, 95 of "
+        f"100 took {check['measured_p95_ms']:.0f} ms at most; the simulation says {check['simulated_p95_ms']:.0f} ms. "
+        f"Machine: {result['machine']}."
     )
 
 
 def scaling_fields_table(result: Figures) -> str:
     """What so many fields take: bytes, hours, prices."""
     fields, costs, assumed = result["fields"], result["costs"], result["assumptions"]
-    return "\n".join(
-        [
-            f"| {fields['fields']:,} fields, each read by {assumed['readers_per_field']:.0f} readers | |",
-            "|---|---|",
-            f"| images and thumbnails | {fields['images_tb']:.2f} TB |",
-            f"| {fields['changes']:,} changes in the database | {1000 * fields['database_tb']:.0f} GB |",
-            f"| detection, once | {fields['detection_core_hours']:,.0f} core hours |",
-            f"| reading | {fields['reader_hours']:,} hours of readers |",
-            f"| price of detection, at {assumed['core_hour_price']} a core hour | {fields['detection_price']:,.0f} |",
-            f"| price of storage, at {assumed['terabyte_month_price']:.0f} a terabyte and month | "
-            f"{fields['storage_price_a_month']:,.0f} a month |",
-            "",
-            f"Measured: {costs['field_bytes'] / 1e6:.1f} MB for a drawn field of 2084 px (scanned ones are larger: up to 9 MB as PNG), "
-            f"{costs['change_bytes']:.0f} bytes for a change, {costs['detection_s']:.2f} s on all cores for a field. Prices are assumed, "
-            f"in any currency. Machine: {result['machine']}.",
-        ]
+    core_hour, terabyte = assumed["core_hour_price"], assumed["terabyte_month_price"]
+    rows = {
+        "images and thumbnails": f"{fields['images_tb']:.2f} TB",
+        f"{fields['changes']:,} changes in the database": f"{1000 * fields['database_tb']:.0f} GB",
+        "detection, once": f"{fields['detection_core_hours']:,.0f} core hours",
+        "reading": f"{fields['reader_hours']:,} hours of readers",
+        f"price of detection, at {core_hour} a core hour": f"{fields['detection_price']:,.0f}",
+        f"price of storage, at {terabyte:.0f} a TB and month": f"{fields['storage_price_a_month']:,.0f} a month",
+    }
+    head = f"| {fields['fields']:,} fields, each read by {assumed['readers_per_field']:.0f} readers | |\n|---|---|\n"
+    return (
+        head
+        + "\n".join(f"| {what} | {value} |" for what, value in rows.items())
+        + f"\n\nMeasured: {costs['field_bytes'] / 1e6:.1f} MB for a drawn field of 2084 px (scanned ones are larger: "
+        f"up to 9 MB as PNG), {costs['change_bytes']:.0f} bytes for a change, {costs['detection_s']:.2f} s on all "
+        f"cores for a field. Prices are assumed, in any currency. Machine: {result['machine']}."
     )
 
 
