@@ -17,7 +17,7 @@ from db import archive, audit, doctor, merge
 from db.case_counts import CountBy, case_names, count_case, ways_to_count
 from db.case_report import WRITERS, case_report
 from db.disk import create, move_into_place
-from db.engine import Store, data_folder, open_known
+from db.engine import Store, data_folder, database_url, open_known
 from db.errors import as_sentences
 from db.label_commands import add_label_commands
 from db.preferences import read_preferences
@@ -122,7 +122,7 @@ def _merge(given: argparse.Namespace) -> int:
 def _doctor(given: argparse.Namespace) -> int:
     look = doctor.repair if given.repair else doctor.examine
     with _bar(" fields") as progress:
-        found = look(_existing(given.folder), progress)
+        found = look(_existing(given.folder), progress, database_url())
     for one in found:
         how = "note" if not one.fault else "can be repaired with --repair" if one.mendable else "wrong"
         print(f"[{how}] {one.says}")

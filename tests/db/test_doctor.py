@@ -30,7 +30,7 @@ def first_image(store: Store) -> Path:
 
 def test_a_whole_store_is_well(filled: Store) -> None:
     seen: list[tuple[int, int]] = []
-    assert examine(filled.folder, lambda *share: seen.append(share)) == [] and is_sound([])
+    assert examine(filled.folder, lambda *share: seen.append(share), url=filled.url) == [] and is_sound([])
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -59,9 +59,9 @@ def test_each_damage_is_said_and_mended_where_nothing_is_lost(filled: Store, say
     do, mendable = DAMAGE[says]
     before = {one.id: (history(filled, one.id), reviews_of(filled, one.id)) for one in list_fields(filled)}
     do(filled)
-    (found,) = examine(filled.folder)
+    (found,) = examine(filled.folder, url=filled.url)
     assert says in found.says and found.fault and found.mendable == mendable
-    left = repair(filled.folder)
+    left = repair(filled.folder, url=filled.url)
     assert is_sound(left) == mendable
     if mendable:
         after = {one.id: (history(filled, one.id), reviews_of(filled, one.id)) for one in list_fields(filled)}
@@ -75,7 +75,7 @@ def test_an_event_against_the_rule_is_found(filled: Store) -> None:
         connection.execute(text("UPDATE event SET superseded = 1 WHERE kind = 'state'"))
         connection.execute(text(trigger))
         connection.commit()
-    assert ["rule of events" in one.says for one in examine(filled.folder)] == [True, True]
+    assert ["rule of events" in one.says for one in examine(filled.folder, url=filled.url)] == [True, True]
 
 
 def test_a_whole_image_among_those_set_aside_is_taken_back(filled: Store) -> None:
@@ -84,8 +84,8 @@ def test_a_whole_image_among_those_set_aside_is_taken_back(filled: Store) -> Non
     filled.aside.mkdir(mode=0o700)
     write_durably(filled.aside / place.name, whole)
     place.write_bytes(b"damaged")
-    assert [one.mendable for one in examine(filled.folder) if one.fault] == [True]
-    assert is_sound(repair(filled.folder)) and load_field(filled, stored).digest == stored.digest
+    assert [one.mendable for one in examine(filled.folder, url=filled.url) if one.fault] == [True]
+    assert is_sound(repair(filled.folder, url=filled.url)) and load_field(filled, stored).digest == stored.digest
     assert [file.read_bytes() for file in files_set_aside(filled)] == [b"damaged"]
 
 
@@ -94,7 +94,7 @@ def test_what_was_set_aside_is_listed_and_no_fault(filled: Store) -> None:
     kept = image_path(filled, gone.digest).read_bytes()
     delete_field(filled, gone.id, by="Ann")
     image_path(filled, gone.digest).write_bytes(kept)  # as a crash in the middle of deleting leaves it
-    (found,) = repair(filled.folder)
+    (found,) = repair(filled.folder, url=filled.url)
     assert (
         not found.fault and gone.digest in found.says and "1 of them are of fields that somebody deleted" in found.says
     )
@@ -106,7 +106,7 @@ def test_a_database_that_is_lost_or_damaged(filled: Store, content: bytes | None
     filled.file.unlink()
     if content is not None:
         filled.file.write_bytes(content)
-    (found,) = repair(filled.folder)
+    (found,) = repair(filled.folder, url=filled.url)
     assert isinstance(found, Finding) and found.fault and not found.mendable and "backup" in found.says
     assert len(list(filled.images.iterdir())) == 2 and filled.file.exists() == (content is not None)
 
@@ -117,5 +117,5 @@ def test_a_damaged_page_is_found(filled: Store) -> None:
     for page in range(4096, len(data), 4096):
         data[page : page + 40] = bytes(40)
     filled.file.write_bytes(data)
-    (found,) = examine(filled.folder)
+    (found,) = examine(filled.folder, url=filled.url)
     assert found.fault and "damaged" in found.says

@@ -36,7 +36,7 @@ from db.reviews import (
 )  # fmt: skip
 from mitosis_core.errors import ConcentricError
 from mitosis_core.types import Detections, Prediction, Region
-from tests.db.conftest import MakeOp, make_field, make_op, sent
+from tests.db.conftest import MakeOp, make_field, make_op, reopen, sent
 
 ROOT = Path(__file__).parents[2]
 
@@ -347,7 +347,7 @@ def test_what_was_acknowledged_survives_a_kill(store: Store, field: StoredField)
         acknowledged = [writer.stdout.readline().strip() for _ in range(40)]
         writer.kill()
         acknowledged += writer.stdout.read().split()
-    again = open_store(store.folder)
+    again = reopen(store)
     kept = [event.op_id for event in history(again, field.id)]
     assert all(acknowledged) and kept[: len(acknowledged)] == acknowledged and len(kept) - len(acknowledged) in (0, 1)
     assert len(set(kept)) == len(kept)
