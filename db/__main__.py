@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from db import archive, audit, doctor, merge
+from db import archive, audit, doctor, merge, move
 from db.case_counts import CountBy, case_names, count_case, ways_to_count
 from db.case_report import WRITERS, case_report
 from db.disk import create, move_into_place
@@ -57,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     taken.add_argument("file", type=Path)
     _folder_option(taken, "--data")
     taken.set_defaults(command=_merge)
+
+    moved = commands.add_parser("move", help="bring the database to PostgreSQL, or back, and check every row")
+    for name, what in (("source", "FROM"), ("target", "TO")):
+        moved.add_argument(name, metavar=what, help="a data folder, or postgresql://USER@HOST/NAME")
+    moved.set_defaults(command=_move)
 
     verify = commands.add_parser("verify", help="read all of an archive and say whether it is whole")
     verify.add_argument("file", type=Path)
@@ -117,6 +122,15 @@ def _merge(given: argparse.Namespace) -> int:
         merged = merge.merge_archive(store, given.file, progress)
     print(f"{given.data}: {merged.says}")
     return _say(merged.notes)
+
+
+def _move(given: argparse.Namespace) -> int:
+    with _bar(" rows") as progress:
+        moved = move.move(given.source, given.target, progress)
+    for table, rows in moved.rows.items():
+        print(f"{rows.number:>10} {table}, sha256 {rows.digest[:16]}")
+    print("Every table has the same rows on both sides.", *moved.notes, sep="\n")
+    return 0
 
 
 def _doctor(given: argparse.Namespace) -> int:

@@ -66,6 +66,22 @@ class Database(ABC):
         """A copy of the database alone in a folder, in its own format. Raises StoreFailed."""
 
     @abstractmethod
+    def held(self) -> AbstractContextManager[Connection]:
+        """A connection that reads while nobody writes."""
+
+    @abstractmethod
+    def others(self) -> int:
+        """How many other connections there are, as far as that can be known."""
+
+    @abstractmethod
+    def retire(self) -> Path | None:
+        """After all of it was moved elsewhere, while it is `held`: put it away; returns where, None when it stays."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Undo a `migrate` that has just made it."""
+
+    @abstractmethod
     def faults(self) -> Iterator[str]:
         """What is wrong with it, in sentences."""
 

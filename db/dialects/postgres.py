@@ -7,6 +7,7 @@ one review, or one row of a queue, shares it and takes the lock of that.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, inspect, make_url, select, text
+from sqlalchemy import URL, Connection, create_engine, func, inspect, make_url, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
@@ -30,6 +31,9 @@ from db.errors import CHANGED, StoreFailed, as_sentences
 from db.migrate import known_versions, newest_version, refuse_beside_images, upgrade
 from db.schema import Base, SecretRow
 from db.table_copy import copy_rows
+from mitosis_core.plurals import count_noun
+
+log = logging.getLogger("concentric")
 
 URL_FORM = "postgresql://USER@HOST/NAME"
 TRIGGERS = {
@@ -184,6 +188,29 @@ class PostgresDatabase(Database):
             raise StoreFailed(f"pg_dump could not copy the database: {last[-1]}")
         return place
 
+    @contextmanager
+    def held(self) -> Iterator[Connection]:
+        """With the lock of the store."""
+        with self.engine.begin() as connection:
+            _take(connection, _ALL)
+            yield connection
+
+    def others(self) -> int:
+        """Those that the server shows, this process's own left out."""
+        self.engine.dispose()
+        wanted = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend'"
+        )
+        with self._alone.connect() as connection:
+            return int(connection.execute(wanted).scalar_one())
+
+    def retire(self) -> None:
+        """It stays: a server may hold it for others too."""
+
+    def remove(self) -> None:
+        """Tables without rows do no harm."""
+
     def faults(self) -> Iterator[str]:
         """Version, triggers and references. What lies on the disk is the server's to check (pg_amcheck)."""
         with self.engine.connect() as connection:
@@ -191,7 +218,9 @@ class PostgresDatabase(Database):
                 yield f"The database {self.place} is not one of Concentric, or empty; please name another one."
                 return
             version = connection.execute(_VERSION).scalar()
-            if version not in known_versions():
+            if version is None:
+                yield f"The database {self.place} is not one of Concentric; please name another one."
+            elif version not in known_versions():
                 yield "The database was made by a newer Concentric; please update the program."
             elif version != newest_version():
                 yield "The database is of an older Concentric; please start the program once, then examine again."
@@ -213,30 +242,27 @@ class PostgresDatabase(Database):
         return {table: int(connection.execute(text(wanted.format(table))).scalar_one()) for table in NUMBERED}
 
     def set_last_ids(self, connection: Connection, ids: Mapping[str, int]) -> None:
-        """An id that was never given is 0."""
-        for table, last in ids.items():
-            values = {"sequence": f"{table}_id_seq", "last": max(last, 1), "given": last > 0}
+        """An id that was never given is 0. Other tables with numbers go on after their highest."""
+        for table in Base.metadata.sorted_tables:
+            if table.autoincrement_column is not None and table.name not in ids:
+                highest = connection.execute(select(func.max(table.autoincrement_column))).scalar() or 0
+                ids = {**ids, table.name: highest}
+        for name, last in ids.items():
+            values = {"sequence": f"{name}_id_seq", "last": max(last, 1), "given": last > 0}
             connection.execute(text("SELECT setval(:sequence, :last, :given)"), values)
 
-    def others(self) -> int:
-        """How many other connections to the database there are."""
-        wanted = text(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
-            "AND backend_type = 'client backend'"
-        )
-        with self._alone.connect() as connection:
-            return int(connection.execute(wanted).scalar_one())
-
     def _copy_if_possible(self) -> None:
-        with suppress(StoreFailed):  # the step is all or nothing; docs/operation.md asks for a dump before an update
+        try:
             self.keep_copy(self.folder / "backups")
+        except (StoreFailed, OSError):  # the step is all or nothing; docs/operation.md asks for a dump before an update
+            log.warning("the database is brought to the newest version without a copy before", exc_info=True)
 
 
 def parse_url(given: str) -> URL:
     """The URL of a database, as psycopg opens it. Raises StoreFailed for one that is none, or without psycopg."""
     try:
         url = make_url(given)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter: of a port
         url = URL.create("none")
     if url.drivername not in _DRIVERS or not url.database:
         # Not repeated: it may hold a password.
@@ -274,6 +300,9 @@ def _without_guard(connection: Connection) -> Iterator[str]:
     there = set(connection.execute(text("SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D'")).scalars())
     if missing := sorted(TRIGGERS - there):
         yield f"The database no longer refuses changes of what was recorded: {', '.join(missing)} missing."
-    unchecked = text("SELECT conname FROM pg_constraint WHERE NOT convalidated ORDER BY conname")
-    if names := list(connection.execute(unchecked).scalars()):
-        yield f"The database has conditions that were never checked: {', '.join(names)}."
+    for table in Base.metadata.sorted_tables:
+        for key in table.foreign_keys:
+            referred = select(key.column).where(key.column == key.parent)
+            wanted = select(func.count()).select_from(table).where(key.parent.is_not(None), ~referred.exists())
+            if number := connection.execute(wanted).scalar_one():
+                yield f"{count_noun(number, 'row')} refer to rows that do not exist (in {table.name})."

@@ -138,6 +138,27 @@ class SqliteDatabase(Database):
         os.replace(part, place)
         return place
 
+    @contextmanager
+    def held(self) -> Iterator[Connection]:
+        """With the lock of the one writer."""
+        with self._writer.begin() as connection:
+            yield connection
+
+    def others(self) -> int:
+        """SQLite does not tell."""
+        return 0
+
+    def retire(self) -> Path:
+        """A copy in the backups; a program that has the file open notices that it is gone."""
+        kept = self.keep_copy(self.folder / "backups")
+        self.remove()
+        return kept
+
+    def remove(self) -> None:
+        """The file and what lies beside it."""
+        for end in ("", "-wal", "-shm"):
+            Path(f"{self.file}{end}").unlink(missing_ok=True)
+
     def faults(self) -> Iterator[str]:
         """Integrity, version, triggers and references."""
         try:

@@ -88,6 +88,13 @@ def store(tmp_path: Path, database: str) -> Iterator[Store]:
     store.close()
 
 
+def psycopg_connection(store: Store) -> Any:
+    """Another program at the same PostgreSQL database; each statement for itself."""
+    import psycopg
+
+    return psycopg.connect(store.url, autocommit=True)
+
+
 def reopen(store: Store) -> Store:
     """As another process that comes to the same store."""
     return open_store(store.folder, url=store.url)

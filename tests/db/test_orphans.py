@@ -43,6 +43,7 @@ def test_only_unfinished_files_of_ours_that_are_stale_are_removed(store: Store) 
     assert names(store) == {fresh} and [file.name for file in files_set_aside(store)] == [theirs]
 
 
+@pytest.mark.sqlite
 def test_an_older_database_put_back_loses_no_image(store: Store, field: StoredField) -> None:
     older = store.backup()
     added = [add_field(store, make_field(seed))[0] for seed in (1, 2)]
@@ -59,6 +60,7 @@ def test_an_older_database_put_back_loses_no_image(store: Store, field: StoredFi
     assert files_set_aside(again) == []
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("how", ["empty", "missing", "without tables"])
 def test_a_lost_database_beside_images_is_refused_and_all_left_as_it_is(
     store: Store, field: StoredField, how: str
