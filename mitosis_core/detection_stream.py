@@ -51,9 +51,13 @@ class DetectionStream:
         """The threshold of the fields of a version that are in the file; None when there is none."""
         return next((one.threshold for key, one in self.done.items() if key[2] == version), None)
 
+    def knows(self, image: str, version: str) -> bool:
+        """Whether the file has an image of this name, analysed by this version."""
+        return (image, version) in self._names
+
     def changed(self, key: Key) -> bool:
         """Whether the file has an image of this name and version that is another one, or was read at another µm/px."""
-        return key not in self.done and (key[0], key[2]) in self._names
+        return key not in self.done and self.knows(key[0], key[2])
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Write the results of one field, as `Result.to_dict` gives them, to the end of the file."""
