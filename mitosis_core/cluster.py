@@ -5,8 +5,10 @@ Dask is imported where a cluster is asked for, and nowhere else: the program sta
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -24,20 +26,33 @@ WORKERS_S = 30.0  # until a cluster without workers is given up; one that is kil
 _LOOK_S = 1.0
 _FEW = 2  # tasks in flight for each thread of the cluster: one at work, one that waits
 _MISSING = "A cluster needs Dask, which is not installed here: pip install -r requirements-scale.txt"
+_ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^/\s]+:\d+")
 _T = TypeVar("_T")
+
+log = logging.getLogger("concentric.cluster")
 
 
 class WorkerRefused(ClusterUnusable):
     """A worker has another program, or other weights."""
 
 
+class WorkersKilled(ConcentricError):
+    """A task, or one beside it, has killed every worker that began with it."""
+
+
 @contextmanager
-def open_cluster(address: str, *, connect_s: float = CONNECT_S, workers_s: float = WORKERS_S) -> Iterator[Cluster]:
+def open_cluster(address: str, *, connect_s: float | None = None, workers_s: float | None = None) -> Iterator[Cluster]:
     """The cluster of a scheduler, as "tcp://host:8786"; the connection is given back at the end.
 
     Raises ClusterUnusable: no Dask here, nobody who answers at this address, no workers within workers_s seconds.
     """
-    client = _client(address, address, connect_s)
+    connect_s, workers_s = CONNECT_S if connect_s is None else connect_s, WORKERS_S if workers_s is None else workers_s
+    _import_dask()
+    if not asyncio.run(_is_scheduler(address, connect_s)):
+        raise ClusterUnusable(
+            f"No Dask scheduler answers at “{address}”; please give its address, such as tcp://computer:8786."
+        )
+    client = _client(address, connect_s)
     try:
         cluster = Cluster(client, f"The Dask cluster at {address}")
         cluster.wait_for_workers(workers_s)
@@ -54,7 +69,7 @@ def local_cluster(workers: int | None = None) -> Iterator[Cluster]:
     """
     cores = os.cpu_count() or 1
     count = workers or cores
-    _import_client()
+    _import_dask()
     from distributed import LocalCluster
 
     with LocalCluster(
@@ -66,7 +81,7 @@ def local_cluster(workers: int | None = None) -> Iterator[Cluster]:
         silence_logs=logging.CRITICAL,
         env={"OMP_NUM_THREADS": str(max(1, cores // count))},
     ) as processes:
-        client = _client(processes, "this computer", CONNECT_S)
+        client = _client(processes, CONNECT_S)
         try:
             yield Cluster(client, "The cluster of this computer")
         finally:
@@ -112,7 +127,10 @@ class Cluster:
 
     def ask(self, question: Callable[[], _T]) -> list[_T]:
         """The answer of every worker that is there now, at once. Raises what the first one raises."""
-        answers = self._client.run(question, on_error="return")
+        try:
+            answers = self._client.run(question, on_error="return")
+        except Exception as error:  # what Dask itself says of a worker that cannot load the question has no type
+            raise self._as_sentence(error) from error
         for address, answer in answers.items():
             if isinstance(answer, Exception):
                 raise self._as_sentence(answer, address) from answer
@@ -146,8 +164,8 @@ class Cluster:
         return self._room
 
     def result(self, future: Future | Exception) -> Any:
-        """What a task gave, once it has. Raises what it raised, or what kept it from being submitted; ConcentricError
-        when it has killed its workers; ClusterUnusable when the cluster is gone or has lost its workers for good."""
+        """What a task gave, once it has. Raises what it raised, or what kept it from being submitted; WorkersKilled;
+        ClusterUnusable when the cluster is gone or has lost its workers for good."""
         if isinstance(future, Exception):
             raise future
         seen = time.monotonic()
@@ -170,8 +188,8 @@ class Cluster:
         from distributed import KilledWorker
 
         if isinstance(error, KilledWorker):
-            return ConcentricError("Every worker that began with it was killed, perhaps because its memory was full.")
-        if isinstance(error, ImportError) or "deserializ" in str(error):
+            return WorkersKilled("Every worker that began with it was killed, perhaps because its memory was full.")
+        if isinstance(error, ImportError) or "No module named" in str(error):
             who = f"The worker {address}" if address else "The scheduler, or a worker,"
             return WorkerRefused(f"{who} does not have this program; please start it as docs/cluster.md says.")
         return error
@@ -180,33 +198,37 @@ class Cluster:
         return ClusterUnusable(f"{self.called} is gone: its scheduler does not answer any more.")
 
 
-def worker_called() -> str:
-    """The worker whose task this is, for the beginning of a sentence."""
-    from distributed import get_worker
-
+def _import_dask() -> None:
     try:
-        return f"The worker {get_worker().address}"
-    except ValueError:  # asked outside of a task
-        return "A worker"
-
-
-def _import_client() -> Any:
-    try:
-        from distributed import Client
+        import distributed  # noqa: F401
     except ImportError as error:
         raise ClusterUnusable(_MISSING) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say is said in sentences
-    return Client
 
 
-def _client(where: Any, called: str, connect_s: float) -> Client:
-    make = _import_client()
+async def _is_scheduler(address: str, timeout_s: float) -> bool:
+    """Asked before a client is made, which would try for long whatever answers there, and end in a traceback."""
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    if not _ADDRESS.fullmatch(address):
+        return False
     try:
-        return make(where, timeout=connect_s, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ClusterUnusable(
-            f"No Dask scheduler answers at “{called}”; please give its address, such as tcp://computer:8786."
-        ) from error
+        async with rpc(address, connection_args=Security().get_connection_args("client")) as there:
+            known = await asyncio.wait_for(there.identity(n_workers=0), timeout_s)
+    except Exception:  # whatever else listens there may answer anything
+        log.debug("no scheduler at %s", address, exc_info=True)
+        return False
+    return bool(known.get("type") == "Scheduler")
+
+
+def _client(where: Any, connect_s: float) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(where, timeout=connect_s, set_as_default=False)
+    except OSError as error:
+        raise ClusterUnusable("The Dask scheduler does not answer any more.") from error
 
 
 def _close(client: Client) -> None:

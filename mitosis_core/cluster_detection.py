@@ -7,13 +7,14 @@ and is not like the others refuses its first task, and the work stops with its s
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mitosis_core.cluster import Cluster, WorkerRefused, worker_called
+from mitosis_core.cluster import Cluster, WorkerRefused, WorkersKilled
 from mitosis_core.detection import FieldFacts, Image, Options, Result, analyse
 from mitosis_core.errors import UnreadableField, UnusableModel
 from mitosis_core.image.reading import load_bytes, read_field
@@ -68,7 +69,7 @@ class ImageFile:
         if self.content is not None:
             return self.content
         if not self.is_here():
-            raise WorkerRefused(f"{worker_called()} does not see {self.path} as it is here, unlike the others.")
+            raise WorkerRefused(f"{_this_worker()} does not see {self.path} as it is here, unlike the others.")
         return self.path
 
 
@@ -99,11 +100,23 @@ def detect_in_order(
             return error
         return cluster.submit(_detect, needed, image.name, file, options, known(image.name))
 
+    def answer(image: Image, coming: Future | Exception) -> FieldFacts | Result:
+        found: FieldFacts | Result
+        try:
+            found = cluster.result(coming)
+        except WorkersKilled:  # perhaps by the field beside it
+            found = cluster.result(submit(image))
+        return found
+
     for image, coming in cluster.in_order(submit, images):
-        yield image, partial(cluster.result, coming)
+        yield image, partial(answer, image, coming)
 
 
 # ---- on the worker
+
+
+def _this_worker() -> str:
+    return f"A worker on {platform.node()}"
 
 
 @lru_cache(maxsize=8)
@@ -111,7 +124,7 @@ def check_worker(needed: Needed) -> Model:
     """The version, on a worker. Raises WorkerRefused unless program and weights are those that are needed."""
     if program_id() != needed.program:
         raise WorkerRefused(
-            f"{worker_called()} has Concentric {program_id()}, and {needed.program} is needed; please start it from "
+            f"{_this_worker()} has Concentric {program_id()}, and {needed.program} is needed; please start it from "
             "the same program."
         )
     try:
@@ -119,10 +132,10 @@ def check_worker(needed: Needed) -> Model:
         name = needed.version if needed.version in list_versions() else needed.weights
         model = load_model(name)
     except UnusableModel as error:
-        raise WorkerRefused(f"{worker_called()} cannot use the version {needed.version}: {error}") from error
+        raise WorkerRefused(f"{_this_worker()} cannot use the version {needed.version}: {error}") from error
     if model.card.weights_sha256 != needed.sha256:
         raise WorkerRefused(
-            f"{worker_called()} has other weights of {needed.version} (sha256 {model.card.weights_sha256[:12]}…, and "
+            f"{_this_worker()} has other weights of {needed.version} (sha256 {model.card.weights_sha256[:12]}…, and "
             f"{needed.sha256[:12]}… is needed); please copy the version to it."
         )
     return model

@@ -1,28 +1,28 @@
 """The command `detect`: the mitoses of one image, of a folder, or of thousands of fields.
 
 The next images are read while the network works on one. With --out FILE.csv or .jsonl each field is written as soon as
-it is done, and the same command given again goes on where it was stopped; other formats are written at the end. With
---dask or --workers other processes do the work, and the results are the same, in the same order.
+it is done (.parquet: many at a time), and the same command given again goes on where it was stopped; other formats are
+written at the end. With --dask or --workers other processes do the work, and the results are the same, in the same
+order.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mitosis_core.cluster import Cluster, local_cluster, open_cluster
-from mitosis_core.detection import FieldFacts, Image, Options, Result, analyse
-from mitosis_core.detection_stream import SUFFIXES, DetectionStream, Key
+from mitosis_core.detection import FieldFacts, Image, Options, Result, analyse, read_ahead
+from mitosis_core.detection_stream import SUFFIXES, DetectionStream, Key, open_stream
 from mitosis_core.errors import ClusterUnusable, ConcentricError, UnusableData, UnusableModel
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.exchange import format_to_write, write_marks
@@ -35,7 +35,6 @@ from mitosis_core.types import Field
 if TYPE_CHECKING:
     from mitosis_core.model import Model
 
-_READERS = min(4, os.cpu_count() or 1)  # images that are read at the same time
 _LOCAL = "local"
 _MOST_WORKERS = 1024
 _MOST_FAILURES = 50  # sentences at the end
@@ -55,7 +54,7 @@ def add_detect(
     detect.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     detect.add_argument(
         "--out", type=Path, metavar="FILE",
-        help=".csv or .jsonl grow field by field and are gone on with; others are written at the end",
+        help=".csv, .jsonl and .parquet grow field by field and are gone on with; others are written at the end",
     )  # fmt: skip
     detect.add_argument("--to", metavar="FORMAT", help=f"{', '.join(FORMATS)}; by default what FILE ends with")
     detect.add_argument("--overlay", type=Path, metavar="DIR", help="draw the detections on the images, as JPEG")
@@ -112,7 +111,7 @@ def _stream(out: Path | None, to: str | None) -> DetectionStream | None:
     if not out.resolve().parent.is_dir():
         raise UnusableData(f"There is no folder “{out.parent}” to write the results to.")
     if to in (None, "csv") and out.suffix.lower() in SUFFIXES:
-        return DetectionStream(out)
+        return open_stream(out)
     chosen = format_to_write(out, to)
     if chosen.name != "json" and out.exists():
         raise UnusableData(f"There is a file {out} already.")
@@ -197,7 +196,7 @@ class _Run:
         if self._cluster is not None:
             yield from self._answers_of_cluster(self._cluster, images)
             return
-        for image, coming in _read_ahead(images, self._options.um_per_px):
+        for image, coming in read_ahead(images, self._options.um_per_px):
             yield image, partial(self._analysed_here, coming)
 
     def _answers_of_cluster(
@@ -268,29 +267,6 @@ class _Run:
             print(f"And {more} more.", file=sys.stderr)
 
 
-def _read_ahead(images: list[Image], um_per_px: float | None) -> Iterator[tuple[Image, Future[Field]]]:
-    """The images in their order, the next ones being read meanwhile; no more of them are held than are read at once."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        coming: deque[tuple[Image, Future[Field]]] = deque()
-        try:
-            for image in images:
-                coming.append((image, pool.submit(_read, image, um_per_px)))
-                if len(coming) > _READERS:
-                    yield coming.popleft()
-            while coming:
-                yield coming.popleft()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _read(image: Image, um_per_px: float | None) -> Field:
-    from mitosis_core.image.reading import read_field
-
-    field = read_field(image.path, name=image.name, um_per_px=um_per_px)
-    _ = field.digest  # here, not while the network waits
-    return field
-
-
 # ---------------------------------------------------------------- what is given out
 
 
@@ -299,8 +275,9 @@ def _write(run: _Run, images: list[Image], out: Path | None, to: str | None) -> 
     if out is None:
         print(_table([_Line.of(result) for result in results]), end="")
     elif run._stream is not None:
-        for _ in results:
-            pass
+        with closing(run._stream):
+            for _ in results:
+                pass
     elif (chosen := format_to_write(out, to)).name == "json":
         _write_json(out, results)
     else:

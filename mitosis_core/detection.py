@@ -5,6 +5,10 @@ Nothing here holds pixels once the answer is made, so that it travels, and thous
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +18,8 @@ from mitosis_core.types import Detections, Field
 
 if TYPE_CHECKING:
     from mitosis_core.model import Model
+
+_READERS = min(4, os.cpu_count() or 1)  # images that are read at the same time
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,29 @@ class Result:
                 for (x, y), score, area in rows
             ],
         }
+
+
+def read_ahead(images: list[Image], um_per_px: float | None) -> Iterator[tuple[Image, Future[Field]]]:
+    """The images in their order, the next ones being read meanwhile; no more of them are held than are read at once."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        coming: deque[tuple[Image, Future[Field]]] = deque()
+        try:
+            for image in images:
+                coming.append((image, pool.submit(_read, image, um_per_px)))
+                if len(coming) > _READERS:
+                    yield coming.popleft()
+            while coming:
+                yield coming.popleft()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(image: Image, um_per_px: float | None) -> Field:
+    from mitosis_core.image.reading import read_field
+
+    field = read_field(image.path, name=image.name, um_per_px=um_per_px)
+    _ = field.digest  # here, not while the network waits
+    return field
 
 
 def analyse(field: Field, model: Model, options: Options) -> Result:
