@@ -17,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from db.disk import make_folders, restrict_access, write_durably
 from db.errors import BUSY, CHANGED, MOVED, NO_DATABASE, StoreBusy, StoreFailed, as_sentences
+from db.image_files import ImageFiles, image_files
 from db.migrate import DATABASE, copy_to_backups, migrate, open_existing
 from db.orphans import set_orphans_aside
 
@@ -29,8 +30,9 @@ _SCHEMA = "SELECT CAST(sql AS BLOB) FROM sqlite_master WHERE name NOT LIKE 'sqli
 class Store:
     """Open it with `open_store`. Safe to use from many threads; other processes may have it open too."""
 
-    def __init__(self, folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+    def __init__(self, folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, images: ImageFiles | None = None) -> None:
         self.folder = folder
+        self.image_files = images or image_files(folder)
         self.file = folder / DATABASE
         self.images = folder / "images"
         self.aside = folder / "set-aside"
@@ -117,19 +119,21 @@ def data_folder() -> Path:
     return Path(os.environ.get("CONCENTRIC_DATA") or Path(__file__).parents[1] / "data")
 
 
-def open_store(folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
+def open_store(folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, images: ImageFiles | None = None) -> Store:
     """Make what is missing, bring the database to the newest version (a backup first), set aside what a crash left.
 
-    Nothing is deleted. Raises StoreFailed: no database, none beside images, one of a newer Concentric, a folder that
-    cannot be written.
+    Nothing is deleted. images: where they lie, CONCENTRIC_IMAGES or images/ unless given. Raises StoreFailed: no
+    database, none beside images, one of a newer Concentric, a folder or an object store that cannot be written.
     """
-    store = Store(folder, busy_timeout_s)
+    store = Store(folder, busy_timeout_s, images)
     make_folders(folder, store.images, store.backups)
+    store.image_files.prepare()
     with as_sentences():
         migrate(store.file, store.backups, busy_timeout_s)
         restrict_access(own_files(store))
-    with suppress(StoreBusy):  # the next start does it
-        set_orphans_aside(store)
+    if store.image_files.swept:
+        with suppress(StoreBusy):  # the next start does it
+            set_orphans_aside(store)
     return store
 
 

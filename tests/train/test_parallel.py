@@ -11,17 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from db.engine import open_store
 from db.versions import list_stored, load_version
 from mitosis_core import ranks
+from mitosis_core.errors import ConcentricError, UnusableData
+from mitosis_core.methods import METHODS
 from mitosis_core.methods.deepmitosis import BatchSampler
-from mitosis_core.model import load_model
+from mitosis_core.model import ModelCard, load_model
 from tests.train.finished import finished_fields
 from tests.train.in_ranks import CASES
 from tests.train.test_fit import write_set
+from train.config import TrainConfig
 from train.data.examples import Example
+from train.fit import fit
+from train.loop import fit_net
+from train.parallel import check_same, joined
 
 ROOT = Path(__file__).parents[2]
 ALONE = [sys.executable, "-m", "tests.train.in_ranks"]
@@ -51,11 +58,12 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Every case in one and in two processes."""
-    folders = {count: tmp_path_factory.mktemp(f"processes{count}") for count in (1, 2)}
-    do(ALONE, "nets", str(folders[1]), *CASES)
-    do(in_processes(2), "nets", str(folders[2]), *CASES)
-    return folders
+    """Every case in one and in two processes, and one that was cut taken up by as many."""
+    one, two = (tmp_path_factory.mktemp(f"processes{count}") for count in (1, 2))
+    do(ALONE, "nets", str(one))
+    do(in_processes(2), "nets", str(two), str(one))
+    do(ALONE, "nets", str(one), str(two))
+    return {1: one, 2: two}
 
 
 def result(folder: Path, name: str) -> dict[str, Any]:
@@ -66,62 +74,56 @@ def result(folder: Path, name: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_have_the_losses_and_the_weights_of_one(trained: dict[int, Path], name: str) -> None:
-    """Losses to 1 in 100,000, weights to 1 in 1,000,000; behind a batch norm to 1 in 1,000: many gradients there are 0
+    """Losses to 1 in 100,000, weights to 1 in 100,000; behind a batch norm to 1 in 1,000: many gradients there are 0
     but for rounding, and AdamW makes as large a step of them as of others."""
     one, two = (result(trained[count], name) for count in (1, 2))
     losses = [list(run["losses"].values()) for run in (one, two)]
     assert len(losses[0]) == 6 and min(losses[0]) > 0
     assert np.allclose(*losses, rtol=1e-5)
-    assert distance(one["weights"], two["weights"]) < (1e-3 if name == "batch norm" else 1e-6)
+    assert distance(one["weights"], two["weights"]) < (1e-3 if name == "batch norm" else 1e-5)
     # What was counted and averaged over batches, where there is such.
     for key in (key for key in one["weights"] if "running_" in key or "tracked" in key):
         assert torch.allclose(one["weights"][key].float(), two["weights"][key].float(), rtol=1e-3, atol=1e-4), key
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [2, 1])
-def test_a_training_that_was_cut_goes_on_with_another_number_of_processes(
-    trained: dict[int, Path], tmp_path: Path, first: int
-) -> None:
-    commands = {1: ALONE, 2: in_processes(2)}
-    with pytest.raises(AssertionError):
-        do(commands[first], "nets", str(tmp_path), "segmitos", CUT_AFTER="4")
-    assert not (tmp_path / "segmitos.result").exists()
-    do(commands[3 - first], "nets", str(tmp_path), "segmitos")
-    again, whole = result(tmp_path, "segmitos"), result(trained[1], "segmitos")
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_training_that_was_cut_goes_on_with_another_number_of_processes(trained: dict[int, Path], count: int) -> None:
+    again, whole = result(trained[count], "again"), result(trained[1], "segmitos")
     assert list(again["losses"]) == [4, 5, 6]
     assert np.allclose([whole["losses"][step] for step in (4, 5, 6)], list(again["losses"].values()), rtol=1e-4)
     assert distance(again["weights"], whole["weights"]) < 1e-4
 
 
 def fit_command(folder: Path, drawn: list[Example], *more: str) -> list[str]:
-    options = ["--encoder", "thin_resnet50", "--um-per-px", "0.5", "--crop-px", "64", "--batch", "6", "--steps", "24",
-               "--lr", "1e-3", "--lr-head", "3e-3", "--ema", "0.5", "--validate-every", "24",
-               "--members", "1"]  # fmt: skip
+    options = ["--encoder", "tiny", "--um-per-px", "0.5", "--crop-px", "64", "--batch", "7", "--steps", "60",
+               "--members", "1", "--frozen-stages", "0", "--lr", "3e-3", "--lr-head", "5e-3", "--ema", "0.5",
+               "--validate-every", "60"]  # fmt: skip
     table, out = str(write_set(folder, drawn)), str(folder / "o.safetensors")
     return ["command", "fit", "--annotations", table, "--images", str(folder), "--out", out, *options, *more]
 
 
 @pytest.mark.slow
 def test_fit_writes_the_version_that_one_process_writes(drawn: list[Example], tmp_path: Path) -> None:
-    models = {}
-    for count, how in ((1, ALONE), (2, in_processes(2))):
+    cards, weights = [], []
+    for count, how in enumerate((ALONE, in_processes(2))):
         folder = tmp_path / str(count)
         folder.mkdir()
         said = do(how, *fit_command(folder, drawn))
         assert said.count("Wrote ") == 1 and "Warning" not in said
-        models[count] = load_model(str(folder / "o.safetensors"))
-    one, two = models[1].card, models[2].card
-    assert one.data == two.data and one.split == two.split
-    assert one.calibration is not None and two.calibration is not None
-    assert one.calibration.logit == pytest.approx(two.calibration.logit, abs=0.02)
-    assert distance(models[1].net().state_dict(), models[2].net().state_dict()) < 1e-3
+        cards.append(ModelCard.from_json((folder / "o.json").read_bytes()))
+        weights.append(load_file(folder / "o.safetensors"))
+    one, two = cards
+    assert one.data == two.data and one.split == two.split and one.calibration and two.calibration
+    assert one.calibration.reference == pytest.approx(two.calibration.reference, abs=0.02)
+    assert one.raw_threshold == pytest.approx(two.raw_threshold, abs=0.02)
+    assert distance(*weights) < 1e-3
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_training_with_a_sentence(drawn: list[Example], tmp_path: Path) -> None:
     said = do(in_processes(2), *fit_command(tmp_path, drawn), code=1, DIE_AFTER="3")
-    assert SENTENCE in said and "Traceback" not in said.split("ChildFailedError")[0].split(SENTENCE)[0]
+    assert SENTENCE in said and "Traceback" not in said.split(SENTENCE)[0]
     assert not (tmp_path / "o.safetensors").exists()
 
 
@@ -129,10 +131,28 @@ def test_a_process_that_dies_ends_the_training_with_a_sentence(drawn: list[Examp
 def test_bad_input_is_said_once(drawn: list[Example], tmp_path: Path) -> None:
     said = do(in_processes(2), *fit_command(tmp_path, drawn[::2]), code=1)
     assert said.count("All fields come from one slide") == 1
-    said = do(in_processes(2), *fit_command(tmp_path, drawn, "--jobs", "2"), code=1)
-    assert said.count("are trained without torchrun") == 1
-    said = do(in_processes(2), *fit_command(tmp_path, drawn, "--batch", "1"), code=1)
-    assert said.count("A batch of 1 crops cannot be shared by 2 processes") == 1
+
+
+def test_what_several_processes_cannot_do_is_a_sentence(
+    drawn: list[Example], quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "size", lambda: 3)
+    with pytest.raises(ValueError, match="are trained without torchrun"):
+        fit(drawn, [], quick, tmp_path / "o.safetensors", work=tmp_path, jobs=2)
+    with pytest.raises(ValueError, match="A batch of 2 crops cannot be shared by 3 processes"):
+        fit_net(METHODS["segmitos"].build(quick.encoder, False), drawn, quick)
+    monkeypatch.setattr(ranks, "gather", lambda identity: [identity, "another"])
+    with pytest.raises(UnusableData, match="have not the same annotations; please give all of them the same"):
+        check_same("mine", "annotations")
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConcentricError, match="2 processes and 1 GPUs"), joined():
+        pass
 
 
 RETRAIN = ["--base", "instance-max-lite-1", "--steps", "4", "--folds", "2"]
@@ -140,31 +160,31 @@ RETRAIN = ["--base", "instance-max-lite-1", "--steps", "4", "--folds", "2"]
 
 @pytest.mark.slow
 def test_a_run_in_two_processes_makes_the_version_of_one(tmp_path: Path) -> None:
-    made = {}
-    for count, how in ((1, ALONE), (2, in_processes(2))):
+    """Of one that takes up what two left when one of them died."""
+    made = []
+    for count in (1, 2):
         folder = tmp_path / str(count)
         finished_fields(folder).close()
-        said = do(how, "command", "run", "--data", str(folder), *RETRAIN)
+        command = ["command", "run", "--data", str(folder)]
+        if count == 1:
+            said = do(in_processes(2), *command, *RETRAIN, code=1, DIE_AFTER="2")
+            assert f"Run 1: failed. {SENTENCE}" in said
+            said = do(ALONE, *command, "--run", "1")
+        else:
+            said = do(in_processes(2), *command, *RETRAIN)
         assert said.count("Run 1: done.") == 1
         store = open_store(folder)
-        made[count] = load_version(store, list_stored(store)[0].name)
-    one, two = made[1], made[2]
-    assert one.card.raw_threshold == pytest.approx(two.card.raw_threshold, abs=0.01)
-    assert distance(one.net().state_dict(), two.net().state_dict()) < 1e-4
-    assert distance(one.net().state_dict(), load_model("instance-max-lite-1").net().state_dict()) > 1e-4  # it learnt
-
-
-@pytest.mark.slow
-def test_a_run_whose_second_process_dies_has_failed_and_goes_on_later(tmp_path: Path) -> None:
-    finished_fields(tmp_path).close()
-    said = do(in_processes(2), "command", "run", "--data", str(tmp_path), *RETRAIN, code=1, DIE_AFTER="2")
-    assert f"Run 1: failed. {SENTENCE}" in said
-    assert "Run 1: done." in do(ALONE, "command", "run", "--data", str(tmp_path), "--run", "1")
+        made.append(load_version(store, list_stored(store)[0].name))
+    assert made[0].card.raw_threshold == pytest.approx(made[1].card.raw_threshold, abs=0.01)
+    one, two, base = ({name: value for name, value in model.net().state_dict().items() if "classify" in name}
+                      for model in (*made, load_model("instance-max-lite-1")))  # fmt: skip
+    assert distance(one, two) < 1e-5
+    assert distance(one, base) > 1e-4  # it learnt
 
 
 @pytest.mark.slow
 def test_heads_are_trained_by_one_process_and_it_says_so(tmp_path: Path) -> None:
-    finished_fields(tmp_path).close()
+    finished_fields(tmp_path, 3).close()
     quick = ["--steps", "2", "--crops-per-field", "4", "--batch", "2", "--folds", "2"]
     said = do(in_processes(2), "command", "run", "--data", str(tmp_path), *quick)
     assert said.count("one process does it, others wait") == 1 and said.count("Run 1: done.") == 1
@@ -219,4 +239,4 @@ def test_each_process_weighs_what_was_drawn_in_its_crops(monkeypatch: pytest.Mon
     monkeypatch.setattr(ranks, "number", lambda: 0)
     sampler([theirs])
     nothing = nn.functional.binary_cross_entropy_with_logits(torch.zeros(0, requires_grad=True), torch.zeros(0))
-    assert sampler.share == 0 and float(sampler.weigh(nothing)) == 0
+    assert sampler.share == 0 and float(sampler.weigh(nothing).detach()) == 0

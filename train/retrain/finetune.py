@@ -31,7 +31,7 @@ from train.data.patches import Tissue
 from train.loop import Step, fit_net, mine_hard_negatives
 from train.methods import default_config
 from train.optimise import training_device
-from train.parallel import lost_as_sentence
+from train.parallel import RankLost, lost_as_sentence
 from train.retrain.checkpoint import Checkpoint, Parts
 from train.retrain.config import RetrainConfig
 from train.retrain.head_training import StepReport
@@ -77,13 +77,21 @@ class _Task:
 
 def follow() -> None:
     """Help the first process to fine-tune what it says, until there is `no_more`. The store is no business of this one:
-    fields and networks are sent to it. Raises RankLost when the first process ends before."""
+    fields and networks are sent to it. Raises RankLost when the first process ends in the middle of one."""
     with lost_as_sentence(), single_thread():
-        while (task := ranks.from_first(lambda: cast(_Task | None, None))) is not None:
+        while (task := _next_task()) is not None:
             session = RetrainSession(task.base, task.fields, task.train_count, task.config, lambda: False)
             kept = Checkpoint(None, "")
             kept.done = list(task.done)
             _train_members(session, task.net, kept, lambda index: lambda step, loss, f1: None)
+
+
+def _next_task() -> _Task | None:
+    try:
+        with lost_as_sentence():
+            return ranks.from_first(lambda: None)
+    except RankLost:  # the first process has ended, and has said why
+        return None
 
 
 def no_more() -> None:
