@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from sqlalchemy import CursorResult, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from db.disk import move_into_place, write_part
 from db.engine import Store
-from db.errors import FieldGone, ImageDamaged, as_sentences
-from db.images import decode, encode, image_path, is_whole
+from db.errors import FieldGone, ImageDamaged, StoreFailed, as_sentences
+from db.images import decode, encode, image_name, image_path, is_whole
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
 from db.splits import carry_over, check_together
 from db.thumbnails import delete_thumbnail, write_thumbnail
@@ -119,17 +119,17 @@ def _keep(
     if is_sample(field.digest, field.width_px, field.height_px):
         raise ConcentricError(_SAMPLE)
     known = find_field(store, field.digest)
-    if known and is_whole(image_path(store, known.digest), known.digest):
+    if known and is_whole(store, known.digest):
         return known, True
-    place = image_path(store, field.digest)
+    files, image, content = store.image_files, image_name(field.digest), encode(field.pixels)
     with as_sentences():
-        part = write_part(place, encode(field.pixels))
+        part = files.write_part(image, content)
     try:
         with store.writing() as session:
             row = session.scalar(select(FieldRow).where(FieldRow.digest == field.digest))
             was_there = row is not None
             if row is None:
-                row = _row(field, _line(name or field.name, 200), _line(case, 100), part.stat().st_size)
+                row = _row(field, _line(name or field.name, 200), _line(case, 100), len(content))
                 session.add(row)
                 session.flush()
                 if not keep_name and name is None:
@@ -137,11 +137,13 @@ def _keep(
             elif row.um_per_px is None and field.um_per_px is not None:
                 row.um_per_px, row.scale_source = field.um_per_px, _line(field.scale_source, 100)
             # While nobody else writes: a start or a deletion elsewhere sees the file and its row, or neither.
-            move_into_place(part, place)
+            files.put(part, image)
         write_thumbnail(store, field.digest, field.pixels)
         return (_unscaled(row) if row.um_per_px is None else _stored(row)), was_there
-    finally:
-        part.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError, StoreFailed):
+            files.remove(part)
+        raise
 
 
 def get_field(store: Store, field_id: int) -> StoredField:
@@ -246,9 +248,10 @@ def finished_field_ids(store: Store) -> set[int]:
 
 
 def load_field(store: Store, stored: StoredField) -> Field:
-    """The field with its pixels. Raises ImageDamaged when the image is missing or not the one that was kept."""
+    """The field with its pixels. Raises ImageDamaged when the image is missing or not the one that was kept, another
+    StoreFailed when the object store of the images cannot be reached."""
     try:
-        pixels = decode(image_path(store, stored.digest).read_bytes(), stored.digest)
+        pixels = decode(store.image_files.read_once(image_name(stored.digest)), stored.digest)
     except OSError as error:
         raise ImageDamaged(_damaged(stored, "missing or cannot be read")) from error
     if pixels is None:
@@ -270,7 +273,7 @@ def delete_field(store: Store, field_id: int, *, by: str) -> None:
     # one; asking again, because the same image may have been added anew.
     with store.writing() as session:
         if session.scalar(select(FieldRow.id).where(FieldRow.digest == digest)) is None:
-            image_path(store, digest).unlink(missing_ok=True)
+            store.image_files.remove(image_name(digest))
             delete_thumbnail(store, digest)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mitosis_core import ranks
 from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
 from mitosis_core.inference.blobs import BlobSettings
@@ -211,7 +212,7 @@ def cached_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfi
     net: DetectorNet | None = None
     outputs = []
     for example in fields:
-        kept = snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}.npz")
+        kept = _kept(snapshot, example)
         if not kept.exists():
             net = net or load_snapshot(snapshot, config)
             _save_output(network_outputs(net, [example], config)[0], kept)
@@ -221,6 +222,29 @@ def cached_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfi
             boxes = Detections(parts["xy_px"], parts["score"], parts["area_um2"]) if "score" in parts else None
         outputs.append(NetworkOutput(found_map, boxes))
     return outputs
+
+
+def make_outputs(folds: Sequence[Fold], config: TrainConfig) -> None:
+    """Under torchrun: what `choose_settings` will ask `cached_outputs` for, computed by all processes, each its share
+    of the fields. The first alone reads the snapshots and keeps the outputs."""
+    for held, members in folds:
+        for snapshot in (file for files in members for file in files.values()):
+            _make_outputs(snapshot, held, config)
+
+
+def _make_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfig) -> None:
+    missing = ranks.from_first(lambda: [i for i, e in enumerate(fields) if not _kept(snapshot, e).exists()])
+    if not missing:
+        return
+    net = ranks.from_first(lambda: load_snapshot(snapshot, config))
+    outputs = ranks.each_a_share(lambda i: network_outputs(net, [fields[i]], config)[0], missing)
+    if ranks.is_first():
+        for i, output in zip(missing, outputs, strict=True):
+            _save_output(output, _kept(snapshot, fields[i]))
+
+
+def _kept(snapshot: Path, example: Example) -> Path:
+    return snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}.npz")
 
 
 def _save_output(output: NetworkOutput, path: Path) -> None:
