@@ -1,13 +1,13 @@
 """What is PostgreSQL's own: who writes beside whom, what keeps events as they are, and a server that is not there."""
 
-import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from benchmarks.postgres_server import PostgresServer
 from db import runs
@@ -37,6 +37,16 @@ def store(tmp_path: Path, url: str) -> Iterator[Store]:
 @pytest.fixture
 def field(store: Store) -> StoredField:
     return add_field(store, make_field())[0]
+
+
+def wait_until_somebody_waits(store: Store) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg_connection(store) as outside:
+        for _ in range(500):
+            if outside.execute(waiting).fetchone()[0]:
+                return
+            time.sleep(0.01)
+    pytest.fail("nobody waits")
 
 
 # ---- who writes beside whom
@@ -70,10 +80,8 @@ def test_one_id_in_two_reviews_at_once_is_taken_by_one_of_them(store: Store, fie
     """As the second of two requests that have both seen that the id is new."""
     op = make_op(field.id)
     other = open_store(store.folder, busy_timeout_s=10, url=store.url)
-    started = threading.Event()
 
     def second() -> str:
-        started.set()
         try:
             return str(apply_ops(other, field.id, "Bob", [op]).refused)
         except StoreBusy:
@@ -83,10 +91,10 @@ def test_one_id_in_two_reviews_at_once_is_taken_by_one_of_them(store: Store, fie
         with store.writing("review of nobody") as session:
             session.execute(text(
                 "INSERT INTO event (op_id, field_id, reader, client, seq, base, sent_ms, at, kind, target, seconds, "
-                "superseded) VALUES (:op, :field, 'Ann', 'page', 1, 0, 0, now(), 'time', ':time', 1, false)"),
+                "superseded) VALUES (:op, :field, 'Ann', 'page', 1, 0, 0, now(), 'time', '\\:time', 1, false)"),
                 {"op": op.op_id, "field": field.id})  # fmt: skip
             answer = pool.submit(second)
-            started.wait()
+            wait_until_somebody_waits(store)
         assert "another review" in answer.result()
     assert [event.reader for event in history(store, field.id)] == ["Ann"]
 
@@ -222,7 +230,7 @@ def test_a_url_that_leads_nowhere_is_a_sentence_without_it(tmp_path: Path, url: 
 
 
 def test_who_is_not_let_in_is_told_why(postgres: PostgresServer, tmp_path: Path, url: str) -> None:
-    name = url.rpartition("/")[2].partition("?")[0]
+    name = str(make_url(url).database)
     postgres.say("ALTER ROLE concentric PASSWORD 'right'")
     open_store(tmp_path, url=postgres.url_by_network(name, "right")).close()
     for wrong, says in (
