@@ -1,7 +1,6 @@
 """From SQLite to PostgreSQL and back: the same rows, the same numbers after them, and nothing half done."""
 
 import sqlite3
-import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from db.reviews import apply_ops, history, reviews_of
 from db.versions import decisions, list_stored
 from mitosis_core.types import Detections, Prediction
 from tests.db.conftest import make_field, make_op
+from tests.postgres import new_database
 
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> str:
-    return postgres.make(f"test-{uuid.uuid4().hex}", "concentric")
+    return new_database(postgres)
 
 
 @pytest.fixture

@@ -20,11 +20,12 @@ from db.reviews import apply_ops, history, reviews_of
 from db.runs import queue_run
 from db.versions import record_decision
 from tests.db.conftest import make_field, make_op, psycopg_connection
+from tests.postgres import new_database
 
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> str:
-    return postgres.make(f"test-{uuid.uuid4().hex}", "concentric")
+    return new_database(postgres)
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_the_database_itself_keeps_events_decisions_and_tombstones(
 
 
 def test_servers_that_start_at_once_make_one_database(postgres: PostgresServer, tmp_path: Path) -> None:
-    url = postgres.make(f"test-{uuid.uuid4().hex}")
+    url = new_database(postgres, "template0")
     with ThreadPoolExecutor(3) as pool:
         stores = list(pool.map(lambda _: open_store(tmp_path, url=url), range(3)))
     assert {store.secret() for store in stores} == {stores[0].secret()} and len(stores[0].secret()) == 32
@@ -195,7 +196,7 @@ def test_a_folder_of_another_store_is_refused(store: Store, field: StoredField, 
 def test_images_beside_an_empty_database_are_left_alone(
     postgres: PostgresServer, store: Store, field: StoredField
 ) -> None:
-    empty = postgres.make(f"test-{uuid.uuid4().hex}")
+    empty = new_database(postgres, "template0")
     with pytest.raises(StoreFailed, match=r"missing or empty.*db move"):
         open_store(store.folder, url=empty)
     assert len(list(store.images.iterdir())) == 1
@@ -298,7 +299,7 @@ def test_a_copy_of_the_database_alone_is_a_dump_or_a_sentence(store: Store, monk
 def test_the_command_line_finds_no_store_in_an_empty_database(
     postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CONCENTRIC_DATABASE", postgres.make(f"test-{uuid.uuid4().hex}"))
+    monkeypatch.setenv("CONCENTRIC_DATABASE", new_database(postgres, "template0"))
     with pytest.raises(StoreFailed, match="There is no database at postgresql://"):
         open_known(tmp_path)
 

@@ -16,6 +16,10 @@ class Setting:
 
 SETTINGS = (
     Setting("CONCENTRIC_DATA", "`data/` beside app.py", "the data folder: database, images, versions, runs, keys"),
+    Setting(
+        "CONCENTRIC_DATABASE", "the file in the data folder",
+        "a PostgreSQL database, `postgresql://USER@HOST/NAME` (docs/operation.md)",
+    ),
     Setting("CONCENTRIC_CACHE", "`~/.cache/concentric`", "converted networks and downloaded encoders; may be deleted"),
     Setting("CONCENTRIC_LOG", "`INFO`", "the level of the log: `DEBUG`, `INFO`, `WARNING` or `ERROR`"),
     Setting("CONCENTRIC_RESERVE_MB", "500", "megabytes of the disk that new fields, versions and runs leave free"),
