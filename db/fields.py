@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import CursorResult, Select, delete, func, select, update
 from sqlalchemy.orm import Session
@@ -36,9 +37,11 @@ _SAMPLE = (
 )
 
 
-@dataclass(frozen=True)
-class StoredField:
-    """What is known of a field without opening its image. file_size: bytes of the stored image; times are UTC."""
+class StoredField(NamedTuple):
+    """What is known of a field without opening its image. file_size: bytes of the stored image; times are UTC.
+
+    A tuple, because a queue has 50,000 of them: a frozen dataclass takes six times as long to make.
+    """
 
     id: int
     digest: str
@@ -166,8 +169,11 @@ def find_field(store: Store, digest: str) -> StoredField | None:
 
 def list_fields(store: Store, case: str | None = None) -> list[StoredField]:
     """All fields, or those of one case, in the order they came."""
+    columns = [FieldRow.__table__.c[name] for name in StoredField._fields]
+    wanted = select(*columns).where(_SCALED).order_by(FieldRow.id)
     with store.reading() as session:
-        return [_stored(row) for row in session.scalars(_in_case(case).where(_SCALED))]
+        rows = session.connection().execute(wanted if case is None else wanted.where(FieldRow.case == case))
+        return [StoredField(*row) for row in rows]
 
 
 def list_unscaled(store: Store, case: str | None = None) -> list[UnscaledField]:
@@ -332,7 +338,7 @@ def _damaged(stored: StoredField, how: str) -> str:
 
 
 def _stored(row: FieldRow) -> StoredField:
-    return StoredField(**{one.name: getattr(row, one.name) for one in fields(StoredField)})
+    return StoredField(*(getattr(row, name) for name in StoredField._fields))
 
 
 def _unscaled(row: FieldRow) -> UnscaledField:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from db.disk_space import check_disk_space
 from db.engine import Store
@@ -68,8 +69,7 @@ class OrderValue:
     against: str = ""
 
 
-@dataclass(frozen=True)
-class QueueEntry:
+class QueueEntry(NamedTuple):
     """A field and where one reader's review of it stands. order_value: None while not known."""
 
     field: StoredField
@@ -139,7 +139,10 @@ def queue(store: Store, reader: str, version: str, *, case: str = ANY_CASE, orde
     """The fields of a case, or all, in one of ORDERS, with where this reader stands; what is not known comes last."""
     seen, known = overviews(store, reader), _order_values(store, version, order)
     fields = list_fields(store, case or None)
-    entries = [QueueEntry(one, seen.get(one.id, Overview()), known.get(one.id)) for one in fields]
+    unseen = Overview()
+    entries = [QueueEntry(one, seen.get(one.id, unseen), known.get(one.id)) for one in fields]
+    if not known:
+        return entries
     return sorted(
         entries, key=lambda entry: -entry.order_value.value if entry.order_value else 1.0
     )  # no value is below 0
