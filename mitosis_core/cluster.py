@@ -110,7 +110,7 @@ class Cluster:
 
     def __init__(self, client: Client, called: str) -> None:
         self._client, self.called = client, called
-        self._room, self._counted_at = 1, float("-inf")
+        self._threads, self._looked_at, self._seen_at = 0, float("-inf"), time.monotonic()
 
     def described(self) -> str:
         """The cluster in a line: how many workers, how many fields at a time."""
@@ -176,24 +176,31 @@ class Cluster:
 
     def room(self) -> int:
         """How many tasks may be in flight: few, so that memory stays flat, and enough that no worker waits."""
-        if time.monotonic() > self._counted_at + 5 * _LOOK_S:
-            self._room, self._counted_at = _FEW * max(1, sum(self.threads().values())), time.monotonic()
-        return self._room
+        self.look()
+        return _FEW * max(1, self._threads)
+
+    def look(self) -> None:
+        """Whether its workers are still there; asked often, it looks every second. Raises ClusterUnusable when it is
+        gone, or has had no workers for WORKERS_S."""
+        now = time.monotonic()
+        if now < self._looked_at + _LOOK_S:
+            return
+        self._threads, self._looked_at = sum(self.threads().values()), now
+        if self._threads:
+            self._seen_at = now
+        elif now > self._seen_at + WORKERS_S:
+            raise ClusterUnusable(f"{self.called} has lost its workers.")
 
     def result(self, future: Future | Exception) -> Any:
         """What a task gave, once it has. Raises what it raised, or what kept it from being submitted; WorkersKilled;
         ClusterUnusable when the cluster is gone or has lost its workers for good."""
         if isinstance(future, Exception):
             raise future
-        seen = time.monotonic()
         while not future.done():
             try:
                 future.exception(timeout=_LOOK_S)
             except TimeoutError:
-                if self.threads():
-                    seen = time.monotonic()
-                elif time.monotonic() > seen + WORKERS_S:
-                    raise ClusterUnusable(f"{self.called} has lost its workers.") from None
+                self.look()
         if future.status == "error" and (error := future.exception()) is not None:
             raise self._as_sentence(error)
         if future.status != "finished":  # cancelled or lost, for nobody here cancels
