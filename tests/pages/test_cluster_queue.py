@@ -1,4 +1,4 @@
-"""The detection queue on a Dask cluster: the same states, whatever is killed, and a sentence while it cannot be used."""
+"""The detection queue on a Dask cluster: the same states, whatever is killed; a sentence while it cannot be used."""
 
 from __future__ import annotations
 

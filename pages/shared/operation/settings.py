@@ -25,7 +25,7 @@ SETTINGS = (
     Setting("CONCENTRIC_BACKUP_DAYS", "7", "how many daily copies are kept; 0 for none"),
     Setting("CONCENTRIC_WATCH", "none", "a folder whose new images come in by themselves (docs/operation.md)"),
     Setting("CONCENTRIC_DASK", "none", "a Dask scheduler: detections and runs go there (docs/cluster.md)"),
-    Setting("CONCENTRIC_DASK_RUNS", "`GPU`", "the resource of workers that train; `any`: every worker, `none`: not one"),
+    Setting("CONCENTRIC_DASK_RUNS", "`GPU`", "the resource of workers that train; `any`: all of them, `none`: none"),
     Setting("CONCENTRIC_HOSTS", "none", "names, with commas, that the server goes by besides this computer's own"),
     Setting("CONCENTRIC_ADMINS", "nobody", "names, with commas, who log in as admin"),
     Setting("CONCENTRIC_REVIEWERS", "nobody", "names, with commas, who log in as reviewer"),
