@@ -195,10 +195,10 @@ def take_next(store: Store) -> Detection | None:
     return None
 
 
-def beat(store: Store, number: int) -> None:
-    """A sign of life of the worker at this one."""
+def beat(store: Store, *numbers: int) -> None:
+    """A sign of life of the worker at these."""
     with store.writing(_QUEUE) as session:
-        session.execute(update(DetectionRow).where(DetectionRow.id == number).values(heartbeat=datetime.now(UTC)))
+        session.execute(update(DetectionRow).where(DetectionRow.id.in_(numbers)).values(heartbeat=datetime.now(UTC)))
 
 
 def finish(

@@ -40,6 +40,7 @@ RESULT_DRAWN = "result_drawn"
 RUN = "run"  # of the Retrain page: the run on show
 LAST_STEP = "last_step"  # the counter of the last step the viewer took
 TRAINER = "trainer"  # who starts a run
+TRAINS_ON = "trains_on"  # where: a worker of the cluster, or this computer
 CASE = "case"
 KEEP_CASE = "keep_case"  # given to the fields that are kept
 KEEP_WITHOUT_NAMES = "keep_without_names"
