@@ -264,8 +264,9 @@ class Viewer {
     if (next) this.goTo(next.id);
   }
 
-  arrow(dx, dy) {
-    this.stage.pan(-80 * dx, -80 * dy);
+  arrow(dx, dy, fine) {
+    const step = fine ? 10 : 80;
+    this.stage.pan(-step * dx, -step * dy);
   }
 
   useRuler(on) {
