@@ -6,7 +6,7 @@ import streamlit as st
 
 from db.engine import Store
 from db.fields import StoredField, delete_field, list_cases, list_fields, set_case
-from db.reviews import check_reader, readers, reviews_of
+from db.reviews import reviews_of
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
 from mitosis_core.plurals import count_noun
@@ -18,6 +18,7 @@ from pages.shared.store import the_store
 from pages.shared.views.field_diameter import ask_field_diameter
 from pages.shared.views.field_history import show_history
 from pages.shared.views.reader_agreement import show_agreement
+from pages.shared.views.reader_name import ask_name
 from pages.shared.views.review_address import read_address, write_address
 from pages.shared.views.review_done import show_done
 from pages.shared.views.review_queue import choose_field, read_queue, show_queue, start_at_the_top
@@ -39,37 +40,10 @@ def main() -> None:
                 "cases",
             )
             return
-        reader = who.name or _reader(store, who)
-        if reader:
+        if reader := ask_name(store, who, "Each reader has verdicts of their own."):
             _review(store, reader, who)
     except ConcentricError as error:
         st.error(plain(str(error)))
-
-
-def _reader(store: Store, who: Person) -> str:
-    """Who is reading; asked once, and kept in the store, and in the address so that a reload knows."""
-    if not st.session_state.get(session.READER):
-        st.session_state[session.READER] = st.query_params.get("reader") or session.recall(store, who).reader or None
-    if not st.session_state.get(session.READER):
-        with st.container(border=True, width=620):
-            st.markdown("**Reader:** each reader has verdicts of their own.")
-            _choose_reader(store)
-    try:
-        name = check_reader(st.session_state.get(session.READER) or "")
-    except ConcentricError as error:
-        if st.session_state.get(session.READER):
-            st.error(plain(str(error)))
-        return ""
-    session.remember_reader(store, who, name)
-    return name
-
-
-def _choose_reader(store: Store) -> None:
-    current = st.session_state.get(session.READER)
-    names = sorted({*readers(store), *([current] if current else [])})
-    st.selectbox(
-        "Reader", names, index=None, accept_new_options=True, key=session.READER, placeholder="Choose or type a name"
-    )
 
 
 def _review(store: Store, reader: str, who: Person) -> None:
@@ -84,11 +58,6 @@ def _review(store: Store, reader: str, who: Person) -> None:
         mode = st.segmented_control(
             "View", _MODES, key=session.MODE, default=_MODES[0], required=True, label_visibility="collapsed"
         )
-        with st.popover(plain(reader), icon=":material/person:"):
-            if not who.name:
-                _choose_reader(store)
-            st.toggle("Blind: hide proposals and other readers until the field is finished", key=session.BLIND)
-            st.toggle("Show the marks of other readers", key=session.OTHERS)
         with st.popover("Queue and settings", icon=":material/tune:"):
             version = _settings(store)
     entries = read_queue(store, reader, version)
@@ -119,6 +88,8 @@ def _settings(store: Store) -> Model:
     orders = list(reviewing.ORDERS)
     named = reviewing.ORDERS.__getitem__
     st.selectbox("Order", orders, key=session.ORDER, format_func=named, on_change=start_at_the_top)
+    st.toggle("Blind: hide proposals and other readers until the field is finished", key=session.BLIND)
+    st.toggle("Show the marks of other readers", key=session.OTHERS)
     ask_field_diameter()
     return detecting.load_model(
         st.selectbox("Version that makes the proposals", detecting.list_versions(), key=session.VERSION)

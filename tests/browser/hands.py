@@ -186,7 +186,8 @@ _VIEWER = """const host = [...document.querySelectorAll("*")].find((one) => one.
   const root = host.shadowRoot;"""
 _UNDECIDED = f"""() => {{ {_VIEWER}
   const open = [...root.querySelectorAll(".gallery .crop.open:not([hidden])")];
-  return open.map((one) => ({{ x: one.point.x, y: one.point.y, selected: one.getAttribute("aria-pressed") === "true" }}));
+  const selected = (one) => one.getAttribute("aria-pressed") === "true";
+  return open.map((one) => ({{ x: one.point.x, y: one.point.y, selected: selected(one) }}));
 }}"""
 _SHEET = f"""() => {{ {_VIEWER}
   const box = root.querySelector(".sheet").getBoundingClientRect();

@@ -2,16 +2,16 @@
 
     python -m tests.browser.walk --fields FOLDER --out FOLDER [--truth CSV] [--um-per-px 0.25] [--without-pictures]
 
-FOLDER of --fields holds the images of one case; --drawn N draws as many instead. --truth: `image,x_px,y_px,label`, by which the two
-readers correct what is proposed; without it they confirm everything. What is printed: actions by field, counts by
-verdict here and in the second installation. Into --out come the reports, the exported files and pictures of every page.
+FOLDER of --fields holds the images of one case; --drawn N draws as many instead. --truth: `image,x_px,y_px,label`, by
+which the two readers correct what is proposed; without it they confirm everything. What is printed: actions by field,
+counts by verdict here and in the second installation. Into --out come the reports, the exported files and pictures of
+every page.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -239,11 +239,11 @@ def walk(browser: Any, files: Sequence[Path], truth: Truth | None, um_per_px: fl
 def different(said: Mapping[str, Any]) -> list[str]:
     """The formats from which other counts came back than went out, of the verdicts that they hold."""
     went: Counter[str] = said["counts"][MOUSE]
-    return [
-        name
-        for name, came in said["imported"].items()
-        if came != Counter({verdict: number for verdict, number in went.items() if verdict in FORMATS[name].keeps.labels})
-    ]
+
+    def held(name: str) -> Counter[str]:
+        return Counter({verdict: went[verdict] for verdict in FORMATS[name].keeps.labels if went[verdict]})
+
+    return [name for name, came in said["imported"].items() if came != held(name)]
 
 
 def read_truth(file: Path) -> dict[str, list[Place]]:
