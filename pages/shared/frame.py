@@ -30,7 +30,8 @@ def show_frame(title: str, who: Person, *, allowed: bool) -> None:
     if store is not None and not who.name:
         session.take_reader_from_address(store, who)
     with st.container(key="frame", horizontal=True, vertical_alignment="center", gap="small"):
-        st.html(f"<h1>{escape(title)}</h1>", width="content")
+        named = ' class="named"' if navigation.is_in_the_row(title) else ""  # the row above names it already
+        st.html(f"<h1{named}>{escape(title)}</h1>", width="content")
         st.space("stretch")
         if store is not None:
             with _narrow():

@@ -37,6 +37,7 @@ RESULT_BY = "result_by"  # whose verdicts are counted there
 RESULT_SCORE = "result_score"  # lowest score of a detection that counts there
 RESULT_DRAWN = "result_drawn"
 RUN = "run"  # of the Retrain page: the run on show
+PLACE = "review_place"  # {x, y, n}: a cell that the address of the Review page named; n counts them
 LAST_STEP = "last_step"  # the counter of the last step the viewer took
 CASE = "case"
 KEEP_CASE = "keep_case"  # given to the fields that are kept

@@ -20,8 +20,10 @@ from db.engine import Store, open_store
 from db.errors import FULL, StoreBusy, StoreFull
 from db.fields import add_field, appearances, delete_field, image_path, list_fields, load_field
 from db.predictions import candidates_by_field, versions_by_field
+from db.tissues import read_tissue
 from mitosis_core.image.appearance import measure_appearance
 from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from mitosis_core.prediction import predict
 from mitosis_core.types import Detections, Field, Prediction
@@ -160,6 +162,8 @@ def test_the_queue_outlives_the_server_and_stores_what_a_page_would(tmp_path: Pa
         assert np.allclose(found[stored.id].detections.xy_px, expected.xy_px, atol=1e-3)
         assert np.allclose(found[stored.id].detections.score, expected.score, atol=1e-3)
         assert appearances(store)[stored.id] == pytest.approx(measure_appearance(field))
+        tissue = read_tissue(store, stored)  # so that its result is there at once
+        assert tissue is not None and (tissue.mask == find_tissue(field).mask).all()
     assert queue.progress(store).seconds_left is None  # nothing is left
 
 

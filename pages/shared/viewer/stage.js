@@ -53,6 +53,8 @@ class Stage {
     this.umPerPx = umPerPx;
     this.sheet.style.width = `${image.width}px`;
     this.sheet.style.height = `${image.height}px`;
+    // Until the image is there: its middle square, small.
+    this.sheet.style.backgroundImage = image.small ? `url("${new URL(image.small, document.baseURI).href}")` : "";
     const url = new URL(image.url, document.baseURI).href;
     if (this.image.src !== url) this.image.src = url;
   }

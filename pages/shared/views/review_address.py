@@ -1,4 +1,7 @@
-"""The address of the Review page: ?case=NAME and ?field=ID, so that links, back and reload lead to the same field."""
+"""The address of the Review page: ?case=NAME and ?field=ID, so that links, back and reload lead to the same field.
+
+&at=X,Y leads on to a cell of it, once.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ def read_address(store: Store) -> str:
     """Put on review what the address names, unless the page wrote it. Returns a sentence when it is not there."""
     asked = (st.query_params.get("case", ""), st.query_params.get("field", ""))
     known = st.session_state.get(session.ADDRESS)
-    if asked == known:
+    at = _place(st.query_params.get("at", ""))
+    if asked == known and at is None:
         return ""
     if asked == ("", ""):  # back from another page
         asked = known or asked
@@ -26,6 +30,9 @@ def read_address(store: Store) -> str:
         return _open_case(fields, case)
     if field is not None:
         _open_field(field, case)
+        if at is not None:
+            before = st.session_state.get(session.PLACE) or {"n": 0}
+            st.session_state[session.PLACE] = {"field": field.id, "x": at[0], "y": at[1], "n": before["n"] + 1}
     return "" if field or not number else "The field of this address is no longer there."
 
 
@@ -36,6 +43,15 @@ def write_address(reader: str) -> None:
     st.session_state[session.ADDRESS] = (case, field)
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
+
+
+def _place(text: str) -> tuple[float, float] | None:
+    """X,Y in pixels of the field; None for anything else."""
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return (x, y) if abs(x) < 1e6 and abs(y) < 1e6 else None
 
 
 def _open_case(fields: list[StoredField], case: str) -> str:

@@ -50,6 +50,7 @@ def show_field(
         "next_fields": _next_fields(store, entries, stored.id, reader, model, who),
         "last_step": st.session_state.get(session.LAST_STEP, 0),
         "preferences": {"advance": chosen.advance, "key_layout": chosen.key_layout},
+        "place": _place(stored.id),
         "strip": _strip(reviewing.of_case(entries, stored), reader),
         "gallery": _gallery(store, reviewing.of_case(entries, stored), reader, model, who),
     }
@@ -116,6 +117,12 @@ def _has_undecided(store: Store, stored: StoredField, reader: str, model: Model)
         return True
     own = review_of(store, stored.id, reader).standing
     return any(one.score >= _score(model) for one in undecided(known, own, stored.um_per_px))
+
+
+def _place(field_id: int) -> dict[str, Any] | None:
+    """The cell that the address has named, while its field is on review."""
+    place: dict[str, Any] | None = st.session_state.get(session.PLACE)
+    return place if place and place["field"] == field_id else None
 
 
 def _strip(case: Sequence[QueueEntry], reader: str) -> list[dict[str, Any]]:
