@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from db.assignments import assigned_fields
 from db.engine import Store
 from db.fields import StoredField, delete_field, list_cases, list_fields, set_case
 from db.reviews import reviews_of
@@ -25,7 +26,8 @@ from pages.shared.views.review_queue import choose_field, read_queue, show_queue
 from pages.shared.views.review_viewer import show_field
 
 _MODES = ("Review", "History", "Agreement")
-_CHOICES = (session.MODE, session.CASE, session.ORDER, session.VERSION, session.BLIND, session.OTHERS)
+_CHOICES = (session.MODE, session.CASE, session.ORDER, session.VERSION, session.BLIND, session.OTHERS,
+            session.ONLY_ASKED)  # fmt: skip
 
 
 def main() -> None:
@@ -59,10 +61,11 @@ def _review(store: Store, reader: str, who: Person) -> None:
             "View", _MODES, key=session.MODE, default=_MODES[0], required=True, label_visibility="collapsed"
         )
         with st.popover("Queue and settings", icon=":material/tune:"):
-            version = _settings(store)
+            version = _settings(store, reader)
     entries = read_queue(store, reader, version)
     if not entries:
-        st.info("There is no field in this case.")
+        asked = st.session_state.get(session.ONLY_ASKED)
+        st.info("You were asked for no field of this case." if asked else "There is no field in this case.")
         return
     entry = choose_field(entries, switch)
     write_address(reader)
@@ -79,7 +82,7 @@ def _review(store: Store, reader: str, who: Person) -> None:
             _field_settings(store, entry.field, who)
 
 
-def _settings(store: Store) -> Model:
+def _settings(store: Store, reader: str) -> Model:
     """What is in the queue and how it is shown; returns the version that proposes."""
     cases = [reviewing.ANY_CASE, *(case for case in list_cases(store) if case)]
     if st.session_state.get(session.CASE) not in cases:
@@ -88,6 +91,10 @@ def _settings(store: Store) -> Model:
     orders = list(reviewing.ORDERS)
     named = reviewing.ORDERS.__getitem__
     st.selectbox("Order", orders, key=session.ORDER, format_func=named, on_change=start_at_the_top)
+    if assigned_fields(store, reader):
+        st.toggle("Only the fields I was asked to read", key=session.ONLY_ASKED, on_change=start_at_the_top)
+    else:
+        st.session_state.pop(session.ONLY_ASKED, None)
     st.toggle("Blind: hide proposals and other readers until the field is finished", key=session.BLIND)
     st.toggle("Show the marks of other readers", key=session.OTHERS)
     ask_field_diameter()

@@ -44,6 +44,7 @@ KEEP_CASE = "keep_case"  # given to the fields that are kept
 KEEP_WITHOUT_NAMES = "keep_without_names"
 ORDER = "order"
 BLIND = "blind"
+ONLY_ASKED = "only_asked"  # only the fields that the reader was asked to review
 OTHERS = "others"
 MODE = "mode"  # of the Review page
 CASE_READ = "case_read"  # id of the field whose case was just read to its end

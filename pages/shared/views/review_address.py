@@ -69,6 +69,7 @@ def _open_case(fields: list[StoredField], case: str) -> str:
 def _open_field(field: StoredField, case: str) -> None:
     """In the queue of the case that was named with it, else in that of all where the queue on show has it not."""
     st.session_state[session.FIELD_ID] = field.id
+    st.session_state.pop(session.ONLY_ASKED, None)  # it may be one that the reader was not asked for
     if case == field.case:
         st.session_state[session.CASE] = case
     elif st.session_state.get(session.CASE) != field.case:

@@ -24,7 +24,8 @@ def read_queue(store: Store, reader: str, model: Model) -> list[QueueEntry]:
         slot = st.empty()
         reviewing.store_appearances(store, lambda share, name: show_progress(slot, share, f"Describing {plain(name)}"))
         slot.empty()
-    return reviewing.queue(store, reader, model.version, case=case, order=order)
+    only_asked = bool(st.session_state.get(session.ONLY_ASKED))
+    return reviewing.queue(store, reader, model.version, case=case, order=order, only_asked=only_asked)
 
 
 def choose_field(entries: list[QueueEntry], switch: DeltaGenerator) -> QueueEntry:

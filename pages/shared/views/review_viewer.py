@@ -12,10 +12,12 @@ from db.fields import StoredField
 from db.predictions import Proposals, proposals
 from db.preferences import change_preferences, read_preferences
 from db.reviews import review_of
+from db.splits import case_of
 from mitosis_core.model import Model
 from pages.shared import cache, session
 from pages.shared.person import Person
 from pages.shared.service import reviewing
+from pages.shared.service.case_result import case_line
 from pages.shared.service.reviewing import QueueEntry
 from pages.shared.shell import plain
 from pages.shared.viewer.review_data import ReviewView, review_data, thumbnail_url, undecided
@@ -62,11 +64,23 @@ def show_field(
         on_prefer=lambda: _keep_preferences(store, who),
         on_gallery=lambda: st.session_state.update({session.GALLERY: gallery_wanted(_VIEWER)}),
     )
-    case = f"case {plain(stored.case)} · " if stored.case else ""
-    st.caption(
-        f"{case}{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "
-        f"{reviewing.STATES[entry.review.state]} · {reviewing.duration(entry.review.seconds)} spent"
-    )
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        st.caption(
+            f"{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "
+            f"{reviewing.STATES[entry.review.state]} · {reviewing.duration(entry.review.seconds)} spent",
+            width="content",
+        )
+        _show_case(store, stored, reader)
+
+
+def _show_case(store: Store, stored: StoredField, reader: str) -> None:
+    """What the reader has counted in the case so far, and the way to its result."""
+    if said := case_line(store, case_of(stored), reader, field_diameter_mm()):
+        name = f"Case {plain(stored.case)}: " if stored.case else ""
+        with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
+            st.caption(f"{name}{plain(said)}", width="content")
+            if st.button("Result", type="tertiary", icon=":material/lab_profile:", key="case-result"):
+                st.switch_page("pages/results.py", query_params={"case": case_of(stored)})
 
 
 def _data(
