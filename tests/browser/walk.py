@@ -179,21 +179,23 @@ def report_case(one: Installation, case: str, out: Path, camera: Camera) -> list
     return files
 
 
-def export(one: Installation, reader: str, names: Sequence[str], out: Path, camera: Camera) -> dict[str, Path]:
-    """The labels of a reader in every format, by its name."""
+def export(
+    one: Installation, case: str, reader: str, names: Sequence[str], out: Path, camera: Camera
+) -> dict[str, Path]:
+    """The labels of a reader of the case in every format, by its name."""
     files = {}
-    one.go("data", "Data")
-    one.page.get_by_text("Export labels", exact=True).click()
+    one.go("results", "Results", case=case)
+    one.page.get_by_text("Labels for other programs", exact=True).click()
     choose(one.page, "Labels", f"Reader {reader}")
     for name in names:
         choose(one.page, "Format", FORMATS[name].title)
         wait_until_still(one.page)
         one.page.get_by_role("button", name="Export", exact=True).click()
         if not files:
-            one.page.get_by_role("button", name="Download labels").wait_for()
-            camera.shoot(one.page, "data-export")
+            one.page.get_by_role("button", name=f"Download {case}").wait_for()
+            camera.shoot(one.page, "results-labels")
         (out / name).mkdir(parents=True, exist_ok=True)
-        files[name] = one.download("Download labels", out / name)
+        files[name] = one.download(f"Download {case}", out / name)
     return files
 
 
@@ -227,7 +229,7 @@ def walk(browser: Any, files: Sequence[Path], truth: Truth | None, um_per_px: fl
         said["keyboard"] = read_case(first, KeyboardReader(first.page, truth), KEYS, case, camera)
         said["counts"] = {reader: counts(first.store, reader) for reader in (MOUSE, KEYS)}
         said["reports"] = report_case(first, case, out, camera)
-        exported = export(first, MOUSE, names, out / "exported", camera)
+        exported = export(first, case, MOUSE, names, out / "exported", camera)
     with installation(browser, out / "second", app) as second:
         add_case(second, files, um_per_px, Camera(None))
         for name, file in exported.items():

@@ -29,6 +29,7 @@ from mitosis_core.prediction import predict
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared.service import background
 from pages.shared.service import detection_worker as worker
+from tests.db.queued import list_detections
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -92,11 +93,11 @@ def ask(store: Store, *ids: int, version: str = DEFAULT_VERSION) -> None:
 
 
 def states(store: Store) -> dict[int, str]:
-    return {one.field_id: one.state for one in queue.list_detections(store)}
+    return {one.field_id: one.state for one in list_detections(store)}
 
 
 def message(store: Store, field_id: int) -> str:
-    return next(one.message for one in queue.list_detections(store) if one.field_id == field_id)
+    return next(one.message for one in list_detections(store) if one.field_id == field_id)
 
 
 def spawn(store: Store, seconds: float = 0.0, deadly: str = "") -> subprocess.Popen[bytes]:
@@ -150,7 +151,7 @@ def test_the_queue_outlives_the_server_and_stores_what_a_page_would(tmp_path: Pa
         add_field(store, draw_sample_field(seed=seed, size_px=320, mitoses=3, lookalikes=2).field)
     code = SERVER.format(folder=str(store.folder), version=DEFAULT_VERSION)
     server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)
-    until(lambda: (store.folder / "runs" / "detection.lock").exists() and bool(queue.list_detections(store)))
+    until(lambda: (store.folder / "runs" / "detection.lock").exists() and bool(list_detections(store)))
     until(lambda: (store.folder / "runs" / "detection.log").exists())
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()

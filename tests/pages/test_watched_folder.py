@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from db.detection_queue import list_detections
 from db.engine import Store, open_store
 from db.errors import StoreBusy, StoreFull
 from db.fields import delete_field, list_fields, list_unscaled
@@ -19,6 +18,7 @@ from mitosis_core.model import DEFAULT_VERSION
 from pages.shared.service import importing, watched_folder
 from pages.shared.service.importing import ImportedFile
 from pages.shared.service.watched_folder import Seen, case_of_file, take_new, watch
+from tests.db.queued import list_detections
 from tests.pages.test_case_board import _enqueue
 from tests.pages.test_detecting import png
 from tests.waiting import until
