@@ -143,6 +143,13 @@ def test_fields_are_detected_in_again_with_the_version_that_was_chosen(kept: Sto
     assert [card["state"] for card in board(open_page())["cards"]] == ["detecting", "to_read"]
 
 
+def test_detection_is_stopped_and_taken_up_again(kept: Store) -> None:
+    queue.enqueue(kept, [1, 2, 3], "fake-1", by="Ann")
+    page = asked(open_page(), "stop", ids=[1, 3])
+    assert not page.exception and [one.field_id for one in list_detections(kept)] == [2]
+    assert {one["case"]: one["detecting"] for one in board(open_page())["cards"]} == {"A": True, "B": False}
+
+
 def test_a_refused_file_is_dismissed(kept: Store) -> None:
     for name in ("a.svs", "b.svs", "c.svs"):
         refuse_file(kept, name, "It is a whole slide.", by="Ann")

@@ -146,6 +146,16 @@ def test_the_case_is_the_folder_or_in_the_name(name: str, case: str) -> None:
     assert case_of_file(name) == case
 
 
+def test_a_file_that_is_too_large_is_listed_with_what_to_do(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched_folder, "MOST_BYTES", 1_000_000)
+    put(folder, "A_1.png", bytes(2_000_000))
+    take_new(store, folder, take_new(store, folder, {}))
+    (one,) = refused_files(store)
+    assert one.problem.startswith("A_1.png has 2 MB, and a file may have 1. Please export single high-power fields")
+
+
 def test_watching_goes_on_after_a_fault_until_it_is_stopped(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
