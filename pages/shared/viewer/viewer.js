@@ -172,6 +172,7 @@ class Viewer {
     if (sliding) this.root.dataset.sliding = "1";
     const { score, reset } = this.panel;
     score.input.value = value;
+    score.input.style.setProperty("--at", value);
     score.value.textContent = value.toFixed(2);
     reset.hidden = Math.abs(value - this.data.score.default) < 0.005;
     reset.title = `Back to ${this.data.score.default.toFixed(2)}, the threshold of the model version`;
@@ -191,6 +192,7 @@ class Viewer {
     const { heat } = this.panel;
     this.heatOpacity = opacity;
     heat.input.value = opacity;
+    heat.input.style.setProperty("--at", opacity);
     heat.value.textContent = opacity ? `${Math.round(opacity * 100)} %` : "off";
     this.stage.showHeat(this.data.heat, opacity);
   }

@@ -43,7 +43,7 @@ def choose_field(entries: list[QueueEntry], switch: DeltaGenerator) -> QueueEntr
             key=session.FIELD_ID,
             format_func=lambda key: by_id[key].label,
             label_visibility="collapsed",
-            width=300,
+            width=240,
         )
         done = sum(not entry.is_open for entry in entries)
         st.progress(done / len(entries), f"{done} of {len(entries)} fields done", width=180)

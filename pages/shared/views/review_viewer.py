@@ -70,16 +70,17 @@ def show_field(
             f"{reviewing.STATES[entry.review.state]} · {reviewing.duration(entry.review.seconds)} spent",
             width="content",
         )
-        _show_case(store, stored, reader)
+        _show_case(store, stored, reader, lead=any(one.is_open for one in reviewing.of_case(entries, stored)))
 
 
-def _show_case(store: Store, stored: StoredField, reader: str) -> None:
-    """What the reader has counted in the case so far, and the way to its result."""
+def _show_case(store: Store, stored: StoredField, reader: str, *, lead: bool) -> None:
+    """What the reader has counted in the case so far. lead: with the way to its result, which a case that is read has
+    above the field."""
     if said := case_line(store, case_of(stored), reader, field_diameter_mm()):
         name = f"Case {plain(stored.case)}: " if stored.case else ""
         with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
             st.caption(f"{name}{plain(said)}", width="content")
-            if st.button("Result", type="tertiary", icon=":material/lab_profile:", key="case-result"):
+            if lead and st.button("Result", type="tertiary", icon=":material/lab_profile:", key="case-result"):
                 st.switch_page("pages/results.py", query_params={"case": case_of(stored)})
 
 
