@@ -17,6 +17,7 @@ from db.images import decode, encode, image_name, image_path, is_whole
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
 from db.splits import carry_over, check_together
 from db.thumbnails import delete_thumbnail, write_thumbnail
+from db.tissues import delete_tissues
 from mitosis_core.errors import ConcentricError, MissingScale
 from mitosis_core.image.appearance import Appearance
 from mitosis_core.image.sample_field import is_sample
@@ -281,6 +282,7 @@ def delete_field(store: Store, field_id: int, *, by: str) -> None:
         if session.scalar(select(FieldRow.id).where(FieldRow.digest == digest)) is None:
             store.image_files.remove(image_name(digest))
             delete_thumbnail(store, digest)
+            delete_tissues(store, digest)
 
 
 def tombstones(store: Store) -> list[Tombstone]:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from db.detection_queue import list_detections
 from db.engine import open_store
 from db.fields import list_fields
 from db.predictions import versions_by_field
@@ -16,6 +15,7 @@ from mitosis_core.image.sample_field import the_sample
 from pages.shared import session, store
 from pages.shared.service import detecting, reviewing
 from pages.shared.views import quick_look_result
+from tests.db.queued import list_detections
 from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
 from tests.pages.test_case_board import _enqueue
 from tests.pages.test_detecting import png
