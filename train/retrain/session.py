@@ -84,9 +84,8 @@ class RetrainSession:
         for i, found_map in sorted(maps.items()):
             self.stop_if_cancelled()
             calibrated = calibrate(found_map, self.base.card.calibration)
-            rows.append(
-                self.scored_field(i, exclude_border(find_blobs(calibrated, self.base.card.blobs), self.fields[i].field))
-            )
+            blobs, field = self.base.card.blobs, self.fields[i].field
+            rows.append(self.scored_field(i, exclude_border(find_blobs(calibrated, blobs), field, blobs.border_um)))
         return rows
 
     def scored_field(self, i: int, found: Detections) -> ScoredField:

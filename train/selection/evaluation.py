@@ -30,7 +30,7 @@ from train.selection.image_level import area_under_roc, image_scores, image_thre
 _TRANSFER_LOGITS = 1.0  # how far the best threshold of one slide lies from that of another
 _GRID_LOGITS = 0.25
 
-BACKGROUND_SHARE = 0.98  # of mitosis_core.inference.calibration; mitoses cover well under 2 % of a field
+BACKGROUND_SHARE = 0.99  # of mitosis_core.inference.calibration; 60 mitoses would cover about 1 % of a field
 
 # The post-processing: peaks of the map, which need no second threshold and keep touching figures apart. SegMitos' own
 # (Otsu's threshold, blobs, mean score; section 3.3) is BlobSettings(). It is not chosen on the held-out fields, because
