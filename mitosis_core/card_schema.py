@@ -67,6 +67,21 @@ _DATA = {
         "note": _TEXT,
     },
 }
+_SCORES = {
+    "type": "object",
+    "properties": {
+        "validation": {
+            "type": "object",
+            "properties": {
+                "raw_threshold_by_false_alarms_per_mm2": {
+                    "type": "object",
+                    "propertyNames": {"pattern": r"^[0-9]{1,4}(\.[0-9]{1,3})?\Z"},
+                    "additionalProperties": _SHARE,
+                }
+            },
+        }
+    },
+}
 SCHEMA = _object(
     {
         "version": _NAME,
@@ -83,7 +98,7 @@ SCHEMA = _object(
         "data": _DATA,
         "split": _FREE,
         "training": _FREE,
-        "scores": _FREE,
+        "scores": _SCORES,
         "licence": _TEXT,
         "parent": _or_none(_NAME),
         "variant": _CHOICE,
