@@ -96,4 +96,4 @@ class RetrainSession:
         kept = found.select(keep)
         true = example.mitoses_xy_px.reshape(-1, 2)
         true = true[not_ignored(to_resampled_px(true, pixel), tissue)]
-        return ScoredField(example.field.name, example.slide, kept, true, example.um_per_px)
+        return ScoredField(example.field.name, example.slide, kept, true, example.um_per_px, example.counted_mm2)
