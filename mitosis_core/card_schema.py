@@ -53,7 +53,12 @@ _BLOBS = _object(
     }
 )
 _CALIBRATION = _object(
-    {"share": _INSIDE, "reference": {"type": "number", "minimum": -100, "maximum": 100}}, ("share", "reference")
+    {
+        "share": _INSIDE,
+        "reference": {"type": "number", "minimum": -100, "maximum": 100},
+        "largest_gap": _or_none({"type": "number", "minimum": 0, "maximum": 100}),
+    },
+    ("share", "reference"),
 )
 _VERIFIER = _object({"encoder": _NAME, "weight": _SHARE, "lower": _SHARE}, ("encoder", "weight", "lower"))
 _DATA = {

@@ -12,8 +12,9 @@ import torch
 
 from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.inference.blobs import BlobSettings
-from mitosis_core.inference.calibration import Calibration, background_logit, logit, sigmoid
+from mitosis_core.inference.calibration import Calibration, background_gap, background_logit, logit, sigmoid
 from mitosis_core.inference.fusion import fuse
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.methods import METHODS
@@ -158,10 +159,11 @@ def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> li
 
 
 def _median_calibration(outputs: Sequence[NetworkOutput]) -> Calibration:
-    """The calibration that leaves the middle one of these fields as it is."""
-    return Calibration(
-        BACKGROUND_SHARE, round(float(np.median([background_logit(one.map, BACKGROUND_SHARE) for one in outputs])), 3)
+    """The calibration that leaves the middle one of these fields as it is, and bounds none of them."""
+    levels, gaps = (
+        [measure(one.map, BACKGROUND_SHARE) for one in outputs] for measure in (background_logit, background_gap)
     )
+    return Calibration(BACKGROUND_SHARE, round(float(np.median(levels)), 3), round(max(gaps) + 0.0005, 3))
 
 
 def robust_threshold(scored: Sequence[ScoredField]) -> float:
@@ -217,7 +219,8 @@ def cached_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfi
             _save_output(network_outputs(net, [example], config)[0], kept)
         with np.load(kept) as parts:
             cell_px = (float(parts["cell_px"][0]), float(parts["cell_px"][1]))
-            found_map = ProbabilityMap(sigmoid(parts["logits"].astype(np.float32)), cell_px, example.um_per_px)
+            values, share = sigmoid(parts["logits"].astype(np.float32)), find_tissue(example.field).share
+            found_map = ProbabilityMap(values, cell_px, example.um_per_px, share)
             boxes = Detections(parts["xy_px"], parts["score"], parts["area_um2"]) if "score" in parts else None
         outputs.append(NetworkOutput(found_map, boxes))
     return outputs
