@@ -26,6 +26,7 @@ CORRECTED = "corrected_um_per_px"  # the µm/px the user put in the place of wha
 SAMPLE = "sample"
 DIAMETER = "field_diameter_mm"
 VERSION = "version"
+ALARMS = "false_alarms"  # per mm², chosen instead of a score; absent or None: by the score
 READER = "reader"  # who is reading, where nobody logs in; "" while nobody has said
 FIELD_ID = "field_id"  # of the store: the field on review
 NEXT_FIELD = "next_field"  # a field chosen in a list below the widgets that show it
@@ -221,6 +222,11 @@ def keep_score(value: float | None) -> None:
     """Let this score be the lowest that counts, in every field."""
     if value is not None:
         st.session_state[SCORE] = value
+
+
+def count_from(score: float | None) -> None:
+    """Count from this score; None: the version's own threshold."""
+    forget_score() if score is None else keep_score(score)
 
 
 def forget_score() -> None:
