@@ -69,8 +69,8 @@ CHANGED = (
     "(python -m db doctor says what is wrong)."
 )
 AWAY = (
-    "The database server cannot be reached now. Nothing was saved; pages keep what was not saved and send it again when "
-    "the server is back."
+    "The database server cannot be reached now. Nothing was saved; pages keep what was not saved and send it again "
+    "when the server is back."
 )
 NEWER = "The database was made by a newer Concentric; please update the program to open it."
 _BAD_VALUE = "A text contains characters, or a number is too large, to be stored. Nothing was saved."

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from db.engine import Store, open_store
+from db.engine import Store
 from db.errors import StoreFailed
 from db.fields import StoredField, add_field, image_path, list_fields, load_field
 from db.orphans import files_set_aside

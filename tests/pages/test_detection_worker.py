@@ -252,7 +252,7 @@ def test_what_is_asked_for_as_a_worker_ends_is_not_forgotten(
     """Its successor finds the lock taken and is gone; so the one that ends looks once more."""
     real, rounds = worker.work, list[int]()
 
-    def work(one: Store) -> None:
+    def work(one: Store, is_mine: object) -> None:
         rounds.append(1)
         if len(rounds) == 1:
             ask(store, 1)  # after its last look, before it lets go
