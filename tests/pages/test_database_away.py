@@ -37,8 +37,7 @@ def test_changes_wait_in_the_browser_and_are_stored_once_when_it_is_back(
         answer = send(client, field, [first, second])
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")  # the outbox keeps it
         assert answer.json() == {
-            "error": "The database server cannot be reached now. Nothing was saved; pages keep what was not saved and "
-            "send it again when the server is back."
+            "error": "The database server cannot be reached now. Nothing was saved; please try again when it is back."
         }
         assert not health.look().ok and "database server" in health.look().sentence
     finally:
