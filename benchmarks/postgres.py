@@ -14,6 +14,7 @@ proposals, own review, others' reviews, history), fields by chance; the queue is
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import threading
 import time
@@ -58,6 +59,7 @@ def main() -> None:
             "readers": measure_readers(Path(folder) / "readers", server, 4.0 if quick else 300.0),
             "events": measure_events(Path(folder) / "events", server, 500 if quick else MANY_FIELDS),
             "machine": cpu_name(),
+            "load_average": round(os.getloadavg()[2], 1),  # of the last 15 minutes: what else the machine had to do
         }
     write_result("postgres-quick" if quick else "postgres", figures)
 
@@ -160,10 +162,14 @@ def _look(store: Store, fields: int) -> Figures:
     opened = _times([lambda n=n: _open(store, n) for n in chosen])  # type: ignore[misc]
     queue = _times([lambda: reviewing.queue(store, "Ann", "v1")] * 11)
     assert len(reviewing.queue(store, "Ann", "v1")) == fields
+    began = time.process_time()
+    reviewing.queue(store, "Ann", "v1")
+    processor_s = time.process_time() - began
     uncertain = _times([lambda: reviewing.queue(store, "Ann", "v1", order="uncertainty")] * 5)
     return {
         "open_p50_ms": _ms(opened, 0.5), "open_p95_ms": _ms(opened, 0.95), "queue_p50_ms": _ms(queue, 0.5),
-        "queue_least_ms": _ms(queue, 0.0), "queue_most_uncertain_first_p50_ms": _ms(uncertain, 0.5),
+        "queue_least_ms": _ms(queue, 0.0), "queue_own_processor_ms": round(1000 * processor_s, 1),
+        "queue_most_uncertain_first_p50_ms": _ms(uncertain, 0.5),
     }  # fmt: skip
 
 
@@ -233,13 +239,15 @@ def _event(number: int, reader: int, step: int, now: datetime) -> dict[str, Any]
     blank = dict.fromkeys(("x", "y", "verdict", "version", "score", "state", "x0", "y0", "x1", "y1", "seconds",
                            "comment"))  # fmt: skip
     own: dict[str, Any] = {"kind": "add" if step < _MARKS else "class", "target": f"m{step % _MARKS}",
-                           "x": 10.0 * step, "y": 7.0, "verdict": "mitosis" if step < _MARKS else "lookalike"}  # fmt: skip
+                           "x": 10.0 * step, "y": 7.0, "verdict": "mitosis" if step < _MARKS else "lookalike",
+                           }  # fmt: skip
     if step == EVENTS_EACH - 2:
         own = {"kind": "time", "target": ":time", "seconds": 60.0}
     if step == EVENTS_EACH - 1:
         own = {"kind": "state", "target": ":state", "state": "complete"}
     return {**blank, "id": key, "op_id": f"{key:032x}", "field_id": number, "reader": NAMES[reader], "client": "page",
-            "seq": step + 1, "base": 0, "sent_ms": 0.0, "at": now, "superseded": False, "settles": False, **own}  # fmt: skip
+            "seq": step + 1, "base": 0, "sent_ms": 0.0, "at": now, "superseded": False, "settles": False, **own,
+            }  # fmt: skip
 
 
 def _mark(number: int, reader: int, mark: int) -> dict[str, Any]:
@@ -251,7 +259,8 @@ def _mark(number: int, reader: int, mark: int) -> dict[str, Any]:
 
 def _review(number: int, reader: int) -> dict[str, Any]:
     last = (number - 1) * EVENTS_EACH * len(NAMES) + (reader + 1) * EVENTS_EACH
-    return {"field_id": number, "reader": NAMES[reader], "state": "complete", "seconds": 60.0, "rev": last}
+    return {"field_id": number, "reader": NAMES[reader], "state": "complete", "seconds": 60.0, "rev": last,
+            "mitoses": _MARKS - 2, "lookalikes": 2, "unsure": 0}  # fmt: skip
 
 
 if __name__ == "__main__":

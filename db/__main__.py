@@ -17,7 +17,7 @@ from db import archive, audit, doctor, merge, move
 from db.case_counts import CountBy, case_names, count_case, ways_to_count
 from db.case_report import WRITERS, case_report
 from db.disk import create, move_into_place
-from db.engine import Store, data_folder, database_url, open_known
+from db.engine import Store, data_folder, database_url, open_database, open_known
 from db.errors import as_sentences
 from db.label_commands import add_label_commands
 from db.preferences import read_preferences
@@ -43,12 +43,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m db", description=__doc__)
     commands = parser.add_subparsers(required=True)
 
-    backup = commands.add_parser("backup", help="copy database, images and versions into one archive; others may work")
+    backup = commands.add_parser(
+        "backup", help="copy database, images and versions into one archive, from PostgreSQL too"
+    )
     backup.add_argument("file", type=Path)
     _folder_option(backup, "--data")
     backup.set_defaults(command=_backup)
 
-    restore = commands.add_parser("restore", help="unpack an archive into a new or empty folder")
+    restore = commands.add_parser("restore", help="unpack an archive, its database as a file, into an empty folder")
     restore.add_argument("file", type=Path)
     restore.add_argument("folder", type=Path)
     restore.set_defaults(command=_restore)
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("file", type=Path)
     verify.set_defaults(command=_verify)
 
-    examine = commands.add_parser("doctor", help="say what is wrong with a data folder")
+    examine = commands.add_parser("doctor", help="say what is wrong with a data folder and its database")
     _folder_option(examine, "folder", nargs="?")
     examine.add_argument("--repair", "--mend", action="store_true", help="repair what can be repaired without loss")
     examine.set_defaults(command=_doctor)
@@ -113,6 +115,8 @@ def _restore(given: argparse.Namespace) -> int:
     with _bar("B") as progress:
         manifest = archive.restore(given.file, given.folder, progress)
     print(f"{given.folder}: {_holds(manifest)}")
+    if database_url():
+        print(f"Its database is a file there; python -m db move {given.folder} URL brings it to PostgreSQL.")
     return _say([f"{name} was missing when the backup was made." for name in manifest.missing])
 
 
@@ -137,6 +141,8 @@ def _doctor(given: argparse.Namespace) -> int:
     look = doctor.repair if given.repair else doctor.examine
     with _bar(" fields") as progress:
         found = look(_existing(given.folder), progress, database_url())
+    if database_url():
+        print(f"Examined: {open_database(given.folder, database_url()).place}, with the files in {given.folder}.")
     for one in found:
         how = "note" if not one.fault else "can be repaired with --repair" if one.mendable else "wrong"
         print(f"[{how}] {one.says}")

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from db.engine import Store
 from db.replay import shown_state
-from db.schema import AssignmentRow, DetectionRow, FieldRow, MarkRow, PredictionRow, ProposalRow, ReviewRow
+from db.schema import AssignmentRow, DetectionRow, FieldRow, PredictionRow, ProposalRow, ReviewRow
 from mitosis_core.types import Region
 from mitosis_core.vocabulary import ShownState
 
@@ -115,16 +115,11 @@ def _detected(session: Session, version: str) -> dict[int, tuple[str, int]]:
 
 
 def _reviews(session: Session) -> dict[int, dict[str, ReadBy]]:
-    mark, review = MarkRow.__table__.c, ReviewRow.__table__.c
-    counted = select(mark.field_id, mark.reader, func.count()).where(mark.verdict == "mitosis", ~mark.deleted)
-    mitoses = {
-        (key, reader): number for key, reader, number in session.execute(counted.group_by(mark.field_id, mark.reader))
-    }
+    review = ReviewRow.__table__.c
     found: dict[int, dict[str, ReadBy]] = defaultdict(dict)
-    for key, reader, state in session.execute(
-        select(review.field_id, review.reader, review.state).order_by(review.reader)
+    for key, reader, state, number in session.execute(
+        select(review.field_id, review.reader, review.state, review.mitoses).order_by(review.reader)
     ):
-        number = mitoses.get((key, reader), 0)
         found[key][reader] = ReadBy(shown_state(state, number), number)
     return found
 

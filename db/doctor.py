@@ -17,7 +17,7 @@ from db.errors import as_sentences
 from db.fields import StoredField, UnscaledField, list_fields, list_unscaled, tombstones
 from db.images import image_name, is_whole
 from db.orphans import find_aside, orphans, set_orphans_aside
-from db.reviews import rebuild, replayed, reviews_of
+from db.reviews import miscounted, rebuild, replayed, reviews_of
 from db.schema import FieldRow
 from db.versions import list_stored, weights_path
 from mitosis_core.plurals import count_noun
@@ -165,7 +165,8 @@ def _replayed(store: Store, field_id: int) -> tuple[list[str], bool]:
 
     def compare() -> tuple[list[str], bool]:
         known, (derived, by_rule) = reviews_of(store, field_id), replayed(store, field_id)
-        return sorted(name for name in {*known, *derived} if known.get(name) != derived.get(name)), by_rule
+        differing = {name for name in {*known, *derived} if known.get(name) != derived.get(name)}
+        return sorted(differing | miscounted(store, field_id)), by_rule
 
     differing, by_rule = compare()
     if not differing:

@@ -68,10 +68,7 @@ CHANGED = (
     "the program and put a backup in the place of the database, unless a newer Concentric has changed it "
     "(python -m db doctor says what is wrong)."
 )
-AWAY = (
-    "The database server cannot be reached now. Nothing was saved; pages keep what was not saved and send it again when "
-    "the server is back."
-)
+AWAY = "The database server cannot be reached now. Nothing was saved; please try again when it is back."
 NEWER = "The database was made by a newer Concentric; please update the program to open it."
 _BAD_VALUE = "A text contains characters, or a number is too large, to be stored. Nothing was saved."
 _UNREADABLE = "The database could not be read or written, perhaps because of the disk or of access rights."

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from db.engine import Store
@@ -120,7 +120,9 @@ def unfinished_fields(store: Store, labels: Labels, field_ids: Sequence[int] | N
     """How many fields are left out because nobody of those who were asked for has finished them."""
     if labels.kind == "version" or labels.unfinished:
         return 0
-    wanted = select(ReviewRow.field_id, func.max(ReviewRow.state == "complete")).group_by(ReviewRow.field_id)
+    wanted = select(ReviewRow.field_id, func.max(case((ReviewRow.state == "complete", 1), else_=0))).group_by(
+        ReviewRow.field_id
+    )
     if labels.kind == "reader":
         wanted = wanted.where(ReviewRow.reader == labels.name)
     with store.reading() as session:

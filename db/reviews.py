@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -23,12 +23,12 @@ from db.replay import Event, LastApplied, Mark, ReplayState, Review, replay, sho
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow
 from mitosis_core.errors import ConcentricError
 from mitosis_core.types import Region, on_image
-from mitosis_core.vocabulary import VERDICTS, ShownState
+from mitosis_core.vocabulary import ShownState, Verdict
 
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "events_of",
-    "history", "mark_times", "overviews", "parse_op", "readers", "reading_times", "rebuild", "replay", "replayed",
-    "reserve_event_ids", "restore", "review_of", "reviews_of", "write_events",
+    "history", "mark_times", "miscounted", "overviews", "parse_op", "readers", "reading_times", "rebuild", "replay",
+    "replayed", "reserve_event_ids", "restore", "review_of", "reviews_of", "write_events",
 ]  # fmt: skip
 
 MAX_OPS = 5000
@@ -42,6 +42,8 @@ _OF_MARK = tuple(one.name for one in fields(Mark))
 _EVENT = EventRow.__table__.c
 _REVIEW = ReviewRow.__table__.c
 _MARK = MarkRow.__table__.c
+# What a review counts of its marks, so that a queue of 50,000 fields need not count a million.
+_COUNTED: dict[str, Verdict] = {"mitoses": "mitosis", "lookalikes": "lookalike", "unsure": "unsure"}
 
 
 @dataclass(frozen=True)
@@ -105,19 +107,13 @@ def reviews_of(store: Store, field_id: int) -> dict[str, Review]:
 
 def overviews(store: Store, reader: str) -> dict[int, Overview]:
     """field id -> numbers, for the fields that this reader has seen."""
-    # Counted by the database in one go over an index: a reader may have 500,000 marks.
-    numbers = [func.count().filter(_MARK.verdict == verdict).label(verdict) for verdict in VERDICTS]
-    its = select(_MARK.field_id, *numbers).where(_MARK.reader == reader, ~_MARK.deleted).group_by(_MARK.field_id)
-    counts = its.subquery()
-    wanted = (
-        select(_REVIEW.field_id, _REVIEW.state, _REVIEW.seconds, *(counts.c[verdict] for verdict in VERDICTS))
-        .outerjoin(counts, counts.c.field_id == _REVIEW.field_id)
-        .where(_REVIEW.reader == reader)
-    )
+    wanted = select(_REVIEW.field_id, _REVIEW.state, *(_REVIEW[column] for column in _COUNTED), _REVIEW.seconds)
     with store.reading() as session:
         return {
-            field_id: Overview(shown_state(state, mitoses or 0), mitoses or 0, lookalikes or 0, unsure or 0, seconds)
-            for field_id, state, seconds, mitoses, lookalikes, unsure in session.connection().execute(wanted)
+            field_id: Overview(shown_state(state, mitoses), mitoses, *others)
+            for field_id, state, mitoses, *others in session.connection().execute(
+                wanted.where(_REVIEW.reader == reader)
+            )
         }
 
 
@@ -185,13 +181,26 @@ def replayed(store: Store, field_id: int) -> tuple[dict[str, Review], bool]:
     return {reader: course.review() for reader, course in courses.items()}, all(rightly)
 
 
+def miscounted(store: Store, field_id: int) -> set[str]:
+    """The readers whose review of a field does not hold the numbers of its marks."""
+    wanted = select(_REVIEW.reader, *(_REVIEW[column] for column in _COUNTED)).where(_REVIEW.field_id == field_id)
+    with store.reading() as session:
+        kept = {reader: numbers for reader, *numbers in session.execute(wanted)}
+        right = {reader: _counted(session, field_id, reader) for reader in kept}
+    return {
+        reader for reader, numbers in kept.items()
+        if numbers != [right[reader].get(verdict, 0) for verdict in _COUNTED.values()]
+    }  # fmt: skip
+
+
 def rebuild(store: Store, field_id: int) -> None:
     """Make the marks and reviews of a field anew from its events."""
     with store.writing() as session:
         for table in (MarkRow, ReviewRow):
             session.execute(delete(table).where(table.field_id == field_id))
         for reader, review in replayed(store, field_id)[0].items():
-            session.execute(insert(ReviewRow), [_review_row(review, field_id, reader)])
+            counts = Counter(mark.verdict for mark in review.standing)
+            session.execute(insert(ReviewRow), [_review_row(review, field_id, reader, counts)])
             if review.marks:
                 session.execute(insert(MarkRow), [_mark_row(mark, field_id, reader) for mark in review.marks])
 
@@ -260,7 +269,14 @@ def _write(session: Session, field_id: int, reader: str, course: ReplayState, ta
     session.connection().execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
     changed = {event.target for event in taken if event.mark and not event.superseded}
     _upsert(session, MarkRow, [_mark_row(course.marks[key], field_id, reader) for key in sorted(changed)])
-    _upsert(session, ReviewRow, [_review_row(course, field_id, reader)])
+    _upsert(session, ReviewRow, [_review_row(course, field_id, reader, _counted(session, field_id, reader))])
+
+
+def _counted(session: Session, field_id: int, reader: str) -> Mapping[str, int]:
+    """verdict -> how many marks of this review stand."""
+    counted = select(_MARK.verdict, func.count()).where(_MARK.field_id == field_id, _MARK.reader == reader)
+    rows = session.connection().execute(counted.where(~_MARK.deleted).group_by(_MARK.verdict))
+    return {verdict: number for verdict, number in rows}
 
 
 def _objection(op: Op, field: FieldRow, origins: Mapping[str, object]) -> str | None:
@@ -369,9 +385,12 @@ def _mark_row(mark: Mark, field_id: int, reader: str) -> dict[str, Any]:
     return {"field_id": field_id, "reader": reader, **{one.name: getattr(mark, one.name) for one in fields(mark)}}
 
 
-def _review_row(review: Review | ReplayState, field_id: int, reader: str) -> dict[str, Any]:
+def _review_row(
+    review: Review | ReplayState, field_id: int, reader: str, counts: Mapping[Any, int]
+) -> dict[str, Any]:  # fmt: skip
+    numbers = {column: counts.get(verdict, 0) for column, verdict in _COUNTED.items()}
     values = {"state": review.state, "seconds": review.seconds, "rev": review.rev, **_sides(review.area)}
-    return {"field_id": field_id, "reader": reader, **values}
+    return {"field_id": field_id, "reader": reader, **values, **numbers}
 
 
 def _upsert(session: Session, table: type[MarkRow] | type[ReviewRow], rows: list[dict[str, Any]]) -> None:

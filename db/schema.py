@@ -233,8 +233,6 @@ class MarkRow(Base):
     """Derived from the events: each mark of each reader as it is now."""
 
     __tablename__ = "mark"
-    # What counting the marks of one reader, or of all, takes no other look for.
-    __table_args__ = (Index(None, "reader", "field_id", "verdict", "deleted"),)
 
     field_id: Mapped[int] = mapped_column(ForeignKey("field.id", ondelete="CASCADE"), primary_key=True)
     reader: Mapped[str] = mapped_column(String(60), primary_key=True)
@@ -250,7 +248,7 @@ class MarkRow(Base):
 
 
 class ReviewRow(Base):
-    """Derived from the events: the state of one reader's review of one field."""
+    """Derived from the events: the state of one reader's review of one field, and its standing marks by verdict."""
 
     __tablename__ = "review"
     __table_args__ = (Index(None, "reader"),)
@@ -264,6 +262,9 @@ class ReviewRow(Base):
     y1: Mapped[float | None]
     seconds: Mapped[float]
     rev: Mapped[int]
+    mitoses: Mapped[int] = mapped_column(server_default="0")
+    lookalikes: Mapped[int] = mapped_column(server_default="0")
+    unsure: Mapped[int] = mapped_column(server_default="0")
 
 
 class SplitRow(Base):

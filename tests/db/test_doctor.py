@@ -52,8 +52,9 @@ DAMAGE: dict[str, tuple[Callable[[Store], object], bool]] = {
     "Ann's review of field 1": (lambda store: change(store, "UPDATE mark SET x = 77 WHERE field_id = 1"), True),
     "Bob's review of field 2": (lambda store: change(store, "DELETE FROM review WHERE field_id = 2"), True),
     "Eve's review of field 1": (
-        lambda store: change(store, "INSERT INTO review SELECT field_id, 'Eve', state, x0, y0, x1, y1, 5, rev"
-                             " FROM review WHERE field_id = 1"), True),
+        lambda store: change(store, "INSERT INTO review (field_id, reader, state, seconds, rev) "
+                             "SELECT field_id, 'Eve', state, 5, rev FROM review WHERE field_id = 1"), True),
+    "Ann's review of field 1,": (lambda store: change(store, "UPDATE review SET mitoses = 9 WHERE field_id = 1"), True),
     "Other users of this machine": (lambda store: first_image(store).chmod(0o644), True),
     "no longer refuses changes": (lambda store: change(store, drop_trigger(store)), False),
     "rows that do not exist": (lambda store: change(store, "UPDATE review SET field_id = 77"), False),

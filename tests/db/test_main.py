@@ -21,11 +21,13 @@ def test_backup_verify_restore_doctor(
 ) -> None:
     filled = configured
     file, back, data = str(tmp_path / "b.zip"), str(tmp_path / "back"), str(filled.folder)
-    assert main(["backup", file, "--data", data]) == 0
-    assert main(["verify", file]) == 0 and main(["restore", file, back]) == 0 and main(["doctor", data]) == 0
+    assert main(["backup", file, "--data", data]) == 0 and "2 fields, 4 events" in capsys.readouterr().out
+    assert main(["verify", file]) == 0 and main(["restore", file, back]) == 0
+    assert ("python -m db move" in capsys.readouterr().out) == bool(filled.url)
+    assert main(["doctor", data]) == 0
+    assert ("Examined: postgresql://" in capsys.readouterr().out) == bool(filled.url)
     monkeypatch.delenv("CONCENTRIC_DATABASE")  # an archive is unpacked into a folder with a database of its own
     assert main(["doctor", back]) == 0
-    assert "2 fields, 4 events" in capsys.readouterr().out
     assert main(["restore", file, back]) == 2 and "not empty" in capsys.readouterr().err
     assert main(["verify", str(tmp_path / "none.zip")]) == 2
     Path(file).write_bytes(Path(file).read_bytes()[:-200])

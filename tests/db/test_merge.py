@@ -62,7 +62,7 @@ def contents(store: Store) -> dict[str, Any]:
         }
         found = proposals(store, field.id, DEFAULT_VERSION)
         said[field.digest] = (
-            replace(field, id=0, file_size=0), load_field(store, field).digest, events, marks,
+            field._replace(id=0, file_size=0), load_field(store, field).digest, events, marks,
             found and (found.threshold, [(one.x, one.y, one.score, one.area_um2) for one in found.candidates]),
         )  # fmt: skip
     said["versions"] = {one.name: one.sha256 for one in list_stored(store, deleted=True)}

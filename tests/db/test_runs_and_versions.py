@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import update
 
 from db import runs, versions
-from db.engine import Store, open_store
+from db.engine import Store
 from db.errors import FULL, RunGone, StoreFull, VersionGone
 from db.fields import StoredField, add_field
 from db.labels import reviewed_fields
@@ -22,11 +21,6 @@ from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.types import Field
 
 SHIPPED = "shipped-1"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path)
 
 
 def field(store: Store, number: int, case: str = "") -> StoredField:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from db.engine import open_store
+from db.engine import Store
 from db.version_labels import label_version, version_labels
 from mitosis_core.errors import ConcentricError
 
 
-def test_the_latest_name_and_note_count_and_nothing_said_is_lost(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "data")
+def test_the_latest_name_and_note_count_and_nothing_said_is_lost(store: Store) -> None:
     label_version(store, "v-r1", name="  Breast,\n spring ", note="hot stain", by="Ann")
     label_version(store, "v-r1", name="Breast, spring", note="", by="Bob")
     one = version_labels(store)["v-r1"]
@@ -26,15 +23,13 @@ def test_the_latest_name_and_note_count_and_nothing_said_is_lost(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("name", "note", "by"), [("n" * 61, "", "Ann"), ("n", "x" * 501, "Ann"), ("n", "", " ")])
-def test_a_label_that_cannot_be_is_a_sentence(tmp_path: Path, name: str, note: str, by: str) -> None:
-    store = open_store(tmp_path / "data")
+def test_a_label_that_cannot_be_is_a_sentence(store: Store, name: str, note: str, by: str) -> None:
     with pytest.raises(ConcentricError):
         label_version(store, "v", name=name, note=note, by=by)
     assert version_labels(store) == {}
 
 
-def test_two_versions_never_have_one_name(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "data")
+def test_two_versions_never_have_one_name(store: Store) -> None:
     label_version(store, "v", name="Spring", note="", by="Ann")
     with pytest.raises(ConcentricError, match="Another version is called Spring"):
         label_version(store, "w", name="Spring", note="", by="Ann")

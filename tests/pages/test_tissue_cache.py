@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ def test_it_is_measured_once_for_a_scale(tmp_path: Path, monkeypatch: pytest.Mon
     image_path(store, field.digest).unlink()  # so it cannot be read again
     assert known.of(store, field) is first and known.soon(store, field) is first
     with pytest.raises(Exception, match="missing"):
-        known.of(store, replace(field, um_per_px=0.5))
+        known.of(store, field._replace(um_per_px=0.5))
 
 
 def test_who_does_not_wait_has_it_the_next_time(tmp_path: Path) -> None:

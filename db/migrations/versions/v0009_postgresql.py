@@ -1,4 +1,4 @@
-"""The key of the tokens where servers share it; what a reader's queue is counted by; on PostgreSQL, what SQLite gives by itself or by the steps before."""
+"""The key of the tokens where servers share it; a review's numbers; what PostgreSQL needs beside the steps before."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,7 +21,12 @@ def upgrade() -> None:
         sa.Column("value", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_secret")),
     )
-    op.create_index(op.f("ix_mark_reader_field_id_verdict_deleted"), "mark", ["reader", "field_id", "verdict", "deleted"])
+    for column, verdict in (("mitoses", "mitosis"), ("lookalikes", "lookalike"), ("unsure", "unsure")):
+        op.add_column("review", sa.Column(column, sa.Integer(), nullable=False, server_default="0"))
+        op.execute(
+            f"UPDATE review SET {column} = (SELECT count(*) FROM mark WHERE mark.field_id = review.field_id "
+            f"AND mark.reader = review.reader AND mark.verdict = '{verdict}' AND NOT mark.deleted)"
+        )
     op.create_index(op.f("ix_review_reader"), "review", ["reader"])
     if op.get_bind().dialect.name == "postgresql":
         _make_whole_numbers_long()
@@ -102,5 +107,6 @@ def _refuse_changes_of_what_was_recorded() -> None:
 
 def _refuse(table: str, what: str, each: str, says: str) -> None:
     op.execute(
-        f"CREATE TRIGGER {table}_{what.lower()} BEFORE {what} ON {table} FOR EACH {each} EXECUTE FUNCTION refuse('{says}')"
+        f"CREATE TRIGGER {table}_{what.lower()} BEFORE {what} ON {table} "
+        f"FOR EACH {each} EXECUTE FUNCTION refuse('{says}')"
     )
