@@ -25,6 +25,7 @@ from db.dialects.sqlite import DATABASE
 from db.disk import create, make_folders, move_into_place
 from db.engine import Store
 from db.errors import NO_DATABASE, BackupDamaged, StoreBusy, StoreFailed, StoreFull, as_sentences
+from db.image_files import ImageFiles
 from db.migrate import known_versions
 
 FORMAT = "concentric backup 1"
@@ -137,8 +138,8 @@ def _write(store: Store, part: Path, snapshot: Path, progress: Progress) -> Mani
             database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("field", "event")
         )
         names = list(_named(database.execute))
-    sources = {DATABASE: snapshot} | {name: store.folder / name for name in names}
-    sizes = {name: size for name, path in sources.items() if (size := _size(path)) is not None}
+    sources = {DATABASE: _File(snapshot), **{name: _source(store, name) for name in names}}
+    sizes = {name: size for name, source in sources.items() if (size := source.size()) is not None}
     missing, total = tuple(name for name in sources if name not in sizes), sum(sizes.values())
     _refuse_deleted(store, missing)
     if shutil.disk_usage(part.parent).free < total:
@@ -161,11 +162,39 @@ def _write(store: Store, part: Path, snapshot: Path, progress: Progress) -> Mani
     return manifest
 
 
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
+@dataclass(frozen=True)
+class _File:
+    """A file that goes into an archive."""
+
+    path: Path
+
+    def size(self) -> int | None:
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def open(self) -> IO[bytes]:
+        return self.path.open("rb")
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image that goes into an archive, wherever images lie."""
+
+    files: ImageFiles
+    name: str
+
+    def size(self) -> int | None:
+        return self.files.size(self.name)
+
+    def open(self) -> IO[bytes]:
+        return self.files.open(self.name)
+
+
+def _source(store: Store, name: str) -> _File | _Image:
+    folder, _, file = name.partition("/")
+    return _Image(store.image_files, file) if folder == "images" else _File(store.folder / name)
 
 
 def _down_to_disk(file: BinaryIO, written: int) -> int:
@@ -194,12 +223,12 @@ def _refuse_deleted(store: Store, missing: tuple[str, ...]) -> None:
             raise _Changed
 
 
-def _add(archive: zipfile.ZipFile, name: str, path: Path, progress: Callable[[int], object]) -> Entry:
+def _add(archive: zipfile.ZipFile, name: str, file: _File | _Image, progress: Callable[[int], object]) -> Entry:
     info = zipfile.ZipInfo(name, datetime.now(UTC).timetuple()[:6])
     info.external_attr = 0o600 << 16
     # Images and weights do not get smaller.
     info.compress_type = zipfile.ZIP_DEFLATED if name == DATABASE else zipfile.ZIP_STORED
-    with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
+    with file.open() as source, archive.open(info, "w", force_zip64=True) as target:
         return _copy(source, target, progress)
 
 

@@ -100,7 +100,7 @@ def _damaged(store: Store, manifest: Manifest, whole: Sequence[Copy]) -> list[st
     """Images of a new copy that are not what they should be. Only those are opened that the last whole copy has not."""
     known = read_manifest(whole[-1].path).files if whole else {}
     fresh = [name for name, entry in manifest.files.items() if name.startswith("images/") and known.get(name) != entry]
-    return [name for name in fresh if not is_whole(store.folder / name, Path(name).stem)]
+    return [name for name in fresh if not is_whole(store, Path(name).stem)]
 
 
 def _remove_oldest(store: Store) -> None:

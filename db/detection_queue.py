@@ -108,15 +108,6 @@ def withdraw(store: Store, field_ids: Iterable[int]) -> int:
         return len(gone.all())
 
 
-def list_detections(store: Store, case: str | None = None) -> list[Detection]:
-    """The queue in the order of its work, of all cases or one."""
-    wanted = select(DetectionRow, FieldRow.um_per_px.is_not(None)).join(FieldRow).order_by(DetectionRow.id)
-    if case is not None:
-        wanted = wanted.where(FieldRow.case == case)
-    with store.reading() as session:
-        return [_detection(row, _shown(row.state, has_scale)) for row, has_scale in session.execute(wanted)]
-
-
 def progress(store: Store) -> Progress:
     """Over all cases; cheap, whatever the store holds."""
     return total(progress_by_case(store).values())

@@ -15,12 +15,13 @@ from db.disk import readable_by_others, restrict_access
 from db.engine import Store, own_files
 from db.errors import as_sentences
 from db.fields import StoredField, UnscaledField, list_fields, list_unscaled, tombstones
-from db.images import image_path, is_whole
-from db.orphans import files_set_aside, find_aside, orphans, set_aside, set_orphans_aside
+from db.images import image_name, is_whole
+from db.orphans import find_aside, orphans, set_orphans_aside
 from db.reviews import rebuild, replayed, reviews_of
 from db.schema import FieldRow
 from db.versions import list_stored, weights_path
 from mitosis_core.plurals import count_noun
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -111,9 +112,8 @@ def _orphans(store: Store) -> Iterator[Finding]:
 def _fields(store: Store, progress: Progress) -> Iterator[Finding]:
     fields = _all_fields(store)
     for place, stored in enumerate(fields, 1):
-        path = image_path(store, stored.digest)
-        if not is_whole(path, stored.digest) and _is_kept(store, stored.digest):  # not deleted meanwhile
-            how = "damaged" if path.exists() else "missing"
+        if not is_whole(store, stored.digest) and _is_kept(store, stored.digest):  # not deleted meanwhile
+            how = "missing" if store.image_files.size(image_name(stored.digest)) is None else "damaged"
             aside = find_aside(store, stored.digest) is not None
             way = "a whole one was set aside" if aside else "please upload it again or take it from a backup"
             yield Finding(f"The image of field {stored.id}, {stored.name}, is {how}; {way}.", mendable=aside)
@@ -146,14 +146,15 @@ def _versions(store: Store) -> Iterator[Finding]:
 
 
 def _aside(store: Store) -> Iterator[Finding]:
-    found = files_set_aside(store)
+    found = store.image_files.names_aside()
     if not found:
         return
     deleted: set[str] = set()
     with suppress(Exception):  # also told where the database cannot be read
         deleted = {one.digest for one in tombstones(store)}
-    of_deleted = sum(file.name[:64] in deleted for file in found)
-    says = f"{count_noun(len(found), 'file')} without a field were set aside in {store.aside}: {_names(found)}."
+    of_deleted = sum(name[:64] in deleted for name in found)
+    where = store.image_files.where_aside
+    says = f"{count_noun(len(found), 'file')} without a field were set aside in {where}: {_names(found)}."
     if of_deleted:
         says += f" {of_deleted} of them are of fields that somebody deleted."
     yield Finding(says, fault=False)
@@ -178,18 +179,17 @@ def _replayed(store: Store, field_id: int) -> tuple[list[str], bool]:
 
 def _mend_image(store: Store, digest: str) -> None:
     """Put a whole copy from the files set aside in the place of a missing or damaged image, which is set aside."""
-    place = image_path(store, digest)
-    if is_whole(place, digest):
+    if is_whole(store, digest):
         return
-    whole = find_aside(store, digest)
+    whole, name = find_aside(store, digest), image_name(digest)
     if whole is None:
         return
     with store.writing():
-        if place.exists():
-            set_aside(store, place)
-        whole.rename(place)
+        if store.image_files.size(name) is not None:
+            store.image_files.set_aside(name)
+        store.image_files.take_back(whole, name)
 
 
-def _names(files: list[Path]) -> str:
-    shown = ", ".join(file.name for file in files[:3])
+def _names(files: list[str]) -> str:
+    shown = ", ".join(files[:3])
     return f"{shown} and {len(files) - 3} more" if len(files) > 3 else shown

@@ -16,7 +16,8 @@ from db.dialects.postgres import PostgresDatabase
 from db.dialects.sqlite import DATABASE, SqliteDatabase
 from db.disk import make_folders, restrict_access
 from db.errors import StoreBusy, StoreFailed, as_sentences
-from db.images import image_path
+from db.image_files import ImageFiles, image_files
+from db.images import image_name
 from db.orphans import set_orphans_aside
 from db.schema import FieldRow
 
@@ -27,12 +28,20 @@ _LOOKED_AT = 20  # images that tell whether a folder belongs to a database
 class Store:
     """Open it with `open_store`. Safe to use from many threads; other processes may have it open too.
 
-    url: of the database, "" for the file concentric.sqlite in the folder. Raises StoreFailed for a URL that is none.
+    url: of the database, "" for the file concentric.sqlite in the folder. images: where they lie, CONCENTRIC_IMAGES or
+    images/ unless given. Raises StoreFailed for a URL that is none.
     """
 
-    def __init__(self, folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, url: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        url: str = "",
+        images: ImageFiles | None = None,
+    ) -> None:
         self.folder = folder
         self.url = url
+        self.image_files = images or image_files(folder)
         self.file = folder / DATABASE
         self.images = folder / "images"
         self.aside = folder / "set-aside"
@@ -100,21 +109,26 @@ def database_url() -> str:
     return os.environ.get("CONCENTRIC_DATABASE", "").strip()
 
 
-def open_store(folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, url: str = "") -> Store:
+def open_store(
+    folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, url: str = "", images: ImageFiles | None = None
+) -> Store:
     """Make what is missing, bring the database to the newest version (a backup first), set aside what a crash left.
 
-    Nothing is deleted. Raises StoreFailed: no database, none beside images, one of a newer Concentric, a folder that
-    cannot be written, a URL that leads to no database, a folder whose images are of another store.
+    Nothing is deleted. url, images: see Store. Raises StoreFailed: no database, none beside images, one of a newer
+    Concentric, a folder or an object store that cannot be written, a URL that leads to no database, images that are of
+    another store.
     """
-    store = Store(folder, busy_timeout_s, url)
+    store = Store(folder, busy_timeout_s, url, images)
     make_folders(folder, store.images, store.backups)
+    store.image_files.prepare()
     with as_sentences():
         store.database.migrate()
         restrict_access(own_files(store))
     if url:
-        _check_folder(store)
-    with suppress(StoreBusy):  # the next start does it
-        set_orphans_aside(store)
+        _check_images(store)
+    if store.image_files.swept:
+        with suppress(StoreBusy):  # the next start does it
+            set_orphans_aside(store)
     return store
 
 
@@ -136,19 +150,20 @@ def open_known(folder: Path) -> Store:
 def own_files(store: Store) -> Iterator[Path]:
     """The folder, the database and its log, and every image, copy and file of a version."""
     yield from (store.folder, *store.folder.glob(f"{DATABASE}*"), *store.folder.glob("secret.key"))
-    others = (store.folder / name for name in ("versions", "thumbnails"))
+    others = (store.folder / name for name in ("versions", "thumbnails", "tissues"))
     for folder in (store.images, store.backups, store.aside, *others):
         if folder.is_dir():
             yield folder
             yield from (file for file in folder.iterdir() if file.is_file())
 
 
-def _check_folder(store: Store) -> None:
+def _check_images(store: Store) -> None:
     """A database by URL and a folder may be of two stores. Raises StoreFailed."""
     with store.reading() as session:
         latest = list(session.scalars(select(FieldRow.digest).order_by(FieldRow.id.desc()).limit(_LOOKED_AT)))
-    if latest and not any(image_path(store, digest).exists() for digest in latest):
+    if latest and not any(store.image_files.size(image_name(digest)) is not None for digest in latest):
         raise StoreFailed(
-            f"The images of the database {store.database.place} are not in {store.images}. All servers of a database "
-            "need one data folder that they share: please set CONCENTRIC_DATA to it."
+            f"The images of the database {store.database.place} are not in {store.image_files.where}. All servers of a "
+            "database need the same images: please set CONCENTRIC_DATA to the data folder that they share, or "
+            "CONCENTRIC_IMAGES."
         )

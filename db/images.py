@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from db.engine import Store
 
 
+def image_name(digest: str) -> str:
+    """The name of the image with this digest, where images lie (`Store.image_files`)."""
+    return f"{digest}.png"
+
+
 def image_path(store: Store, digest: str) -> Path:
-    """Where the image with this digest is kept."""
-    return store.images / f"{digest}.png"
+    """Where the image with this digest is kept, when images lie in the data folder."""
+    return store.images / image_name(digest)
 
 
 def encode(pixels: UInt8) -> bytes:
@@ -38,9 +43,9 @@ def decode(data: bytes, digest: str) -> UInt8 | None:
     return pixels if Field(pixels, None, "").digest == digest else None
 
 
-def is_whole(file: Path, digest: str) -> bool:
-    """Whether this file is there and is the image with this digest."""
+def is_whole(store: Store, digest: str) -> bool:
+    """Whether the image with this digest is kept, and is it. Raises StoreFailed where that cannot be known now."""
     try:
-        return decode(file.read_bytes(), digest) is not None
+        return decode(store.image_files.read(image_name(digest)), digest) is not None
     except OSError:
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from bisect import bisect_right
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,7 +26,8 @@ from db.disk import FOLDER_MODE, move_into_place
 from db.disk_space import check_disk_space
 from db.engine import Store, open_store
 from db.errors import BackupDamaged, as_sentences
-from db.images import image_path, is_whole
+from db.image_files import files_of
+from db.images import image_name, image_path, is_whole
 from db.ops import OP_ID, BadOp, check_reader
 from db.replay import Event
 from db.reviews import events_of, reserve_event_ids, write_events
@@ -87,7 +89,7 @@ def merge_archive(store: Store, place: Path, progress: Progress = no_progress) -
     with tempfile.TemporaryDirectory(dir=store.folder, prefix="merge-") as folder:
         unpacked = Path(folder) / "archive"
         restore(place, unpacked, progress)
-        other = open_store(unpacked)
+        other = open_store(unpacked, images=files_of(unpacked))
         try:
             _check_images(store, other)
             return _merge(store, other)
@@ -103,12 +105,12 @@ def _check_images(store: Store, other: Store) -> None:
         known = set(ours.scalars(select(FieldRow.digest)))
         new = [row for row in theirs.execute(select(FieldRow.digest, FieldRow.name)) if row.digest not in known]
     for digest, name in new:
-        if not is_whole(image_path(other, digest), digest):
+        if not is_whole(other, digest):
             raise BackupDamaged(f"The image of {name} in the archive is missing, or is not the one it should be.")
 
 
 def _merge(store: Store, other: Store) -> Merged:
-    placed: list[Path] = []
+    placed: list[Callable[[], object]] = []  # how to take them away again
     try:
         with other.reading() as theirs, store.writing() as ours, as_sentences():
             work = _Merge(store, other, ours, theirs, placed)
@@ -123,15 +125,17 @@ def _merge(store: Store, other: Store) -> Merged:
             work.take_tombstones()
             return work.merged
     except BaseException:
-        for path in placed:
-            path.unlink(missing_ok=True)
+        for take_away in placed:
+            take_away()
         raise
 
 
 class _Merge:
     """One merge under way: the two sessions, and what the ids and names of the archive are here."""
 
-    def __init__(self, store: Store, other: Store, ours: Session, theirs: Session, placed: list[Path]) -> None:
+    def __init__(
+        self, store: Store, other: Store, ours: Session, theirs: Session, placed: list[Callable[[], object]]
+    ) -> None:
         self.merged = Merged()
         self._store, self._other, self._ours, self._theirs, self._placed = store, other, ours, theirs, placed
         self._fields: dict[int, FieldRow] = {}
@@ -174,7 +178,7 @@ class _Merge:
 
     def _move(self, source: Path, place: Path) -> None:
         if not place.exists():
-            self._placed.append(place)
+            self._placed.append(lambda: place.unlink(missing_ok=True))
         move_into_place(source, place)
 
     def take_version_rows(self) -> None:
@@ -208,11 +212,13 @@ class _Merge:
             self._fields[row.id] = known
 
     def _take_field(self, row: FieldRow) -> FieldRow:
-        source = image_path(self._other, row.digest)
+        files, name = self._store.image_files, image_name(row.digest)
         new = FieldRow(**{key: value for key, value in _values(row).items() if key != "id"})
         self._ours.add(new)
         self._ours.flush()
-        self._move(source, image_path(self._store, row.digest))
+        if files.size(name) is None:
+            self._placed.append(lambda: files.remove(name))
+        files.take_in(image_path(self._other, row.digest), name)
         self.merged.fields += 1
         return new
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from db.disk import FOLDER_MODE, write_durably
 from db.engine import Store
-from db.images import decode, image_path
+from db.images import decode, image_name
 from mitosis_core.image.encoding import encode_jpeg
 from mitosis_core.types import UInt8
 
@@ -25,11 +25,12 @@ def write_thumbnail(store: Store, digest: str, pixels: UInt8) -> bytes:
 
 
 def read_thumbnail(store: Store, digest: str) -> bytes | None:
-    """The small picture of the field with this digest; None when its image is missing or damaged."""
+    """The small picture of the field with this digest; None when its image is missing or damaged. Raises StoreFailed
+    when the object store of the images cannot be reached."""
     with suppress(OSError):
         return _place(store, digest).read_bytes()
     with suppress(OSError):
-        pixels = decode(image_path(store, digest).read_bytes(), digest)
+        pixels = decode(store.image_files.read_once(image_name(digest)), digest)
         return None if pixels is None else write_thumbnail(store, digest, pixels)
     return None
 

@@ -35,7 +35,7 @@ def main() -> None:
         store = the_store()
         source = _choose_labels(store)
         known = training.material(store, source)
-        by = ask_name(store, who, key=session.TRAINER) if known.fields else ""
+        by = ask_name(store, who, "Runs and decisions are recorded with a name.") if known.fields else ""
         if known.fields:
             show_material(store, known, by)
         past = runs.list_runs(store)

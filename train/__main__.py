@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -26,8 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(given.command(given))
     except (ConcentricError, ValueError) as error:
-        print(error, file=sys.stderr)
+        if _speaks(error):
+            print(error, file=sys.stderr)
         return 2
+
+
+def _speaks(error: Exception) -> bool:
+    """What all processes of a training run into is said once."""
+    return os.environ.get("RANK", "0") == "0" or type(error).__name__ == "RankLost"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,13 +112,26 @@ def _given_options(given: argparse.Namespace, config: type[TrainConfig] | type[R
 
 
 def _run(given: argparse.Namespace) -> int:
+    from mitosis_core import ranks
     from train import job
+    from train.parallel import joined
+    from train.retrain.finetune import follow, no_more
 
     start_logging()
     settings = _given_options(given, RetrainConfig)
-    run = job.do_run_here(given.data, given.run, by=given.by, source=given.source, base=given.base, settings=settings)
-    print(f"Run {run.id}: {run.state}. {run.version or run.message}")
-    return 0 if run.state == "done" else 2
+    with joined():
+        if not ranks.is_first():
+            follow()
+            return 0
+        with ranks.alone():
+            run = job.do_run_here(
+                given.data, given.run, by=given.by, source=given.source, base=given.base, settings=settings
+            )
+        print(f"Run {run.id}: {run.state}. {run.version or run.message}")
+        if run.state != "done":
+            return 2
+        no_more()
+        return 0
 
 
 def _labels(given: argparse.Namespace) -> int:
@@ -122,22 +142,14 @@ def _labels(given: argparse.Namespace) -> int:
 
 
 def _fit(given: argparse.Namespace) -> int:
-    from mitosis_core.model import load_model
-    from train.data.examples import read_patches
+    from mitosis_core import ranks
     from train.fit import Provenance, fit
     from train.loop import Step
     from train.methods import default_config
-    from train.methods.deepmitosis import with_estimated_masks
+    from train.parallel import joined
 
     config = default_config(**{"method": "segmitos", **_given_options(given, TrainConfig)})
     _check_names(config)
-    segmenter = load_model(given.segmenter) if given.segmenter else None
-    fields = _fields(given)
-    data = {"note": given.data_note}
-    if segmenter:
-        fields = with_estimated_masks(tqdm(fields, desc="masks", unit="field", disable=None), segmenter)
-        data["boxes"] = f"estimated by {segmenter.version}"
-    patches = [e for csv in given.patches for e in read_patches(csv, given.patch_images or csv.parent / "images")]
     bars: dict[str, tqdm[None]] = {}
 
     def report(title: str, step: Step) -> None:
@@ -145,12 +157,32 @@ def _fit(given: argparse.Namespace) -> int:
         bar.update(step.step - bar.n)
         bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
 
-    provenance = Provenance(data, given.licence)
     work = given.work or given.out.with_suffix(".work")
-    model = fit(fields, patches, config, given.out, work=work, jobs=given.jobs, report=report, provenance=provenance)
-    scores = model.card.scores["validation"]
-    print(f"Wrote {model.weights}: F1 {scores['f1']:.3f} on the slides held out in turn ({scores['f1_by_slide']}).")
+    with joined():
+        fields, patches, data = ranks.in_all(lambda: _inputs(given))
+        provenance = Provenance(data, given.licence)
+        model = fit(
+            fields, patches, config, given.out, work=work, jobs=given.jobs, report=report, provenance=provenance
+        )
+        if ranks.is_first():
+            scores, by_slide = model.card.scores["validation"], model.card.scores["validation"]["f1_by_slide"]
+            print(f"Wrote {model.weights}: F1 {scores['f1']:.3f} on the slides held out in turn ({by_slide}).")
     return 0
+
+
+def _inputs(given: argparse.Namespace) -> tuple[list[Example], list[Example], dict[str, str]]:
+    """The fields, the patches, and what is known of the data."""
+    from mitosis_core.model import load_model
+    from train.data.examples import read_patches
+    from train.methods.deepmitosis import with_estimated_masks
+
+    segmenter = load_model(given.segmenter) if given.segmenter else None
+    fields, data = _fields(given), {"note": given.data_note}
+    if segmenter:
+        fields = with_estimated_masks(tqdm(fields, desc="masks", unit="field", disable=None), segmenter)
+        data["boxes"] = f"estimated by {segmenter.version}"
+    patches = [e for csv in given.patches for e in read_patches(csv, given.patch_images or csv.parent / "images")]
+    return fields, patches, data
 
 
 def _fields(given: argparse.Namespace) -> list[Example]:

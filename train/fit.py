@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from mitosis_core import ranks
 from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
 from mitosis_core.methods import METHODS
@@ -26,8 +27,9 @@ from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import FROM_MASKS, TrainConfig
 from train.data.examples import Example, digest
 from train.loop import Step, fit_net
+from train.parallel import check_same, lost_as_sentence
 from train.selection.cascade import SecondStage, second_stage
-from train.selection.evaluation import Choice, choose_settings, load_snapshot
+from train.selection.evaluation import Choice, Fold, choose_settings, load_snapshot, make_outputs
 
 MAX_FOLDS = 5
 Report = Callable[[str, Step], None]
@@ -97,21 +99,41 @@ def fit(
     """Train a version and write weights and card to `out` (.safetensors).
 
     fields are split by slide; patches (extra positives) always train. work: folder of the snapshots, which a
-    second call takes up where the first was cut. jobs: networks trained at the same time, one thread each.
+    second call takes up where the first was cut. jobs: networks trained at the same time, one thread each. Under
+    torchrun (train/parallel.py) every process calls this with the same data; the first one alone reads and writes
+    `work` and `out`.
     Raises UnusableData when there is no mitosis, all are on one slide, there is a single slide, or no mask for labels
-    that are drawn from masks.
+    that are drawn from masks; ValueError for jobs under torchrun.
     """
-    folds, final = plan_jobs(fields, patches, config, work)
-    train_all([job for members in (*folds, final) for job in members], jobs, report)
-    by_fold = [(members[0].held_out, [snapshots(job) for job in members]) for members in folds]
+    if ranks.size() > 1 and jobs > 1:
+        raise ValueError("Several networks at a time (--jobs) are trained without torchrun; please leave one out.")
+    with lost_as_sentence():
+        folds, final = ranks.in_all(lambda: plan_jobs(fields, patches, config, work))
+        todo = [job for members in (*folds, final) for job in members]
+        check_same([job.folder.name for job in todo], "annotations, images and options")
+        train_all(todo, jobs, report)
+        by_fold = ranks.from_first(
+            lambda: [(members[0].held_out, [snapshots(job) for job in members]) for members in folds]
+        )
+        if ranks.size() > 1:
+            make_outputs(by_fold, config)
+        return ranks.from_first(
+            lambda: _finish(by_fold, final, fields, patches, config, out, work, provenance or Provenance())
+        )
+
+
+def _finish(
+    by_fold: Sequence[Fold], final: Sequence[TrainingJob], fields: Sequence[Example], patches: Sequence[Example],
+    config: TrainConfig, out: Path, work: Path, provenance: Provenance,
+) -> Model:  # fmt: skip
+    """From the trained networks to the version."""
     choice = choose_settings(by_fold, config)
     net = make_ensemble([load_snapshot(snapshots(job)[choice.step], config) for job in final])
     second = None
     if config.verifier:
         second = second_stage(by_fold, choice, config, work)
         choice = second.choice
-    provenance = provenance or Provenance()
-    card = _card(out.stem, net.stride, fields, patches, config, choice, second, provenance)
+    card = make_card(out.stem, net.stride, fields, patches, config, choice, second, provenance)
     return save_model(net, card, out, second.net if second else None)
 
 
@@ -159,10 +181,11 @@ def member_jobs(
 
 def train_all(todo: Sequence[TrainingJob], jobs: int, report: Report) -> None:
     """Train every job that is not done yet, each once; coarser networks first, as several jobs may start from one."""
-    coarser = [job.coarser for job in todo if job.coarser and not _finished(job)]
+    done = ranks.from_first(lambda: {job.folder for job in todo if _finished(job)})
+    coarser = [job.coarser for job in todo if job.coarser and job.folder not in done]
     if coarser:
         train_all(coarser, jobs, report)
-    todo = list({job.folder: job for job in todo if not _finished(job)}.values())
+    todo = list({job.folder: job for job in todo if job.folder not in done}.values())
     if jobs == 1:
         for job in todo:
             train_one(job, report)
@@ -180,7 +203,7 @@ def train_one(job: TrainingJob, report: Report | None = None) -> None:
     started = time.perf_counter()
     torch.manual_seed(job.config.seed)
     net = METHODS[job.config.method].build(job.config.encoder, job.coarser is None, job.config.variant)
-    if job.coarser:
+    if job.coarser and ranks.is_first():  # the others have its weights from there
         net.start_from(load_snapshot(last_snapshot(job.coarser), job.coarser.config))
 
     def save_snapshot(ema: DetectorNet, step: int) -> float | None:
@@ -202,7 +225,8 @@ def train_one(job: TrainingJob, report: Report | None = None) -> None:
         at_validation=save_snapshot,
         report=report_step,
     )
-    (job.folder / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")  # for the benchmarks
+    if ranks.is_first():
+        (job.folder / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")  # for the benchmarks
 
 
 def _finished(job: TrainingJob) -> bool:
@@ -219,10 +243,11 @@ def snapshots(job: TrainingJob) -> dict[int, Path]:
     return {int(path.stem): path for path in sorted(job.folder.glob("[0-9]*.pt"))}
 
 
-def _card(
+def make_card(
     version: str, stride: int, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig,
     choice: Choice, second: SecondStage | None, provenance: Provenance,
 ) -> ModelCard:  # fmt: skip
+    """What is said of a version: its data, its settings, and how good it was where these were chosen."""
     data = {
         "sha256": digest([*fields, *patches]),
         "fields": len(fields),

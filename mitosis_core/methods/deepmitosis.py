@@ -21,6 +21,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
 from torchvision.ops import MultiScaleRoIAlign, box_iou, clip_boxes_to_image, nms, remove_small_boxes
 
+from mitosis_core import ranks
 from mitosis_core.encoders import build_encoder
 from mitosis_core.encoders.encoder_net import EncoderNet
 from mitosis_core.errors import UnusableModel
@@ -93,8 +94,9 @@ class DeepDet(BoxNet):
         with torch.autocast(images.device.type, enabled=False):
             proposals, losses = self.rpn(listed, {"0": features}, targets)
             known = [one[~on_ignored(one, target)] for one, target in zip(proposals, targets, strict=True)]
-            if self.roi_heads is not None and any(map(len, (*known, *boxes))):
-                losses |= self.roi_heads({"0": features}, known, listed.image_sizes, targets)[1]
+            if self.roi_heads is not None and any(ranks.gather(any(map(len, (*known, *boxes))))):
+                second = self.roi_heads({"0": features}, known, listed.image_sizes, targets)[1]
+                losses |= {name: self.roi_heads.fg_bg_sampler.weigh(one) for name, one in second.items()}
         return torch.stack(list(losses.values())).sum()
 
     def _feature_map(self, x: torch.Tensor) -> tuple[torch.Tensor, ImageList]:
@@ -161,19 +163,32 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]
         self, objectness: torch.Tensor, deltas: torch.Tensor, labels: list[torch.Tensor], aims: list[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As torchvision's, over the anchors drawn from all crops of a batch."""
-        if not any(bool((label >= 0).any()) for label in labels):
-            return objectness.sum() * 0, deltas.sum() * 0  # torchvision's mean over nothing is not a number
-        losses: tuple[torch.Tensor, torch.Tensor] = super().compute_loss(objectness, deltas, labels, aims)
-        return losses
+        first, second = super().compute_loss(objectness, deltas, labels, aims)
+        return self.fg_bg_sampler.weigh(first), self.fg_bg_sampler.weigh(second)
 
 
 class BatchSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
-    """Draws its number from all images of a batch together: few of many small crops hold a mitosis."""
+    """Draws its number from all images of a batch together: few of many small crops hold a mitosis.
+
+    Where several processes share the batch, the first draws for all of them.
+    """
+
+    share = 1.0  # of what was drawn last, the part in these images, against an equal part for every process
 
     def __call__(self, labels: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        (positive,), (negative,) = super().__call__([torch.cat(labels)])
-        sizes = [len(one) for one in labels]
-        return list(positive.split(sizes)), list(negative.split(sizes))
+        parts = ranks.gather(torch.cat(labels) if ranks.size() == 1 else torch.cat(labels).cpu())
+        draw = super().__call__
+        (positive,), (negative,) = ranks.from_first(lambda: draw([torch.cat(parts)]))
+        drawn = [int(one.sum()) for one in (positive | negative).split([len(part) for part in parts])]
+        self.share = drawn[ranks.number()] * ranks.size() / max(1, sum(drawn))
+        lengths, sizes = [len(part) for part in parts], [len(one) for one in labels]
+        mine = [one.split(lengths)[ranks.number()].to(labels[0].device) for one in (positive, negative)]
+        return list(mine[0].split(sizes)), list(mine[1].split(sizes))
+
+    def weigh(self, mean: torch.Tensor) -> torch.Tensor:
+        """The mean over what was drawn here -> this process's part of that over the whole batch; 0 where it is over
+        nothing, which torchvision takes for no number."""
+        return mean * self.share if self.share else mean.nan_to_num(0.0) * 0
 
 
 def on_ignored(boxes: torch.Tensor, target: Target) -> torch.Tensor:

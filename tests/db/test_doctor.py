@@ -13,7 +13,6 @@ from db.doctor import Finding, examine, is_sound, repair
 from db.engine import Store
 from db.fields import add_field, delete_field, image_path, list_fields, load_field
 from db.images import encode
-from db.orphans import files_set_aside
 from db.reviews import history, reviews_of
 from db.versions import weights_path
 from tests.db.conftest import make_field, psycopg_connection
@@ -98,7 +97,7 @@ def test_a_whole_image_among_those_set_aside_is_taken_back(filled: Store) -> Non
     place.write_bytes(b"damaged")
     assert [one.mendable for one in examine(filled.folder, url=filled.url) if one.fault] == [True]
     assert is_sound(repair(filled.folder, url=filled.url)) and load_field(filled, stored).digest == stored.digest
-    assert [file.read_bytes() for file in files_set_aside(filled)] == [b"damaged"]
+    assert [file.read_bytes() for file in filled.aside.iterdir()] == [b"damaged"]
 
 
 def test_what_was_set_aside_is_listed_and_no_fault(filled: Store) -> None:

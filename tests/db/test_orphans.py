@@ -7,10 +7,9 @@ import time
 
 import pytest
 
-from db.engine import Store, open_store
+from db.engine import Store
 from db.errors import StoreFailed
 from db.fields import StoredField, add_field, image_path, list_fields, load_field
-from db.orphans import files_set_aside
 from tests.db.conftest import make_field, reopen
 
 
@@ -25,7 +24,7 @@ def test_a_start_sets_aside_what_no_row_names_and_deletes_nothing(store: Store, 
         (store.images / "notes of the lab.txt").write_bytes(content)
         reopen(store)
     assert names(store) == {f"{field.digest}.png"}
-    kept = {file.name: file.read_bytes() for file in files_set_aside(store)}
+    kept = {file.name: file.read_bytes() for file in store.aside.iterdir()}
     assert kept == {
         f"{digest}.png": b"one", f"{digest}.1.png": b"two",
         "notes of the lab.txt": b"one", "notes of the lab.1.txt": b"two",
@@ -40,7 +39,7 @@ def test_only_unfinished_files_of_ours_that_are_stale_are_removed(store: Store) 
     for name in (ours, theirs):
         os.utime(store.images / name, (0, time.time() - 7200))
     reopen(store)
-    assert names(store) == {fresh} and [file.name for file in files_set_aside(store)] == [theirs]
+    assert names(store) == {fresh} and store.image_files.names_aside() == [theirs]
 
 
 @pytest.mark.sqlite
@@ -52,12 +51,12 @@ def test_an_older_database_put_back_loses_no_image(store: Store, field: StoredFi
     shutil.copy(older, store.file)
     back = reopen(store)
     assert list_fields(back) == [field] and names(back) == {f"{field.digest}.png"}
-    assert {file.stem for file in files_set_aside(back)} == {one.digest for one in added}
+    assert set(back.image_files.names_aside()) == {f"{one.digest}.png" for one in added}
     back.close()
     shutil.copy(newer, store.file)  # and forward again
     again = reopen(store)
     assert [load_field(again, one).digest for one in list_fields(again)] == [field.digest, *(a.digest for a in added)]
-    assert files_set_aside(again) == []
+    assert again.image_files.names_aside() == []
 
 
 @pytest.mark.sqlite

@@ -26,17 +26,19 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """options: of TrainConfig, where the method wants others than its defaults."""
+    """options: of TrainConfig, where the method wants others than its defaults. idle_parts: some weights have no say in
+    some batches, or in any."""
 
     loss: Loss
     options: Mapping[str, Any] = field(default_factory=dict)
+    idle_parts: bool = False
 
 
 RECIPES: dict[str, Recipe] = {
     "segmitos": Recipe(segmitos.loss, segmitos.DEFAULTS),
-    "deepmitosis": Recipe(deepmitosis.loss, deepmitosis.DEFAULTS),
+    "deepmitosis": Recipe(deepmitosis.loss, deepmitosis.DEFAULTS, idle_parts=True),
     "rdlm": Recipe(rdlm.loss, rdlm.DEFAULTS),
-    "instance_max": Recipe(instance_max.loss, instance_max.DEFAULTS),
+    "instance_max": Recipe(instance_max.loss, instance_max.DEFAULTS, idle_parts=True),
 }
 
 

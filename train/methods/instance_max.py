@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from mitosis_core import ranks
 from mitosis_core.methods.instance_max import InstanceNet
 from mitosis_core.methods.method import DetectorNet
 from train.config import TrainConfig
@@ -44,7 +45,7 @@ def loss(
         raise TypeError(f"{type(net).__name__} has no score for a whole image")
     truth, known = image_labels(labels, boxes)
     each = F.binary_cross_entropy_with_logits(net.image_logit(images).float(), truth, reduction="none")
-    return (each * known).sum() / known.sum().clamp_min(1)
+    return (each * known).sum() / ranks.divisor(known.sum())
 
 
 def image_labels(labels: torch.Tensor, boxes: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
+from mitosis_core import ranks
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.methods.rdlm import FOCAL, RDLMNet, anchors, flatten_levels
 from train.config import TrainConfig
@@ -47,7 +48,8 @@ def loss(
         aims = [_aim(places, label, known) for label, known in zip(labels, boxes, strict=True)]
         truth = torch.stack([aim for aim, _ in aims])
         positive = truth == 1
-        scale = positive.sum().clamp_min(len(images))
+        crops = ranks.total(torch.tensor(len(images), device=images.device))
+        scale = ranks.divisor(positive.sum(), crops)
         wanted = truth[truth >= 0]
         if net.variant in FOCAL:
             scores = focal_loss(logits[truth >= 0], wanted, FOCAL[net.variant])

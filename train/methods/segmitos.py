@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from mitosis_core import ranks
 from mitosis_core.methods.method import DetectorNet
 from train.config import TrainConfig
 from train.data.labels import IGNORED
@@ -29,7 +30,7 @@ def concentric_loss(logits: torch.Tensor, labels: torch.Tensor, mitosis_weight: 
     """
     weight = torch.tensor([1.0, mitosis_weight], device=logits.device)
     per_pixel = F.cross_entropy(logits.float(), labels.long(), weight, ignore_index=IGNORED, reduction="none")
-    return per_pixel.sum() / (labels != IGNORED).sum().clamp_min(1)
+    return per_pixel.sum() / ranks.divisor((labels != IGNORED).sum())
 
 
 def loss(

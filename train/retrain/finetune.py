@@ -10,12 +10,14 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
+from mitosis_core import ranks
 from mitosis_core.inference.fusion import fuse
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.methods.method import DetectorNet
@@ -24,10 +26,12 @@ from mitosis_core.prediction import apply_verifier, find_candidates, infer
 from mitosis_core.types import Detections
 from mitosis_core.vocabulary import SAME_CELL_UM
 from train.config import TrainConfig
+from train.data.examples import Example
 from train.data.patches import Tissue
 from train.loop import Step, fit_net, mine_hard_negatives
 from train.methods import default_config
 from train.optimise import training_device
+from train.parallel import RankLost, lost_as_sentence
 from train.retrain.checkpoint import Checkpoint, Parts
 from train.retrain.config import RetrainConfig
 from train.retrain.head_training import StepReport
@@ -47,7 +51,58 @@ def finetune(
     session: RetrainSession, net: nn.Module, kept: Checkpoint, reporter: Callable[[int], StepReport]
 ) -> dict[int, tuple[Detections, Detections]]:
     """Train the networks of `net` in place. Returns what the new and the old version find in every validation field,
-    down to a low score: field -> (new, old). Raises Cancelled, ValueError (the loss is no number)."""
+    down to a low score: field -> (new, old). Under torchrun the other processes help (`follow`). Raises Cancelled,
+    ValueError (the loss is no number)."""
+    with lost_as_sentence(), ranks.together():
+        if ranks.size() > 1:
+            ranks.from_first(
+                lambda: _Task(session.base, session.fields, session.train_count, session.config, net, kept.done)
+            )
+        found = _train_members(session, net, kept, reporter)
+    fused = {i: _fuse_members(sides, session.fields[i].um_per_px) for i, sides in found.items()}
+    return {i: (_verify(session, i, new), _verify(session, i, old)) for i, (new, old) in fused.items()}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the first process tells the others of a fine-tuning; done: the networks that were trained before."""
+
+    base: Model
+    fields: list[Example]
+    train_count: int
+    config: RetrainConfig
+    net: nn.Module
+    done: list[Parts]
+
+
+def follow() -> None:
+    """Help the first process to fine-tune what it says, until there is `no_more`. The store is no business of this one:
+    fields and networks are sent to it. Raises RankLost when the first process ends in the middle of one."""
+    with lost_as_sentence(), single_thread():
+        while (task := _next_task()) is not None:
+            session = RetrainSession(task.base, task.fields, task.train_count, task.config, lambda: False)
+            kept = Checkpoint(None, "")
+            kept.done = list(task.done)
+            _train_members(session, task.net, kept, lambda index: lambda step, loss, f1: None)
+
+
+def _next_task() -> _Task | None:
+    try:
+        with lost_as_sentence():
+            return ranks.from_first(lambda: None)
+    except RankLost:  # the first process has ended, and has said why
+        return None
+
+
+def no_more() -> None:
+    """The others may go home; called by the first process."""
+    ranks.from_first(lambda: None)
+
+
+def _train_members(
+    session: RetrainSession, net: nn.Module, kept: Checkpoint, reporter: Callable[[int], StepReport]
+) -> dict[int, list[tuple[Detections, Detections]]]:
+    """Every network of every fold, and what each finds in its held-out fields."""
     config, splits = _config(session.base, session.config), len(session.splits)
     found: dict[int, list[tuple[Detections, Detections]]] = {}
     for index, network in enumerate(cast(Sequence[DetectorNet], net.members)):
@@ -62,8 +117,7 @@ def finetune(
             for i, (new, old) in kept.done[number]["found"].items():
                 found.setdefault(i, []).append((_from_tensor(new), _from_tensor(old)))
         network.load_state_dict(mean_weights(trained).state_dict())
-    fused = {i: _fuse_members(sides, session.fields[i].um_per_px) for i, sides in found.items()}
-    return {i: (_verify(session, i, new), _verify(session, i, old)) for i, (new, old) in fused.items()}
+    return found
 
 
 def _verify(session: RetrainSession, i: int, found: Detections) -> Detections:
@@ -106,7 +160,11 @@ def _train_member(
     ema = fit_net(copy.deepcopy(network), [], config, tissues=tissues, freeze_statistics=True, report=report).cpu()
     trained = copy.deepcopy(network)
     interpolate_weights(trained, ema, session.config.blend)
-    found = {i: (_to_tensor(_detect(session, trained, i)), _to_tensor(_detect(session, network, i))) for i in held_out}
+
+    def sides(i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return _to_tensor(_detect(session, trained, i)), _to_tensor(_detect(session, network, i))
+
+    found = dict(zip(held_out, ranks.each_a_share(sides, held_out), strict=True))
     return {"weights": trained.state_dict(), "found": found, "step": config.steps}
 
 

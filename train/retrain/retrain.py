@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from torch import nn
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model, ModelCard, save_model
 from train.data.examples import Example, digest
+from train.parallel import wanted
 from train.retrain.checkpoint import Checkpoint, Parts
 from train.retrain.config import RetrainConfig
 from train.retrain.corrected import check_trainable, split_in_halves
@@ -31,6 +33,8 @@ from train.retrain.heads import member_networks, single_thread
 from train.retrain.phases import PhaseReport, report_nothing
 from train.retrain.session import RetrainSession
 from train.retrain.threshold import ChosenThreshold, choose_threshold, threshold_between
+
+log = logging.getLogger("concentric.train")
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ def retrain(
     kept = Checkpoint(checkpoint, session.identity())
     with single_thread():
         if session.way == "heads":
+            if wanted() > 1:
+                log.warning("Heads are trained from features that are computed once: one process does it, others wait.")
             threshold = _train_heads(session, net, kept, _step_reporters(session, kept, progress, base.card.members))
         else:
             threshold = _finetune(session, net, kept, _step_reporters(session, kept, progress, training_count(session)))

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mitosis_core import ranks
 from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.inference.blobs import BlobSettings
-from mitosis_core.inference.calibration import Calibration, background_logit, logit, sigmoid
+from mitosis_core.inference.calibration import Calibration, background_gap, background_logit, logit, sigmoid
 from mitosis_core.inference.fusion import fuse
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.methods import METHODS
@@ -30,7 +32,7 @@ from train.selection.image_level import area_under_roc, image_scores, image_thre
 _TRANSFER_LOGITS = 1.0  # how far the best threshold of one slide lies from that of another
 _GRID_LOGITS = 0.25
 
-BACKGROUND_SHARE = 0.98  # of mitosis_core.inference.calibration; mitoses cover well under 2 % of a field
+BACKGROUND_SHARE = 0.99  # of mitosis_core.inference.calibration; 60 mitoses would cover about 1 % of a field
 
 # The post-processing: peaks of the map, which need no second threshold and keep touching figures apart. SegMitos' own
 # (Otsu's threshold, blobs, mean score; section 3.3) is BlobSettings(). It is not chosen on the held-out fields, because
@@ -158,10 +160,11 @@ def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> li
 
 
 def _median_calibration(outputs: Sequence[NetworkOutput]) -> Calibration:
-    """The calibration that leaves the middle one of these fields as it is."""
-    return Calibration(
-        BACKGROUND_SHARE, round(float(np.median([background_logit(one.map, BACKGROUND_SHARE) for one in outputs])), 3)
+    """The calibration that leaves the middle one of these fields as it is, and bounds none of them."""
+    levels, gaps = (
+        [measure(one.map, BACKGROUND_SHARE) for one in outputs] for measure in (background_logit, background_gap)
     )
+    return Calibration(BACKGROUND_SHARE, round(float(np.median(levels)), 3), round(max(gaps) + 0.0005, 3))
 
 
 def robust_threshold(scored: Sequence[ScoredField]) -> float:
@@ -211,16 +214,40 @@ def cached_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfi
     net: DetectorNet | None = None
     outputs = []
     for example in fields:
-        kept = snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}.npz")
+        kept = _kept(snapshot, example)
         if not kept.exists():
             net = net or load_snapshot(snapshot, config)
             _save_output(network_outputs(net, [example], config)[0], kept)
         with np.load(kept) as parts:
             cell_px = (float(parts["cell_px"][0]), float(parts["cell_px"][1]))
-            found_map = ProbabilityMap(sigmoid(parts["logits"].astype(np.float32)), cell_px, example.um_per_px)
+            values, share = sigmoid(parts["logits"].astype(np.float32)), find_tissue(example.field).share
+            found_map = ProbabilityMap(values, cell_px, example.um_per_px, share)
             boxes = Detections(parts["xy_px"], parts["score"], parts["area_um2"]) if "score" in parts else None
         outputs.append(NetworkOutput(found_map, boxes))
     return outputs
+
+
+def make_outputs(folds: Sequence[Fold], config: TrainConfig) -> None:
+    """Under torchrun: what `choose_settings` will ask `cached_outputs` for, computed by all processes, each its share
+    of the fields. The first alone reads the snapshots and keeps the outputs."""
+    for held, members in folds:
+        for snapshot in (file for files in members for file in files.values()):
+            _make_outputs(snapshot, held, config)
+
+
+def _make_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfig) -> None:
+    missing = ranks.from_first(lambda: [i for i, e in enumerate(fields) if not _kept(snapshot, e).exists()])
+    if not missing:
+        return
+    net = ranks.from_first(lambda: load_snapshot(snapshot, config))
+    outputs = ranks.each_a_share(lambda i: network_outputs(net, [fields[i]], config)[0], missing)
+    if ranks.is_first():
+        for i, output in zip(missing, outputs, strict=True):
+            _save_output(output, _kept(snapshot, fields[i]))
+
+
+def _kept(snapshot: Path, example: Example) -> Path:
+    return snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}.npz")
 
 
 def _save_output(output: NetworkOutput, path: Path) -> None:

@@ -28,10 +28,12 @@ from db.engine import Store, open_configured
 from db.errors import FieldGone, StoreBusy, StoreFull
 from db.fields import StoredField, get_field, load_field
 from db.heartbeat import keep_beating
+from db.tissues import read_tissue, write_tissue
 from db.versions import load_version
 from mitosis_core.cluster import WorkersKilled, open_cluster
 from mitosis_core.errors import ClusterUnusable, ConcentricError
 from mitosis_core.image.appearance import Appearance, measure_appearance
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.logs import start_logging
 from mitosis_core.model import Model
 from mitosis_core.types import Field, Prediction
@@ -219,6 +221,8 @@ def _analyse(store: Store, one: Detection) -> _Answer:
     stored = get_field(store, one.field_id)
     model = load_version(store, one.version)  # each time: it may have been deleted
     field = load_field(store, stored)
+    if read_tissue(store, stored) is None:  # so that its count and density are there at once
+        write_tissue(store, stored, find_tissue(field))
     return stored, predict(field, model), measure_appearance(field)
 
 
