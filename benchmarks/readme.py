@@ -301,14 +301,15 @@ def dask_scaling_table(result: Figures) -> str:
     same = "the same rows" if result["same_rows"] and killed["same_rows"] else "**other rows**"
     return "\n".join(rows) + (
         f"\n\nTwo workers do {result['throughput_two_to_one_worker']:.2f} times as much as one, and "
-        f"{result['throughput_two_workers_to_plain']:.2f} times as much as the plain loop. One worker with its cores takes "
+        f"{result['throughput_two_workers_to_plain']:.2f} times as much as the plain loop. One worker takes "
         f"{100 * result['overhead']:+.0f} % of time and {100 * result['overhead_processor']:+.0f} % of processor time "
-        f"against the plain loop. All give {same}, also when one of two workers is killed midway, which took "
+        f"against the plain loop, both with two cores. All give {same}, also when one of two workers is killed midway, which took "
         f"{more_s:+.0f} s in {killed['seconds_without']:.0f} s. Memory of the command: "
         f"{result['rss_mb']['after_first_part']:.0f} MB after the first part, "
-        f"{result['rss_mb']['after_last_part']:.0f} MB after the last one; of a worker {result['worker_rss_mb']:.0f} MB. "
-        f"{result['fields']} drawn fields of {result['field_px']} px, in {result['parts']} parts in turns, medians of the "
-        f"ratios. Machine: {result['machine']}."
+        f"{result['rss_mb']['after_last_part']:.0f} MB after the last one; "
+        f"of a worker {result['worker_rss_mb']:.0f} MB. "
+        f"{result['fields']} drawn fields of {result['field_px']} px, in {result['parts']} parts in turns, medians of "
+        f"the ratios. Machine: {result['machine']}."
     )
 
 
