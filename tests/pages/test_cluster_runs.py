@@ -84,7 +84,7 @@ def test_a_run_that_waits_for_a_worker_gives_signs_of_life_and_can_be_cancelled(
     run = queued(store)
     with Client(address, set_as_default=False) as client:
         busy = client.submit(time.sleep, 3, resources={"GPU": 1}, pure=False)
-        waiting = Thread(target=cluster_runs.hand_over, args=(store, run.id))
+        waiting = Thread(target=cluster_runs.hand_over, args=(store, run.id), daemon=True)
         waiting.start()
         until(lambda: runs.get_run(store, run.id).heartbeat != run.heartbeat)
         runs.ask_to_cancel(store, run.id)
