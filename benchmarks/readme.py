@@ -14,6 +14,7 @@ DOCUMENTS = (
     _ROOT / "docs" / "methods.md",
     _ROOT / "docs" / "formats.md",
     _ROOT / "docs" / "scaling.md",
+    _ROOT / "docs" / "cluster.md",
 )
 SHIPPED = "segmitos"  # the method of the default version
 
@@ -285,7 +286,35 @@ def scaling_fields_table(result: Figures) -> str:
     )
 
 
+def dask_scaling_table(result: Figures) -> str:
+    """What a second worker brings, what the cluster costs, what a killed worker costs."""
+    seconds, used, killed = result["field_s"], result["field_processor_s"], result["killed"]
+    names = {
+        "plain": "the plain loop, two cores",
+        "one_worker_two_cores": "one worker, two cores",
+        "one_worker": "one worker, one core",
+        "two_workers": "two workers, one core each",
+    }
+    rows = ["| | seconds a field | of the processor |", "|---|---|---|"]
+    rows += [f"| {text} | {seconds[name]:.2f} | {used[name]:.2f} |" for name, text in names.items()]
+    more_s = killed["seconds"] - killed["seconds_without"]
+    same = "the same rows" if result["same_rows"] and killed["same_rows"] else "**other rows**"
+    return "\n".join(rows) + (
+        f"\n\nTwo workers do {result['throughput_two_to_one_worker']:.2f} times as much as one, and "
+        f"{result['throughput_two_workers_to_plain']:.2f} times as much as the plain loop. One worker takes "
+        f"{100 * result['overhead']:+.0f} % of time and {100 * result['overhead_processor']:+.0f} % of processor time "
+        f"against the plain loop, both with two cores. All give {same}, also when one of two workers is killed midway, "
+        f"which took {more_s:+.0f} s in {killed['seconds_without']:.0f} s. Memory of the command: "
+        f"{result['rss_mb']['after_first_part']:.0f} MB after the first part, "
+        f"{result['rss_mb']['after_last_part']:.0f} MB after the last one; "
+        f"of a worker {result['worker_rss_mb']:.0f} MB. "
+        f"{result['fields']} drawn fields of {result['field_px']} px, in {result['parts']} parts in turns, medians of "
+        f"the ratios. Machine: {result['machine']}."
+    )
+
+
 TABLES = {
+    "dask_scaling": dask_scaling_table,
     "scaling_readers": scaling_readers_table,
     "scaling_fields": scaling_fields_table,
     "cost": cost_table,

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -90,6 +91,7 @@ def local_cluster(workers: int | None = None, cores: int | None = None) -> Itera
             security=True,  # a scheduler runs what it is sent: no other user of this computer may send it anything
             silence_logs=logging.CRITICAL,
             env={"OMP_NUM_THREADS": str(share)},
+            preload=__name__,
         ) as processes,
     ):
         client = _client(processes, CONNECT_S)
@@ -97,6 +99,11 @@ def local_cluster(workers: int | None = None, cores: int | None = None) -> Itera
             yield Cluster(client, "The cluster of this computer")
         finally:
             _close(client)
+
+
+def dask_setup(worker: object) -> None:
+    """Called by Dask in each worker of this computer: Ctrl+C, which they get too, is for the command to deal with."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _workers_here(cores: int) -> int:
@@ -227,7 +234,8 @@ def _import_dask() -> None:
         import distributed  # noqa: F401
     except ImportError as error:
         raise ClusterUnusable(_MISSING) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say is said in sentences
+    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what it has to say is said in sentences
 
 
 async def _is_scheduler(address: str, timeout_s: float) -> bool:

@@ -155,7 +155,7 @@ def test_a_worker_killed_midway_costs_time_alone(
 ) -> None:
     alone, there = tmp_path / "alone.csv", tmp_path / "there.csv"
     detect(slow, alone)
-    killing = Thread(target=kill_a_worker_when_there_are_rows, args=(there, running.scheduler_address))
+    killing = Thread(target=kill_a_worker_when_there_are_rows, args=(there, running.scheduler_address), daemon=True)
     killing.start()
     assert detect(slow, there, "--dask", running.scheduler_address) == 0
     killing.join()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -21,10 +23,13 @@ from mitosis_core.image.appearance import measure_appearance
 from mitosis_core.model import DEFAULT_VERSION
 from mitosis_core.types import Field
 from pages.shared.service import detection_worker as worker
+from tests.db.queued import list_detections
 from tests.waiting import until
 
 pytest.importorskip("distributed", reason="Dask is not installed (requirements-scale.txt)")
 from distributed import Client, LocalCluster
+
+ROOT = Path(__file__).parents[2]
 
 
 def drawn(number: int) -> Field:
@@ -66,18 +71,18 @@ def ask(store: Store) -> None:
 
 
 def states(store: Store) -> dict[int, str]:
-    return {one.field_id: one.state for one in queue.list_detections(store)}
+    return {one.field_id: one.state for one in list_detections(store)}
 
 
 def message(store: Store, field_id: int) -> str:
-    return next(one.message for one in queue.list_detections(store) if one.field_id == field_id)
+    return next(one.message for one in list_detections(store) if one.field_id == field_id)
 
 
 @pytest.mark.slow
 def test_fields_are_analysed_by_the_workers_and_a_killed_one_costs_time_alone(store: Store, address: str) -> None:
     image_path(store, list_fields(store)[5].digest).write_bytes(b"damaged")
     ask(store)
-    working = Thread(target=worker.work, args=(store,))
+    working = Thread(target=worker.work, args=(store,), daemon=True)
     working.start()
     until(lambda: "done" in states(store).values())
     assert list(states(store).values()).count("running") > 1  # several at a time
@@ -90,7 +95,34 @@ def test_fields_are_analysed_by_the_workers_and_a_killed_one_costs_time_alone(st
     for number in range(5):
         assert len(found[number + 1].detections) == number
         assert appearances(store)[number + 1] == pytest.approx(measure_appearance(drawn(number)))
-    assert all(one.seconds for one in queue.list_detections(store) if one.state == "done")
+    assert all(one.seconds for one in list_detections(store) if one.state == "done")
+
+
+WORK = """
+import sys
+from pages.shared.service import detection_worker as worker
+worker.IDLE_S = 0.5
+sys.exit(worker.main(["--data", {folder!r}]))
+"""
+
+
+@pytest.mark.slow
+def test_the_process_of_the_queue_killed_midway_is_taken_up_where_it_was(store: Store, address: str) -> None:
+    def spawn() -> subprocess.Popen[bytes]:
+        code = WORK.format(folder=str(store.folder))
+        return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+
+    ask(store)
+    first = spawn()
+    until(lambda: {"done", "running"} <= set(states(store).values()))
+    first.kill()
+    first.wait()
+    done = {number for number, state in states(store).items() if state == "done"}
+    assert spawn().wait(timeout=60) == 0
+    assert states(store) == dict.fromkeys(range(1, 7), "done")
+    again = {one.field_id for one in list_detections(store) if one.attempts > 1}
+    assert again and not again & done  # what was stored is not done again
+    assert [len(candidates_by_field(store, DEFAULT_VERSION)[n + 1].detections) for n in range(6)] == list(range(6))
 
 
 def test_while_workers_are_refused_the_queue_waits_and_says_why(
@@ -99,14 +131,14 @@ def test_while_workers_are_refused_the_queue_waits_and_says_why(
     real = cluster_detection.program_id
     monkeypatch.setattr(cluster_detection, "program_id", lambda: "9.9.9")
     ask(store)
-    working = Thread(target=worker.work, args=(store,))
+    working = Thread(target=worker.work, args=(store,), daemon=True)
     working.start()
     until(lambda: "and 9.9.9 is needed" in message(store, 1))
     until(lambda: states(store) == dict.fromkeys(range(1, 7), "waiting"))
     monkeypatch.setattr(cluster_detection, "program_id", real)
     working.join()
     assert states(store) == dict.fromkeys(range(1, 7), "done") and message(store, 1) == ""
-    assert {one.attempts for one in queue.list_detections(store)} == {1}  # waiting was no attempt
+    assert {one.attempts for one in list_detections(store)} == {1}  # waiting was no attempt
 
 
 def test_a_cluster_that_cannot_be_reached_loses_nothing_and_what_is_withdrawn_ends_the_work(
@@ -115,7 +147,7 @@ def test_a_cluster_that_cannot_be_reached_loses_nothing_and_what_is_withdrawn_en
     monkeypatch.setenv("CONCENTRIC_DASK", "tcp://127.0.0.1:1")
     monkeypatch.setattr("mitosis_core.cluster.CONNECT_S", 0.2)
     ask(store)
-    working = Thread(target=worker.work, args=(store,))
+    working = Thread(target=worker.work, args=(store,), daemon=True)
     working.start()
     until(lambda: "No Dask scheduler answers at" in message(store, 1))
     assert states(store) == dict.fromkeys(range(1, 7), "waiting")

@@ -19,7 +19,7 @@ from db.runs import Run
 from db.schema import Base, RunRow
 from mitosis_core import model
 from mitosis_core.model import DEFAULT_VERSION, load_model
-from pages.shared import store
+from pages.shared import session, store
 from pages.shared.service import run_answer, training
 from tests.pages.test_models_page import MADE, damage, errors, labels, open_page, press
 from tests.train.finished import ended_run, finished_fields
@@ -244,3 +244,17 @@ def test_a_version_that_was_deleted_is_remembered_by_its_run(kept: Store) -> Non
     ended_run(kept)
     versions.delete_version(kept, MADE, by="Anna")
     assert "was deleted" in text(open_page("retrain"))
+
+
+def test_a_cluster_that_cannot_be_reached_is_a_sentence_and_the_run_can_stay_here(
+    kept: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONCENTRIC_DASK", "tcp://127.0.0.1:1")
+    monkeypatch.setattr("pages.shared.service.cluster_runs._CONNECT_S", 0.2)
+    page = open_page("retrain")
+    press(page, "Retrain")
+    assert "No Dask scheduler answers" in page.error[0].value and "this computer instead" in page.error[0].value
+    assert runs.list_runs(kept) == []
+    page.radio(session.TRAINS_ON).set_value("This computer").run()
+    press(page, "Retrain")
+    assert len(runs.list_runs(kept)) == 1

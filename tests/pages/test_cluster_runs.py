@@ -1,0 +1,151 @@
+"""Retraining runs on a worker of a Dask cluster: done there, cancelled, refused; each end is a sentence in the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from threading import Thread
+
+import psutil
+import pytest
+
+from db import runs, versions
+from db.engine import Store
+from db.runs import Run
+from mitosis_core.cluster import WorkerRefused
+from mitosis_core.errors import ClusterUnusable
+from mitosis_core.model import DEFAULT_VERSION
+from pages.shared.service import background, cluster_runs, training
+from tests.train.finished import finished_fields
+from tests.waiting import until
+from train import job
+from train.retrain.config import RetrainConfig
+
+pytest.importorskip("distributed", reason="Dask is not installed (requirements-scale.txt)")
+from distributed import Client, LocalCluster
+
+QUICK = RetrainConfig(steps=4, batch=2, crops_per_field=4, crop_px=64, validate_every=2)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return finished_fields(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[LocalCluster]:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=logging.CRITICAL,
+        resources={"GPU": 1},
+    ) as one:  # fmt: skip
+        yield one
+
+
+@pytest.fixture
+def address(running: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("CONCENTRIC_DASK", running.scheduler_address)
+    return str(running.scheduler_address)
+
+
+def queued(store: Store) -> Run:
+    return job.queue(store, by="Anna", base_version=DEFAULT_VERSION, source="", config=QUICK)
+
+
+def works_at(run: Run) -> list[psutil.Process]:
+    """The processes of a run."""
+    wanted = ["train", "run", "--data", "--run", str(run.id)]
+    return [one for one in psutil.process_iter(["cmdline"]) if set(wanted) <= set(one.info["cmdline"] or [])]
+
+
+@pytest.mark.slow
+def test_a_run_of_the_page_is_done_by_a_worker(store: Store, address: str) -> None:
+    with Client(address, set_as_default=False) as client:
+        (worker,) = client.run(os.getpid).values()
+    run = training.start(store, by="Anna", source="", settings=dataclasses.asdict(QUICK))
+    until(lambda: bool(works_at(run)))
+    assert works_at(run)[0].ppid() == worker
+    assert "OMP_NUM_THREADS" not in works_at(run)[0].environ()  # Dask's 1 is not for it
+    until(lambda: not runs.get_run(store, run.id).is_open)
+    ended = runs.get_run(store, run.id)
+    assert ended.state == "done", ended.message
+    assert [one.run_id for one in versions.list_stored(store)] == [run.id]
+
+
+def test_a_run_that_waits_for_a_worker_gives_signs_of_life_and_can_be_cancelled(
+    store: Store, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_runs, "_LOOK_S", 0.1)
+    run = queued(store)
+    with Client(address, set_as_default=False) as client:
+        busy = client.submit(time.sleep, 3, resources={"GPU": 1}, pure=False)
+        waiting = Thread(target=cluster_runs.hand_over, args=(store, run.id), daemon=True)
+        waiting.start()
+        until(lambda: runs.get_run(store, run.id).heartbeat != run.heartbeat)
+        runs.ask_to_cancel(store, run.id)
+        waiting.join()
+        busy.result()
+    assert runs.get_run(store, run.id).state == "cancelled" and not works_at(run)
+
+
+def test_a_run_that_was_taken_sees_itself_that_it_is_cancelled(
+    store: Store, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended from here it would be taken for one that is to go on."""
+    monkeypatch.setattr(cluster_runs, "_LOOK_S", 0.1)
+    run = queued(store)
+    order = cluster_runs._order(store, run.id)
+    runs.beat(store, run.id, {"order": order.id})
+    assert cluster_runs._has_begun(store, order)
+    runs.requeue(store, run.id)
+    assert not cluster_runs._has_begun(store, cluster_runs._order(store, run.id))  # another one, of the same run
+
+
+def test_a_worker_that_does_not_train_for_this_store_says_why(store: Store, tmp_path: Path) -> None:
+    order = cluster_runs._order(store, queued(store).id)
+    for other, said in (
+        ({"program": "9.9.9"}, "has Concentric 0.*, and 9.9.9 is needed"),
+        ({"data": tmp_path / "elsewhere"}, "does not see the store in"),
+        ({"asked_at": order.asked_at + timedelta(seconds=1)}, "does not see the store in"),
+        ({"host": "elsewhere"}, "cannot train for elsewhere: .* need a store on PostgreSQL"),
+    ):
+        with pytest.raises(WorkerRefused, match=f"A worker on {platform.node()} {said}"):
+            cluster_runs.do_run(dataclasses.replace(order, **other))
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_the_worker_refuses_is_what_the_run_says(
+    store: Store, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_runs, "program_id", lambda *folders: "9.9.9")
+    run = queued(store)
+    cluster_runs.hand_over(store, run.id)
+    ended = runs.get_run(store, run.id)
+    assert ended.state == "failed" and "and 9.9.9 is needed" in ended.message
+
+
+def test_without_a_worker_that_trains_nothing_is_queued_and_this_computer_can_do_it(
+    store: Store, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(background, "start", lambda arguments, log: started.append(arguments))
+    monkeypatch.setenv("CONCENTRIC_DASK_RUNS", "TPU")
+    with pytest.raises(ClusterUnusable, match="has no worker that offers TPU"):
+        training.start(store, by="Anna", source="", settings={})
+    assert runs.list_runs(store) == [] and not started
+    run = training.start(store, by="Anna", source="", settings={}, here=True)
+    runs.end(store, run.id, "failed")
+    with pytest.raises(ClusterUnusable):
+        training.resume(store, run.id)
+    assert runs.get_run(store, run.id).state == "failed"
+    training.resume(store, run.id, here=True)
+    monkeypatch.setenv("CONCENTRIC_DASK_RUNS", "any")
+    training.start(store, by="Anna", source="", settings={})
+    monkeypatch.setenv("CONCENTRIC_DASK_RUNS", "none")
+    training.start(store, by="Anna", source="", settings={})
+    assert [arguments[0] for arguments in started] == ["train", "train", cluster_runs.__name__, "train"]
