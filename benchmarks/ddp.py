@@ -75,7 +75,9 @@ def compare(one: Trained, two: Trained) -> Figures:
     """How far the two trainings are apart."""
     losses = np.array([one["losses"], two["losses"]])
     weights = [(a.float(), two["weights"][name].float()) for name, a in one["weights"].items() if a.is_floating_point()]
-    away, size = (torch.cat([part(a, b).abs().flatten() for a, b in weights]) for part in (torch.sub, lambda a, b: a))
+    away, size = (torch.cat([one.abs().flatten() for one in some]) for some in (
+        [a - b for a, b in weights], [a for a, _ in weights]
+    ))  # fmt: skip
     return {
         "loss_relative_difference_max": float((np.abs(losses[1] - losses[0]) / losses[0]).max()),
         "weights_difference_max": float(away.max()),
@@ -104,9 +106,8 @@ def measure(steps: int, quick: bool) -> Figures:
         }  # fmt: skip
     figures["seconds_per_step"] = {name: median(run["seconds"][_LEFT_OUT:]) for name, run in seconds.items()}
     half_here = has_half(torch.device("cpu")) and not quick
-    return figures | {
-        "precision_of_the_seconds": "bfloat16" if half_here else "float32", "steps": steps, "batch": 32, "cpu": cpu_name(),
-    }  # fmt: skip
+    precision = "bfloat16" if half_here else "float32"
+    return figures | {"precision_of_the_seconds": precision, "steps": steps, "batch": 32, "cpu": cpu_name()}
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any, Protocol, cast
@@ -83,9 +83,14 @@ class ImageFiles(Protocol):
 def image_files(folder: Path) -> ImageFiles:
     """Those of a data folder: CONCENTRIC_IMAGES, a folder or a URL (s3://BUCKET/PREFIX), or else its images/."""
     given = os.environ.get("CONCENTRIC_IMAGES", "")
-    if "://" in given:
-        return FilesByUrl(given)
-    return FilesInFolder(Path(given), Path(given) / "set-aside", swept=False) if given else files_of(folder)
+    return files_at(given) if given else files_of(folder)
+
+
+def files_at(place: str) -> ImageFiles:
+    """Those of a folder or a URL."""
+    if "://" in place:
+        return FilesByUrl(place)
+    return FilesInFolder(Path(place), Path(place) / "set-aside", swept=False)
 
 
 def files_of(folder: Path) -> FilesInFolder:
@@ -208,7 +213,7 @@ class FilesByUrl:
 
     def open(self, name: str) -> IO[bytes]:
         with self._sentences():
-            return cast(IO[bytes], self._connected().open(self._at(name), "rb", cache_type="readahead"))
+            return cast(IO[bytes], _InPieces(self._connected().open(self._at(name), "rb"), self._sentences))
 
     def write_part(self, name: str, content: bytes) -> str:
         part = f"{name}.{secrets.token_hex(8)}.part"
@@ -302,9 +307,11 @@ class FilesByUrl:
         """Whatever a client of an object store raises becomes StoreFailed, but FileNotFoundError."""
         try:
             yield
-        except (FileNotFoundError, StoreFailed):
+        except StoreFailed:
             raise
         except Exception as error:  # botocore's errors have no common kind with those of other stores
+            if isinstance(error, FileNotFoundError) and "bucket does not exist" not in str(error):
+                raise
             said = " ".join(str(error).split())[:200] or type(error).__name__
             raise StoreFailed(
                 f"The images at {self.where} could not be read or written ({said}). Nothing was saved; please try "
@@ -312,7 +319,24 @@ class FilesByUrl:
             ) from error
 
 
-def _free(name: str, taken: Any) -> str:
+class _InPieces:
+    """A file that is being read; what fails on the way becomes a sentence."""
+
+    def __init__(self, file: Any, sentences: Callable[[], AbstractContextManager[None]]) -> None:
+        self._file, self._sentences = file, sentences
+
+    def read(self, size: int) -> bytes:
+        with self._sentences():
+            return cast(bytes, self._file.read(size))
+
+    def __enter__(self) -> _InPieces:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _free(name: str, taken: Callable[[str], bool]) -> str:
     """A name like this one that is not taken."""
     stem, dot, suffix = name.rpartition(".")
     found, number = name, 1

@@ -141,11 +141,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
         """[B, C, H, W] -> the same shape; as torch's batch norm when not training."""
         if not self.training:
             return super().forward(x)
+        # Sums in double precision, as torch's batch norm has them: some channels hardly vary round a large mean.
+        values, over, exact = x.float(), (0, 2, 3), torch.float64
         count = _sum(torch.tensor([float(x.numel() // x.shape[1])]), self._group)
-        values = x.float()
-        mean = _sum(values.sum((0, 2, 3)), self._group) / count
+        mean = (_sum(values.sum(over, dtype=exact), self._group) / count).float()
         centred = values - mean.view(1, -1, 1, 1)
-        variance = _sum(centred.square().sum((0, 2, 3)), self._group) / count
+        variance = (_sum(centred.square().sum(over, dtype=exact), self._group) / count).float()
         self._remember(mean.detach(), variance.detach() * count / (count - 1).clamp_min(1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(x.dtype)
