@@ -22,6 +22,8 @@ from db.errors import StoreFailed
 
 STALE_PART_S = 3600
 _OUR_PART = re.compile(r"[0-9a-f]{64}\.png\.[0-9a-f]{16}\.part")  # as db.disk.write_part names it
+# A store that is gone shall be noticed soon: others may be waiting to write.
+_S3 = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2}}
 _KEPT_BYTES = 256_000_000  # of images of an object store, in memory
 
 
@@ -294,7 +296,8 @@ class FilesByUrl:
             try:
                 import fsspec
 
-                self._files = fsspec.filesystem(protocol, use_listings_cache=False)
+                how = {"config_kwargs": _S3} if protocol in ("s3", "s3a") else {}
+                self._files = fsspec.filesystem(protocol, use_listings_cache=False, **how)
             except (ImportError, ValueError) as error:
                 raise StoreFailed(
                     f"CONCENTRIC_IMAGES is {self.where}, for which a package is missing ({error}). Please run  pip "
