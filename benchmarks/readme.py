@@ -9,7 +9,12 @@ from pathlib import Path
 from benchmarks.record import RESULTS, Figures
 
 _ROOT = Path(__file__).parent.parent
-DOCUMENTS = (_ROOT / "README.md", _ROOT / "docs" / "methods.md", _ROOT / "docs" / "formats.md")
+DOCUMENTS = (
+    _ROOT / "README.md",
+    _ROOT / "docs" / "methods.md",
+    _ROOT / "docs" / "formats.md",
+    _ROOT / "docs" / "scaling.md",
+)
 SHIPPED = "segmitos"  # the method of the default version
 
 
@@ -233,7 +238,56 @@ def exchange_table(result: Figures) -> str:
     )
 
 
+def scaling_readers_table(result: Figures) -> str:
+    """Readers at work, simulated: waits, and how busy servers and database are, for the fewest servers that do."""
+    head = (
+        "| readers | servers needed | change, 95th percentile | page, 95th percentile | servers busy | database busy |"
+    )
+    rows = [head, "|" + "---|" * 6]
+    for run in result["readers"]:
+        if run["servers"] == result["servers_needed"][str(run["readers"])]:
+            waits = f"{run['change_p95_ms']:.0f} ms | {run['page_p95_ms']:.0f} ms"
+            busy = f"{100 * run['server_busy']:.0f} % | {100 * run['database_busy']:.1f} %"
+            rows.append(f"| {run['readers']:,} | {run['servers']} | {waits} | {busy} |")
+    most, check, assumed = result["most_ms"], result["check"], result["assumptions"]
+    ms = {name: f"{1000 * result['costs'][f'{name}_s']:.1f} ms" for name in ("change", "page", "image", "commit")}
+    return "\n".join(rows) + (
+        "\n\nNeeded: the fewest of 1, 2, 4, 8, 16 or 32 with which 95 of 100 changes take "
+        f"{most['change']:.0f} ms at most and pages {most['page']:.0f} ms. Measured: {ms['change']} of a server's "
+        f"processor for a change, {ms['page']} for a page of Review, {ms['image']} for an image, {ms['commit']} of the "
+        f"database for a change. Assumed: a field in {assumed['seconds_per_field']:.0f} s, "
+        f"with {assumed['changes_per_field']:.0f} changes and "
+        f"{assumed['pages_per_field']:.0f} pages. Check: of the changes of twenty readers in benchmarks/load.py, 95 of "
+        f"100 took {check['measured_p95_ms']:.0f} ms at most; the simulation says {check['simulated_p95_ms']:.0f} ms. "
+        f"Machine: {result['machine']}."
+    )
+
+
+def scaling_fields_table(result: Figures) -> str:
+    """What so many fields take: bytes, hours, prices."""
+    fields, costs, assumed = result["fields"], result["costs"], result["assumptions"]
+    core_hour, terabyte = assumed["core_hour_price"], assumed["terabyte_month_price"]
+    rows = {
+        "images and thumbnails": f"{fields['images_tb']:.2f} TB",
+        f"{fields['changes']:,} changes in the database": f"{1000 * fields['database_tb']:.0f} GB",
+        "detection, once": f"{fields['detection_core_hours']:,.0f} core hours",
+        "reading": f"{fields['reader_hours']:,} hours of readers",
+        f"price of detection, at {core_hour} a core hour": f"{fields['detection_price']:,.0f}",
+        f"price of storage, at {terabyte:.0f} a TB and month": f"{fields['storage_price_a_month']:,.0f} a month",
+    }
+    head = f"| {fields['fields']:,} fields, each read by {assumed['readers_per_field']:.0f} readers | |\n|---|---|\n"
+    return (
+        head
+        + "\n".join(f"| {what} | {value} |" for what, value in rows.items())
+        + f"\n\nMeasured: {costs['field_bytes'] / 1e6:.1f} MB for a drawn field of 2084 px (scanned ones are larger: "
+        f"up to 9 MB as PNG), {costs['change_bytes']:.0f} bytes for a change, {costs['detection_s']:.2f} s on all "
+        f"cores for a field. Prices are assumed, in any currency. Machine: {result['machine']}."
+    )
+
+
 TABLES = {
+    "scaling_readers": scaling_readers_table,
+    "scaling_fields": scaling_fields_table,
     "cost": cost_table,
     "methods": methods_table,
     "ablations": ablations_table,
@@ -246,7 +300,12 @@ TABLES = {
     "exchange": exchange_table,
 }
 
-SOURCES = {"methods": "accuracy", "cost": "speed"}  # where a table is not called as its result
+SOURCES = {
+    "methods": "accuracy",
+    "cost": "speed",
+    "scaling_readers": "scaling",
+    "scaling_fields": "scaling",
+}  # where a table is not called as its result
 
 
 def write_tables(text: str) -> str:

@@ -66,6 +66,12 @@ class Server:
         text = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
         return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmRSS:"))
 
+    def cpu_s(self) -> float:
+        """Processor seconds that the process has used."""
+        assert self._process is not None, "it was started"
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
 
 def ask(
     port: int, method: str, path: str, body: object = None, headers: dict[str, str] | None = None

@@ -13,13 +13,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from db import archive, audit, doctor, merge
+from db import archive, audit, doctor, merge, move
 from db.case_counts import CountBy, case_names, count_case, ways_to_count
 from db.case_report import WRITERS, case_report
 from db.disk import create, move_into_place
-from db.engine import Store, data_folder, open_known
+from db.engine import Store, data_folder, database_url, open_known
 from db.errors import as_sentences
 from db.image_copy import copy_images
+from db.image_files import image_files
 from db.label_commands import add_label_commands
 from db.preferences import read_preferences
 from db.versions import champion
@@ -58,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     taken.add_argument("file", type=Path)
     _folder_option(taken, "--data")
     taken.set_defaults(command=_merge)
+
+    moved = commands.add_parser("move", help="bring the database to PostgreSQL, or back, and check every row")
+    for name, what in (("source", "FROM"), ("target", "TO")):
+        moved.add_argument(name, metavar=what, help="a data folder, or postgresql://USER@HOST/NAME")
+    moved.set_defaults(command=_move)
 
     verify = commands.add_parser("verify", help="read all of an archive and say whether it is whole")
     verify.add_argument("file", type=Path)
@@ -128,10 +134,19 @@ def _merge(given: argparse.Namespace) -> int:
     return _say(merged.notes)
 
 
+def _move(given: argparse.Namespace) -> int:
+    with _bar(" rows") as progress:
+        moved = move.move(given.source, given.target, progress)
+    for table, rows in moved.rows.items():
+        print(f"{rows.number:>10} {table}, sha256 {rows.digest[:16]}")
+    print("Every table has the same rows on both sides.", *moved.notes, sep="\n")
+    return 0
+
+
 def _doctor(given: argparse.Namespace) -> int:
     look = doctor.repair if given.repair else doctor.examine
     with _bar(" fields") as progress:
-        found = look(_existing(given.folder), progress)
+        found = look(_existing(given.folder), progress, database_url(), image_files(given.folder))
     for one in found:
         how = "note" if not one.fault else "can be repaired with --repair" if one.mendable else "wrong"
         print(f"[{how}] {one.says}")

@@ -12,18 +12,21 @@ import sqlite3
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from sqlalchemy import text
+
+from db.dialects.sqlite import DATABASE
 from db.disk import create, make_folders, move_into_place
 from db.engine import Store
 from db.errors import NO_DATABASE, BackupDamaged, StoreBusy, StoreFailed, StoreFull, as_sentences
 from db.image_files import ImageFiles
-from db.migrate import DATABASE, copy_database, known_versions, open_existing
+from db.migrate import known_versions
 
 FORMAT = "concentric backup 1"
 MANIFEST = "manifest.json"
@@ -127,14 +130,14 @@ def restore(place: Path, folder: Path, progress: Progress = no_progress) -> Mani
 
 
 def _write(store: Store, part: Path, snapshot: Path, progress: Progress) -> Manifest:
-    revision = copy_database(store.file, snapshot)
+    revision = store.database.copy_to(snapshot)
     with closing(sqlite3.connect(snapshot)) as database:
         if (said := _integrity(database)) != "ok":
             raise StoreFailed(f"{NO_DATABASE} SQLite says: {said}")
         fields, events = (
             database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("field", "event")
         )
-        names = list(_named(database))
+        names = list(_named(database.execute))
     sources = {DATABASE: _File(snapshot), **{name: _source(store, name) for name in names}}
     sizes = {name: size for name, source in sources.items() if (size := source.size()) is not None}
     missing, total = tuple(name for name in sources if name not in sizes), sum(sizes.values())
@@ -203,20 +206,21 @@ def _down_to_disk(file: BinaryIO, written: int) -> int:
     return file.tell()
 
 
-def _named(database: sqlite3.Connection) -> Iterator[str]:
+def _named(ask: Callable[[str], Iterable[Any]]) -> Iterator[str]:
     """The files that a database names."""
-    for (digest,) in database.execute("SELECT digest FROM field ORDER BY id"):
+    for (digest,) in ask("SELECT digest FROM field ORDER BY id"):
         yield f"images/{digest}.png"
-    for (version,) in database.execute("SELECT name FROM version WHERE deleted_at IS NULL ORDER BY name"):
+    for (version,) in ask("SELECT name FROM version WHERE deleted_at IS NULL ORDER BY name"):
         yield from (f"versions/{version}.safetensors", f"versions/{version}.json")
 
 
 def _refuse_deleted(store: Store, missing: tuple[str, ...]) -> None:
     """Raises _Changed when a file is not there because it was deleted since the database was copied."""
     if missing:
-        with closing(open_existing(store.file)) as database:
-            if not set(missing) <= set(_named(database)):
-                raise _Changed
+        with store.reading() as session:
+            named = set(_named(lambda wanted: session.execute(text(wanted))))
+        if not set(missing) <= named:
+            raise _Changed
 
 
 def _add(archive: zipfile.ZipFile, name: str, file: _File | _Image, progress: Callable[[int], object]) -> Entry:
@@ -331,7 +335,7 @@ def _check_database(file: Path, manifest: Manifest) -> list[str]:
             if (said := _integrity(database)) != "ok":
                 return [f"The database in it is damaged: {said}."]
             (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
-            named = set(_named(database))
+            named = set(_named(database.execute))
     except (sqlite3.Error, TypeError) as error:
         return [f"The database in it cannot be read ({error})."]
     if revision not in known_versions():

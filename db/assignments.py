@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
 
+from db.dialects.base import database_of
 from db.engine import Store
 from db.ops import check_reader
 from db.schema import AssignmentRow, FieldRow
@@ -20,7 +20,7 @@ def assign(store: Store, field_ids: Iterable[int], reader: str, *, by: str) -> N
         there = session.scalars(select(FieldRow.id).where(FieldRow.id.in_(ids))).all()
         rows = [{"field_id": one, "reader": reader, "by": by[:60], "at": now} for one in there]
         if rows:
-            session.execute(insert(AssignmentRow).on_conflict_do_nothing(), rows)
+            session.execute(database_of(session).upsert(AssignmentRow).on_conflict_do_nothing(), rows)
 
 
 def unassign(store: Store, field_ids: Iterable[int], reader: str) -> None:

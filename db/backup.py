@@ -20,7 +20,6 @@ from db.archive import Manifest, Progress, no_progress, read_manifest, verify, w
 from db.disk import make_folders
 from db.engine import Store
 from db.errors import BackupDamaged, StoreBusy, as_sentences
-from db.file_lock import file_lock
 from db.images import is_whole
 from db.schema import FieldRow, VersionRow
 
@@ -81,7 +80,7 @@ def make_copy(store: Store, progress: Progress = no_progress) -> Copy:
     """
     folder = copies_folder(store)
     make_folders(folder)
-    with as_sentences(), _alone(folder / "copy.lock"):
+    with as_sentences(), _alone(store):
         for part in folder.glob(f"concentric-backup-{_mark(store)}-*.part"):
             part.unlink(missing_ok=True)  # of a process that is gone: only one at a time holds the lock
         place = folder / f"concentric-backup-{_mark(store)}-{datetime.now(UTC):{_TIME}}.zip"
@@ -152,13 +151,14 @@ def _is_empty(store: Store) -> bool:
 
 def _mark(store: Store) -> str:
     """Tells the copies of two stores apart that share a folder of copies."""
-    return hashlib.sha256(str(store.folder.resolve()).encode()).hexdigest()[:8]
+    where = store.database.place if store.url else str(store.folder.resolve())  # servers may call one folder two names
+    return hashlib.sha256(where.encode()).hexdigest()[:8]
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time."""
-    with file_lock(path) as take:
+def _alone(store: Store) -> Iterator[None]:
+    """One process of all servers at a time."""
+    with store.lock("copy") as take:
         if not take():
             raise StoreBusy("A copy is being made already; please wait until it is done.")
         yield

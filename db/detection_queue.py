@@ -1,7 +1,7 @@
-"""The detection queue: which version is to look at which field, worked off by one process per data folder.
+"""The detection queue: which version is to look at which field, worked off by one process per store.
 
 A row is a field and a version. It waits, runs, and is done or has failed with a sentence; what was found is stored in
-the same transaction that says so. Whoever works it off holds the lock of the folder, so a row that runs when a worker
+the same transaction that says so. Whoever works it off holds its lock (`Store.lock`), so a row that runs when a worker
 begins was left behind by one that was killed.
 """
 
@@ -25,6 +25,7 @@ from mitosis_core.types import Prediction
 MOST_ATTEMPTS = 3
 STATES = ("waiting", "needs_scale", "running", "done", "failed")
 _OPEN = ("waiting", "running")
+_QUEUE = "detection queue"  # what its worker writes alone, while readers write reviews
 _MEASURED = 20  # the last detections from which the time left is reckoned
 _CUT = (
     f"The detection was cut off {MOST_ATTEMPTS} times, perhaps because the memory was full. Please restart the "
@@ -162,13 +163,13 @@ def has_work(store: Store) -> bool:
         return session.scalar(wanted.limit(1)) is not None
 
 
-# ---- for the worker, which holds the lock of the folder
+# ---- for the worker, which holds the lock of the queue
 
 
 def take_up(store: Store) -> None:
     """What a killed worker left running waits again, or fails when it was cut too often."""
     left = DetectionRow.state == "running"
-    with store.writing() as session:
+    with store.writing(_QUEUE) as session:
         session.execute(
             update(DetectionRow)
             .where(left, DetectionRow.attempts >= MOST_ATTEMPTS)
@@ -183,7 +184,7 @@ def take_next(store: Store) -> Detection | None:
     wanted = select(DetectionRow).join(FieldRow).order_by(DetectionRow.id).limit(1)
     wanted = wanted.where(DetectionRow.state == "waiting", FieldRow.um_per_px.is_not(None))
     now = datetime.now(UTC)
-    with store.writing() as session:
+    with store.writing(_QUEUE) as session:
         while (row := session.scalar(wanted)) is not None:
             if prediction_id(session, row.field_id, row.version) is None:
                 row.state, row.message, row.attempts = "running", "", row.attempts + 1
@@ -196,7 +197,7 @@ def take_next(store: Store) -> Detection | None:
 
 def beat(store: Store, number: int) -> None:
     """A sign of life of the worker at this one."""
-    with store.writing() as session:
+    with store.writing(_QUEUE) as session:
         session.execute(update(DetectionRow).where(DetectionRow.id == number).values(heartbeat=datetime.now(UTC)))
 
 
@@ -207,7 +208,7 @@ def finish(
 
     A field that was deleted meanwhile is passed over; one whose µm/px was changed meanwhile waits again.
     """
-    with store.writing() as session:
+    with store.writing(_QUEUE) as session:
         row, kept = session.get(DetectionRow, number), session.get(FieldRow, field.id)
         if row is None or kept is None:
             return
@@ -222,13 +223,13 @@ def finish(
 def fail(store: Store, number: int, message: str) -> None:
     """It cannot be done; a sentence says why."""
     values = {"state": "failed", "message": message, "finished_at": datetime.now(UTC)}
-    with store.writing() as session:
+    with store.writing(_QUEUE) as session:
         session.execute(update(DetectionRow).where(DetectionRow.id == number).values(**values))
 
 
 def put_back(store: Store, number: int, message: str, *, counts: bool) -> None:
     """Let it wait again, with why. counts: whether the attempt counts as one; after MOST_ATTEMPTS it has failed."""
-    with store.writing() as session:
+    with store.writing(_QUEUE) as session:
         row = session.get(DetectionRow, number)
         if row is None:
             return
@@ -238,7 +239,7 @@ def put_back(store: Store, number: int, message: str, *, counts: bool) -> None:
 
 def say_why_it_waits(store: Store, message: str) -> None:
     """Say at the one whose turn is next why it does not begin."""
-    with store.writing() as session:
+    with store.writing(_QUEUE) as session:
         first = select(DetectionRow.id).where(DetectionRow.state == "waiting").order_by(DetectionRow.id).limit(1)
         session.execute(update(DetectionRow).where(DetectionRow.id.in_(first)).values(message=message))
 

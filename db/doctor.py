@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,20 +13,15 @@ from sqlalchemy import select
 from db.archive import Progress, no_progress
 from db.disk import readable_by_others, restrict_access
 from db.engine import Store, own_files
-from db.errors import NO_DATABASE, as_sentences
+from db.errors import as_sentences
 from db.fields import StoredField, UnscaledField, list_fields, list_unscaled, tombstones
+from db.image_files import ImageFiles
 from db.images import image_name, is_whole
-from db.migrate import known_versions, newest_version, open_existing
 from db.orphans import find_aside, orphans, set_orphans_aside
 from db.reviews import rebuild, replayed, reviews_of
 from db.schema import FieldRow
 from db.versions import list_stored, weights_path
 from mitosis_core.plurals import count_noun
-
-TRIGGERS = {
-    *(f"{table}_{what}" for table in ("event", "decision", "tombstone") for what in ("update", "replace", "delete")),
-    "field_delete",
-}
 
 
 @dataclass(frozen=True)
@@ -39,14 +33,17 @@ class Finding:
     mendable: bool = False
 
 
-def examine(folder: Path, progress: Progress = no_progress) -> list[Finding]:
+def examine(
+    folder: Path, progress: Progress = no_progress, url: str = "", images: ImageFiles | None = None
+) -> list[Finding]:
     """Everything that is wrong with a data folder. Nothing is changed; others may go on working.
 
-    progress: of the fields.
+    progress: of the fields. url: of the database, "" for the file in the folder. images: where they lie, images/ in the
+    folder unless given.
 
     Opens every image, and replays every event. Raises StoreFailed, StoreBusy when the database cannot be read now.
     """
-    store = Store(folder)
+    store = Store(folder, url=url, images=images)
     try:
         if found := list(_database(store)):
             return [*found, *_aside(store)]
@@ -58,13 +55,15 @@ def examine(folder: Path, progress: Progress = no_progress) -> list[Finding]:
         store.close()
 
 
-def repair(folder: Path, progress: Progress = no_progress) -> list[Finding]:
+def repair(
+    folder: Path, progress: Progress = no_progress, url: str = "", images: ImageFiles | None = None
+) -> list[Finding]:
     """Mend what can be mended without loss, and examine again: what is left.
 
     Rebuilds marks and reviews from their events, sets files without a row aside, takes whole images back from there,
     and closes the folder to other users.
     """
-    store = Store(folder)
+    store = Store(folder, url=url, images=images)
     try:
         if not list(_database(store)):
             with as_sentences():
@@ -76,7 +75,7 @@ def repair(folder: Path, progress: Progress = no_progress) -> list[Finding]:
                         rebuild(store, stored.id)
     finally:
         store.close()
-    return examine(folder, progress)
+    return examine(folder, progress, url, images)
 
 
 def is_sound(findings: Iterable[Finding]) -> bool:
@@ -89,39 +88,15 @@ def is_sound(findings: Iterable[Finding]) -> bool:
 
 def _database(store: Store) -> Iterator[Finding]:
     """What keeps everything else from being looked at."""
-    if not store.file.is_file() or store.file.stat().st_size == 0:
+    if not store.database.is_there():
         images = len(list(store.images.glob("*.png"))) if store.images.is_dir() else 0
         yield Finding(
-            f"The database {store.file} is missing or empty, beside {count_noun(images, 'image')}. "
+            f"The database {store.database.place} is missing or empty, beside {count_noun(images, 'image')}. "
             "Please put back a backup of it, or make a new folder from an archive (python -m db restore)."
         )
         return
-    try:
-        with closing(open_existing(store.file)) as database:
-            said = [str(row[0]) for row in database.execute("PRAGMA integrity_check(5)")]
-            if said != ["ok"]:
-                yield Finding(f"{NO_DATABASE} SQLite says: {'; '.join(said)}")
-                return
-            yield from _tables(database)
-    except sqlite3.DatabaseError as error:
-        yield Finding(f"{NO_DATABASE} SQLite says: {error}.")
-
-
-def _tables(database: sqlite3.Connection) -> Iterator[Finding]:
-    names = {name: kind for kind, name in database.execute("SELECT type, name FROM sqlite_master")}
-    rows = database.execute("SELECT version_num FROM alembic_version").fetchall() if "alembic_version" in names else []
-    if not rows:
-        yield Finding("The database is not one of Concentric; please use another folder.")
-    elif rows[0][0] not in known_versions():
-        yield Finding("The database was made by a newer Concentric; please update the program.")
-    elif rows[0][0] != newest_version():
-        yield Finding("The database is of an older Concentric; please start the program once, then examine again.")
-    elif missing := sorted(TRIGGERS - names.keys()):
-        yield Finding(f"The database no longer refuses changes of what was recorded: {', '.join(missing)} missing.")
-    broken = database.execute("PRAGMA foreign_key_check").fetchall()
-    if broken:
-        where = ", ".join(sorted({str(row[0]) for row in broken}))
-        yield Finding(f"{count_noun(len(broken), 'row')} refer to rows that do not exist (in {where}).")
+    for says in store.database.faults():
+        yield Finding(says)
 
 
 def _rights(store: Store) -> Iterator[Finding]:

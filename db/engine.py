@@ -1,117 +1,98 @@
-"""The store: one folder with the database, the images, the backups and the key of the tokens."""
+"""The store: one folder with the images, the backups and the versions, and a database: in the folder, or by a URL."""
 
 from __future__ import annotations
 
 import os
-import secrets
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
 
-from db.disk import make_folders, restrict_access, write_durably
-from db.errors import BUSY, CHANGED, MOVED, NO_DATABASE, StoreBusy, StoreFailed, as_sentences
-from db.image_files import ImageFiles, image_files
-from db.migrate import DATABASE, copy_to_backups, migrate, open_existing
+from db.dialects.base import Database
+from db.dialects.postgres import PostgresDatabase
+from db.dialects.sqlite import DATABASE, SqliteDatabase
+from db.disk import make_folders, restrict_access
+from db.errors import StoreBusy, StoreFailed, as_sentences
+from db.image_files import ImageFiles, files_of, image_files
+from db.images import image_name
 from db.orphans import set_orphans_aside
+from db.schema import FieldRow
 
 BUSY_TIMEOUT_S = 3.0
-_SECRET_BYTES = 32
-# As bytes: damaged text need not be text any more.
-_SCHEMA = "SELECT CAST(sql AS BLOB) FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+_LOOKED_AT = 20  # images that tell whether a folder belongs to a database
 
 
 class Store:
-    """Open it with `open_store`. Safe to use from many threads; other processes may have it open too."""
+    """Open it with `open_store`. Safe to use from many threads; other processes may have it open too.
 
-    def __init__(self, folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, images: ImageFiles | None = None) -> None:
+    url: of the database, "" for the file concentric.sqlite in the folder. images: where they lie, images/ in the folder
+    unless given. Raises StoreFailed for a URL that is none.
+    """
+
+    def __init__(
+        self, folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, url: str = "", images: ImageFiles | None = None
+    ) -> None:
         self.folder = folder
-        self.image_files = images or image_files(folder)
+        self.url = url
+        self.image_files = images or files_of(folder)
         self.file = folder / DATABASE
         self.images = folder / "images"
         self.aside = folder / "set-aside"
         self.backups = folder / "backups"
         self.busy_timeout_s = busy_timeout_s
-        self.engine = _engine(self.file, busy_timeout_s)
-        event.listen(self.engine, "connect", self._remember_file)
-        self._opened: tuple[int, int] | None = None
-        self._schema: list[bytes] | None = None
-        self._writer = self.engine.execution_options(writes=True)
-        self._turn = Lock()
+        self.database = open_database(folder, url, busy_timeout_s)
+
+    @property
+    def engine(self) -> Engine:
+        """What connections to the database come from."""
+        return self.database.engine
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one moment of the store and writes nothing. Raises StoreFailed."""
-        with as_sentences(), Session(self.engine) as session:
-            session.connection()
-            self._check_file()
+        with as_sentences(), self.database.reading() as session:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, only: str | None = None) -> Iterator[Session]:
         """A session alone in writing: committed, and on disk, at its end; undone by an exception.
 
-        Do not open another one inside. Raises StoreBusy after the busy timeout, StoreFull, StoreFailed.
+        only: the name of what this changes, when it is one thing apart from all others (one review, one queue): on
+        PostgreSQL others may then write meanwhile, but not what has the same name. Do not open another one inside.
+        Raises StoreBusy after the busy timeout, StoreFull, StoreFailed.
         """
-        # Threads wait here and wake at once; SQLite alone would have them sleep and look again.
-        if not self._turn.acquire(timeout=self.busy_timeout_s):
-            raise StoreBusy(BUSY)
-        try:
-            with as_sentences(), Session(self._writer, expire_on_commit=False) as session:
-                connection = session.connection()  # take the lock now, not at the first statement
-                self._check_file()
-                self._check_schema(connection)
-                yield session
-                session.commit()
-                self._check_file()  # what went into a file that nobody will find again is not acknowledged
-                if not Path(f"{self.file}-wal").exists():
-                    raise StoreFailed(MOVED)
-        finally:
-            self._turn.release()
+        with as_sentences(), self.database.writing(only) as session:
+            yield session
+
+    def lock(self, name: str) -> AbstractContextManager[Callable[[], bool]]:
+        """What one process of all servers does: gives what tries to take its turn, and says whether this one has it."""
+        return self.database.lock(name)
 
     def secret(self) -> bytes:
-        """32 random bytes, made once and kept in secret.key, so that tokens survive a restart."""
+        """32 random bytes, made once, so that tokens survive a restart and all servers of the store know them."""
         return self._secret
 
     @cached_property
     def _secret(self) -> bytes:
-        file = self.folder / "secret.key"
-        with self.writing():  # another process may be starting too
-            if not file.exists() or file.stat().st_size != _SECRET_BYTES:
-                write_durably(file, secrets.token_bytes(_SECRET_BYTES))
-            return file.read_bytes()
+        with as_sentences():
+            return self.database.secret()
 
     def backup(self) -> Path:
         """A copy of the database in backups/, whole even while others write. Images are not copied."""
         with as_sentences():
-            return copy_to_backups(self.file, self.backups)
+            return self.database.keep_copy(self.backups)
 
     def close(self) -> None:
         """Give back all connections; the store is not used afterwards."""
         self.engine.dispose()
 
-    def _remember_file(self, *_: object) -> None:
-        if self._opened is None:
-            self._opened = _identity(self.file)
 
-    def _check_file(self) -> None:
-        """SQLite goes on with a file that has lost its name. Raises StoreFailed."""
-        if _identity(self.file) != self._opened:
-            raise StoreFailed(MOVED)
-
-    def _check_schema(self, connection: Connection) -> None:
-        """SQLite goes on with a schema that it has read once. Raises StoreFailed, and SQLite's errors."""
-        found = list(connection.exec_driver_sql(_SCHEMA).scalars())
-        if self._schema is None:
-            self._schema = found
-        if found != self._schema:
-            raise StoreFailed(CHANGED if found else NO_DATABASE)
+def open_database(folder: Path, url: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Database:
+    """The database of a folder, or the one that the URL names; nothing is made or looked at. Raises StoreFailed."""
+    return PostgresDatabase(folder, url, busy_timeout_s) if url else SqliteDatabase(folder / DATABASE, busy_timeout_s)
 
 
 def data_folder() -> Path:
@@ -119,29 +100,46 @@ def data_folder() -> Path:
     return Path(os.environ.get("CONCENTRIC_DATA") or Path(__file__).parents[1] / "data")
 
 
-def open_store(folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, images: ImageFiles | None = None) -> Store:
+def database_url() -> str:
+    """CONCENTRIC_DATABASE; "" for the file in the data folder."""
+    return os.environ.get("CONCENTRIC_DATABASE", "").strip()
+
+
+def open_store(
+    folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, url: str = "", images: ImageFiles | None = None
+) -> Store:
     """Make what is missing, bring the database to the newest version (a backup first), set aside what a crash left.
 
-    Nothing is deleted. images: where they lie, CONCENTRIC_IMAGES or images/ unless given. Raises StoreFailed: no
-    database, none beside images, one of a newer Concentric, a folder or an object store that cannot be written.
+    Nothing is deleted. Raises StoreFailed: no database, none beside images, one of a newer Concentric, a folder or an
+    object store that cannot be written, a URL that leads to no database, images of another store.
     """
-    store = Store(folder, busy_timeout_s, images)
+    store = Store(folder, busy_timeout_s, url, images)
     make_folders(folder, store.images, store.backups)
     store.image_files.prepare()
     with as_sentences():
-        migrate(store.file, store.backups, busy_timeout_s)
+        store.database.migrate()
         restrict_access(own_files(store))
+    if url:
+        _check_folder(store)
     if store.image_files.swept:
         with suppress(StoreBusy):  # the next start does it
             set_orphans_aside(store)
     return store
 
 
+def open_configured(folder: Path) -> Store:
+    """A folder with its database and images, or with those that CONCENTRIC_DATABASE and CONCENTRIC_IMAGES name."""
+    return open_store(folder, url=database_url(), images=image_files(folder))
+
+
 def open_known(folder: Path) -> Store:
-    """A store that is there already, for the command line. Raises StoreFailed where there is none."""
-    if not (folder / DATABASE).is_file():
-        raise StoreFailed(f"There is no database in {folder}.")
-    return open_store(folder)
+    """`open_configured` of a store that is there already, for the command line. Raises StoreFailed without one."""
+    database = open_database(folder, database_url())
+    if not database.is_there():
+        where = f"in {folder}" if not database_url() else f"at {database.place}"
+        raise StoreFailed(f"There is no database {where}.")
+    database.engine.dispose()
+    return open_configured(folder)
 
 
 def own_files(store: Store) -> Iterator[Path]:
@@ -154,42 +152,13 @@ def own_files(store: Store) -> Iterator[Path]:
             yield from (file for file in folder.iterdir() if file.is_file())
 
 
-def _engine(file: Path, busy_timeout_s: float) -> Engine:
-    def connect() -> sqlite3.Connection:
-        # isolation_level None: the driver begins no transactions of its own; _begin does, as the engine's option says.
-        return open_existing(file, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
-
-    engine = create_engine(
-        URL.create("sqlite", database=str(file)),
-        creator=connect,
-        pool_size=8,
-        max_overflow=40,
-        pool_timeout=busy_timeout_s,
-    )
-    event.listen(engine, "connect", _pragmas)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    if not connection.get_execution_options().get("writes"):
-        connection.exec_driver_sql("BEGIN")
-        return
-    # From an empty cache: a header or page that was overwritten in the file is noticed before anything is stored.
-    # Never open the file here by other means: closing it would cancel the locks that SQLite holds on it.
-    connection.exec_driver_sql("PRAGMA shrink_memory")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    """Which file lies at this place; None when there is none."""
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+def _check_folder(store: Store) -> None:
+    """A database by URL and a folder may be of two stores. Raises StoreFailed."""
+    with store.reading() as session:
+        latest = list(session.scalars(select(FieldRow.digest).order_by(FieldRow.id.desc()).limit(_LOOKED_AT)))
+    if latest and all(store.image_files.size(image_name(digest)) is None for digest in latest):
+        raise StoreFailed(
+            f"The images of the database {store.database.place} are not in {store.image_files.where}. All servers of a "
+            "database need one data folder that they share, or one place of images: please set CONCENTRIC_DATA to it, "
+            "or CONCENTRIC_IMAGES."
+        )

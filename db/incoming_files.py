@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.sqlite import insert
 
+from db.dialects.base import database_of
 from db.engine import Store
 from db.schema import IncomingFileRow
 
@@ -82,8 +82,8 @@ def _write(
         "name": short_name(name), "watched": watched, "size": size, "modified_ns": modified_ns, "problem": problem,
         "dismissed": False, "by": by[:60], "at": datetime.now(UTC),
     }  # fmt: skip
-    statement = insert(IncomingFileRow).values(**values)
     with store.writing() as session:
+        statement = database_of(session).upsert(IncomingFileRow).values(**values)
         session.execute(statement.on_conflict_do_update(index_elements=["name", "watched"], set_=values))
 
 

@@ -71,8 +71,11 @@ def _begun(store: Store) -> set[int]:
 
 
 def last_event(store: Store) -> int:
-    """The newest event of the store; 0 when there is none."""
-    with store.reading() as session:
+    """The newest event of the store; 0 when there is none.
+
+    Alone in writing, so that no event with a smaller number comes after: what is up to it stays the same for ever.
+    """
+    with store.writing() as session:
         return session.scalar(select(func.max(EventRow.id))) or 0
 
 

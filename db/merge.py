@@ -16,20 +16,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.archive import Progress, no_progress, restore
+from db.dialects.base import database_of
 from db.disk import FOLDER_MODE, move_into_place
 from db.disk_space import check_disk_space
 from db.engine import Store, open_store
-from db.errors import BackupDamaged, as_sentences
-from db.image_files import files_of
+from db.errors import BackupDamaged, StoreFailed, as_sentences
 from db.images import image_name, image_path, is_whole
 from db.ops import OP_ID, BadOp, check_reader
 from db.replay import Event
-from db.reviews import events_of, write_events
+from db.reviews import events_of, reserve_event_ids, write_events
 from db.schema import (
     Base,
     DecisionRow,
@@ -88,7 +88,7 @@ def merge_archive(store: Store, place: Path, progress: Progress = no_progress) -
     with tempfile.TemporaryDirectory(dir=store.folder, prefix="merge-") as folder:
         unpacked = Path(folder) / "archive"
         restore(place, unpacked, progress)
-        other = open_store(unpacked, images=files_of(unpacked))
+        other = open_store(unpacked)
         try:
             _check_images(store, other)
             return _merge(store, other)
@@ -125,7 +125,8 @@ def _merge(store: Store, other: Store) -> Merged:
             return work.merged
     except BaseException:
         for take_away in placed:
-            take_away()
+            with suppress(OSError, StoreFailed):
+                take_away()
         raise
 
 
@@ -277,8 +278,8 @@ class _Merge:
         elsewhere = self._ours.scalar(select(EventRow.id).where(EventRow.op_id.in_([e.op_id for e in new])).limit(1))
         if elsewhere is not None:
             raise BackupDamaged("A change in the archive belongs to another review here.")
-        number = (self._ours.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'event'")) or 0) + 1
-        self._events |= {event.id: number + place for place, event in enumerate(new)}
+        numbers = reserve_event_ids(self._ours, len(new))
+        self._events |= {event.id: number for event, number in zip(new, numbers, strict=True)}
         order = [event.id for event in theirs]
         if new and known and any(op_id not in {e.op_id for e in theirs} for op_id in known):
             self.merged.notes.append(
@@ -296,7 +297,8 @@ class _Merge:
         target = event.target
         if found and int(found[1]) in self._predictions:
             target = f"{self._predictions[int(found[1])]}-{found[2]}"
-        return replace(event, base=base, target=target, version=self._version(event.version))
+        number = self._events[event.id]
+        return replace(event, id=number, base=base, target=target, version=self._version(event.version))
 
     # ---- training
 
@@ -358,11 +360,7 @@ class _Merge:
         for row in self._theirs.scalars(select(TombstoneRow).order_by(TombstoneRow.id)):
             if (row.digest, row.at, row.by) in known:
                 continue
-            self._ours.execute(text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'field'"))
-            taken = self._ours.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'field'"))
-            if taken is None:  # no field was ever kept here
-                self._ours.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES ('field', 1)"))
-                taken = 1
+            (taken,) = database_of(self._ours).reserve_ids(self._ours.connection(), FieldRow.__tablename__, 1)
             self._ours.add(TombstoneRow(**{**_values(row, "id"), "field_id": taken}))
             self._ours.flush()
             self.merged.deletions += 1

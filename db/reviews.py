@@ -8,15 +8,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any
 
-from sqlalchemy import Integer, Select, delete, func, insert, select, text
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Integer, Select, delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from db.dialects.base import database_of
 from db.engine import Store
-from db.errors import FieldGone
+from db.errors import BUSY, FieldGone, StoreBusy
 from db.ops import MARK_KINDS, BadOp, Op, check_reader, parse_op
 from db.predictions import provenance
 from db.replay import Event, LastApplied, Mark, ReplayState, Review, replay, shown_state
@@ -28,7 +28,7 @@ from mitosis_core.vocabulary import ReviewState, ShownState
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "events_of",
     "history", "mark_times", "overviews", "parse_op", "readers", "reading_times", "rebuild", "replay", "replayed",
-    "restore", "review_of", "reviews_of", "write_events",
+    "reserve_event_ids", "restore", "review_of", "reviews_of", "write_events",
 ]  # fmt: skip
 
 MAX_OPS = 5000
@@ -80,11 +80,14 @@ def apply_ops(store: Store, field_id: int, reader: str, ops: Sequence[Op]) -> Ap
     reader = check_reader(reader)
     if len(ops) > MAX_OPS:
         raise BadOp("Too many changes at once.")
-    with store.writing() as session:
-        field = session.get(FieldRow, field_id)
-        if field is None:
-            raise FieldGone("This field is no longer there: it was deleted.")
-        return _apply(session, field, reader, ops)
+    try:
+        with store.writing(_review_lock(field_id, reader)) as session:
+            field = session.get(FieldRow, field_id)
+            if field is None:
+                raise FieldGone("This field is no longer there: it was deleted.")
+            return _apply(session, field, reader, ops)
+    except IntegrityError as error:  # the same op_id has come into another review at this moment
+        raise StoreBusy(BUSY) from error
 
 
 def review_of(store: Store, field_id: int, reader: str, until: int | None = None) -> Review:
@@ -153,7 +156,7 @@ def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
     It may be a finished field: who restores one of its states says so. Raises FieldGone; ConcentricError when the event
     is not one of this review.
     """
-    with store.writing() as session:
+    with store.writing(_review_lock(field_id, reader)) as session:
         if session.get(FieldRow, field_id) is None:
             raise FieldGone("This field is no longer there: it was deleted.")
         events = events_of(session, field_id, reader)
@@ -163,8 +166,9 @@ def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
         course = ReplayState()
         for event in events:
             course.take(event)
-        steps = zip(count(_next_event(session)), list(_steps_back(course.review(), then, reader)), strict=False)
-        taken = [course.take(replace(event, id=number)) for number, event in steps]
+        steps = list(_steps_back(course.review(), then, reader))
+        numbers = reserve_event_ids(session, len(steps))
+        taken = [course.take(replace(event, id=number)) for number, event in zip(numbers, steps, strict=True)]
         _write(session, field_id, reader, course, taken)
         return Applied(tuple(event.op_id for event in taken), (), (), course.rev, False)
 
@@ -190,13 +194,16 @@ def rebuild(store: Store, field_id: int) -> None:
 
 
 def write_events(session: Session, field_id: int, reader: str, events: Sequence[Event]) -> list[Event]:
-    """Store events that have no id yet, after all that are there, as part of a larger change; returns them numbered.
+    """Store events as part of a larger change; returns them as they were stored.
 
-    Nothing is checked but the rule of `db.replay`, which says which of them are superseded.
+    Their ids are from `reserve_event_ids`, or 0: then they get them here. Nothing is checked but the rule of
+    `db.replay`, which says which of them are superseded.
     """
+    if not all(event.id for event in events):
+        numbers = reserve_event_ids(session, len(events))
+        events = [replace(event, id=number) for event, number in zip(events, numbers, strict=True)]
     course = _course(session, field_id, reader, {event.target for event in events})
-    numbered = zip(count(_next_event(session)), events, strict=False)
-    taken = [course.take(replace(event, id=number)) for number, event in numbered]
+    taken = [course.take(event) for event in events]
     _write(session, field_id, reader, course, taken)
     return taken
 
@@ -207,7 +214,7 @@ def _apply(session: Session, field: FieldRow, reader: str, ops: Sequence[Op]) ->
     origins = provenance(session, field.id, {op.target for op in ops if _PROPOSAL.fullmatch(op.target)})
     now, taken, seen, locked = datetime.now(UTC), list[Event](), set[str](), ""
     done, superseded, refused = list[str](), list[str](), list[tuple[str, str]]()
-    numbers = count(_next_event(session))
+    numbers = iter(reserve_event_ids(session, len({op.op_id for op in ops} - before.keys())))
     for op in ops:
         if op.op_id in before:
             owner = before[op.op_id]
@@ -233,9 +240,13 @@ def _apply(session: Session, field: FieldRow, reader: str, ops: Sequence[Op]) ->
     return Applied(tuple(done), tuple(superseded), tuple(refused), course.rev, missed, locked)
 
 
-def _next_event(session: Session) -> int:
-    # Ids are given here, under the write lock, because the rule needs them before the rows are written.
-    return (session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'event'")) or 0) + 1
+def reserve_event_ids(session: Session, number: int) -> Sequence[int]:
+    """Ids for new events, higher than all of the review that is locked: the rule needs them before there are rows."""
+    return database_of(session).reserve_ids(session.connection(), EventRow.__tablename__, number) if number else ()
+
+
+def _review_lock(field_id: int, reader: str) -> str:
+    return f"review of field {field_id} by {reader}"
 
 
 def _write(session: Session, field_id: int, reader: str, course: ReplayState, taken: Sequence[Event]) -> None:
@@ -368,7 +379,7 @@ def _review_row(review: Review | ReplayState, field_id: int, reader: str) -> dic
 def _upsert(session: Session, table: type[MarkRow] | type[ReviewRow], rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    statement = upsert(table)
+    statement = database_of(session).upsert(table)
     key = {column.name for column in table.__table__.primary_key}
     new = {name: statement.excluded[name] for name in rows[0] if name not in key}
     session.connection().execute(statement.on_conflict_do_update(index_elements=sorted(key), set_=new), rows)

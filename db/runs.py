@@ -127,7 +127,7 @@ def beat(store: Store, run_id: int, progress: Mapping[str, Any] | None = None) -
     values: dict[str, Any] = {"heartbeat": datetime.now(UTC)}
     if progress is not None:
         values["progress"] = dict(progress)
-    with store.writing() as session:
+    with store.writing(_lock(run_id)) as session:
         session.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
         # A process that was only asleep takes its place again.
         place = case((RunRow.started_at.is_(None), "queued"), else_="running")
@@ -145,8 +145,12 @@ def end(store: Store, run_id: int, state: RunState, *, message: str = "", versio
     _set(store, run_id, state=state, message=message, version=version, finished_at=datetime.now(UTC))
 
 
+def _lock(run_id: int) -> str:
+    return f"run {run_id}"
+
+
 def _set(store: Store, run_id: int, **values: Any) -> None:
-    with store.writing() as session:
+    with store.writing(_lock(run_id)) as session:
         session.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
 
 

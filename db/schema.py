@@ -7,17 +7,20 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
     ForeignKey,
     Index,
+    Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
     TypeDecorator,
     UniqueConstraint,
-    text,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -50,6 +53,8 @@ class Base(DeclarativeBase):
     """The base of all tables."""
 
     metadata = MetaData(naming_convention=_NAMES)
+    # 64 bits on both; SQLite numbers rows by itself only where it reads INTEGER.
+    type_annotation_map = {int: BigInteger().with_variant(Integer(), "sqlite")}  # noqa: RUF012
 
 
 class FieldRow(Base):
@@ -221,7 +226,7 @@ class EventRow(Base):
     seconds: Mapped[float | None]
     superseded: Mapped[bool]
     comment: Mapped[str | None] = mapped_column(String(500))
-    settles: Mapped[bool] = mapped_column(server_default=text("0"))
+    settles: Mapped[bool] = mapped_column(server_default=false())
 
 
 class MarkRow(Base):
@@ -239,7 +244,7 @@ class MarkRow(Base):
     version: Mapped[str | None] = mapped_column(String(100))
     score: Mapped[float | None]
     comment: Mapped[str | None] = mapped_column(String(500))
-    settles: Mapped[bool] = mapped_column(server_default=text("0"))
+    settles: Mapped[bool] = mapped_column(server_default=false())
 
 
 class ReviewRow(Base):
@@ -358,3 +363,12 @@ class VersionLabelRow(Base):
     note: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(60))
     at: Mapped[datetime] = mapped_column(Utc)
+
+
+class SecretRow(Base):
+    """The key by which the servers of one PostgreSQL sign tokens; on SQLite it lies in secret.key. Never copied."""
+
+    __tablename__ = "secret"
+
+    name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,79 +1,43 @@
 """The command `detect`: the mitoses of one image, of a folder, or of thousands of fields.
 
 The next images are read while the network works on one. With --out FILE.csv or .jsonl each field is written as soon as
-it is done, and the same command given again goes on where it was stopped; other formats are written at the end.
+it is done (.parquet: many at a time), and the same command given again goes on where it was stopped; other formats are
+written at the end. With --dask or --workers other processes do the work, and the results are the same, in the same
+order.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mitosis_core.detection_stream import SUFFIXES, DetectionStream, Key
-from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
+from mitosis_core.cluster import Cluster, local_cluster, open_cluster
+from mitosis_core.detection import FieldFacts, Image, Options, Result, analyse, read_ahead
+from mitosis_core.detection_stream import SUFFIXES, DetectionStream, Key, open_stream
+from mitosis_core.errors import ClusterUnusable, ConcentricError, UnusableData, UnusableModel
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.exchange import format_to_write, write_marks
 from mitosis_core.interchange.files import whole_or_nothing
 from mitosis_core.interchange.marks import Mark, MarkedImage
 from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.counting import Count
-from mitosis_core.types import Detections, Field, Prediction
+from mitosis_core.types import Field
 
-_READERS = min(4, os.cpu_count() or 1)  # images that are read at the same time
+if TYPE_CHECKING:
+    from mitosis_core.model import Model
+
+_LOCAL = "local"
+_MOST_WORKERS = 1024
 _MOST_FAILURES = 50  # sentences at the end
-
-
-@dataclass(frozen=True)
-class Image:
-    """One image to look at. name: of its results, its path below the folder that was given."""
-
-    path: Path
-    name: str
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """The answer for one image; found: what lies above the threshold in force."""
-
-    field: Field
-    prediction: Prediction
-    threshold: float
-    found: Detections
-
-    @property
-    def count(self) -> Count:
-        """Over the tissue: glass left out."""
-        return Count(len(self.found), self.prediction.area_mm2)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What is written of it as JSON."""
-        rows = zip(self.found.xy_px.tolist(), self.found.score.tolist(), self.found.area_um2.tolist(), strict=True)
-        return {
-            "image": self.field.name,
-            "model": self.prediction.version,
-            "threshold": self.threshold,
-            "um_per_px": self.field.um_per_px,
-            "width_px": self.field.width_px,
-            "height_px": self.field.height_px,
-            "digest": self.field.digest,
-            "tissue_mm2": round(self.prediction.area_mm2, 6),
-            "count": len(self.found),
-            "density_per_mm2": self.count.per_mm2,
-            "seconds": round(self.prediction.seconds, 3),
-            "notes": [*self.field.notes, *self.prediction.notes],
-            "detections": [
-                {"x_px": round(x, 2), "y_px": round(y, 2), "score": round(score, 4), "area_um2": round(area, 2)}
-                for (x, y), score, area in rows
-            ],
-        }
 
 
 def add_detect(
@@ -90,11 +54,19 @@ def add_detect(
     detect.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     detect.add_argument(
         "--out", type=Path, metavar="FILE",
-        help=".csv or .jsonl grow field by field and are gone on with; others are written at the end",
+        help=".csv, .jsonl and .parquet grow field by field and are gone on with; others are written at the end",
     )  # fmt: skip
     detect.add_argument("--to", metavar="FORMAT", help=f"{', '.join(FORMATS)}; by default what FILE ends with")
     detect.add_argument("--overlay", type=Path, metavar="DIR", help="draw the detections on the images, as JPEG")
+    detect.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, such as tcp://computer:8786, or “local”")
+    detect.add_argument("--workers", type=_count, metavar="N", help="that many processes on this computer")
     detect.set_defaults(run=_detect)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) <= _MOST_WORKERS):
+        raise argparse.ArgumentTypeError(f"“{text}” is not a number from 1 to {_MOST_WORKERS}")
+    return int(text)
 
 
 def _detect(given: argparse.Namespace) -> int:
@@ -108,15 +80,28 @@ def _detect(given: argparse.Namespace) -> int:
     model = load_model(given.model)
     if given.overlay is not None:
         given.overlay.mkdir(parents=True, exist_ok=True)
-    run = _Run(model, given, stream, unusable)
-    try:
-        _write(run, images, given.out, given.to)
-    except KeyboardInterrupt:
-        again = "; the same command goes on here" if stream else ", nothing was written"
-        print(f"Stopped{again}.", file=sys.stderr)
-        run.stopped = True
+    with _cluster(given) as cluster:
+        run = _Run(model, given, stream, unusable, cluster)
+        try:
+            _write(run, images, given.out, given.to)
+        except KeyboardInterrupt:
+            again = "; the same command goes on here" if stream else ", nothing was written"
+            print(f"Stopped{again}.", file=sys.stderr)
+            run.stopped = True
+        except ClusterUnusable as error:
+            kept = " What was done is written; the same command goes on there." if stream and stream.done else ""
+            raise ClusterUnusable(f"{error}{kept}") from error
     run.say_what_was_done()
     return 130 if run.stopped else 2 if run.unusable else 0
+
+
+def _cluster(given: argparse.Namespace) -> AbstractContextManager[Cluster | None]:
+    """What does the work, None for this process."""
+    if given.dask in (None, _LOCAL):
+        return nullcontext() if given.dask is given.workers is None else local_cluster(given.workers)
+    if given.workers is not None:
+        raise UnusableData("--workers is for this computer; a cluster at an address has the workers that were started.")
+    return open_cluster(given.dask)
 
 
 def _stream(out: Path | None, to: str | None) -> DetectionStream | None:
@@ -126,7 +111,7 @@ def _stream(out: Path | None, to: str | None) -> DetectionStream | None:
     if not out.resolve().parent.is_dir():
         raise UnusableData(f"There is no folder “{out.parent}” to write the results to.")
     if to in (None, "csv") and out.suffix.lower() in SUFFIXES:
-        return DetectionStream(out)
+        return open_stream(out)
     chosen = format_to_write(out, to)
     if chosen.name != "json" and out.exists():
         raise UnusableData(f"There is a file {out} already.")
@@ -164,10 +149,17 @@ class _Run:
     """The fields of one command: what is done, skipped and failed."""
 
     def __init__(
-        self, model: Any, given: argparse.Namespace, stream: DetectionStream | None, unusable: list[str]
+        self,
+        model: Model,
+        given: argparse.Namespace,
+        stream: DetectionStream | None,
+        unusable: list[str],
+        cluster: Cluster | None,
     ) -> None:
         self.unusable, self.stopped = unusable, False
         self._model, self._given, self._stream = model, given, stream
+        self._options = Options(given.um_per_px, given.threshold, given.device, given.overlay is not None)
+        self._cluster = cluster
         self._fields, self._skipped, self._mitoses, self._tissue_mm2 = 0, 0, 0, 0.0
         self._check_threshold()
 
@@ -188,35 +180,69 @@ class _Run:
 
         # disable=None: no bar where stderr is not a terminal.
         with tqdm(total=len(images), unit="field", disable=None, file=sys.stderr, smoothing=0.05) as bar:
-            for image, coming in _read_ahead(images, self._given.um_per_px):
+            for image, coming in self._answers(images):
                 try:
-                    if (result := self._result(image, coming)) is not None:
+                    if (result := coming()) is not None:
+                        self._take(result)
                         yield result
-                except UnusableModel:
+                except (UnusableModel, ClusterUnusable):
                     raise  # no other image could be analysed either
                 except (ConcentricError, OSError) as error:
                     self.unusable.append(f"{image.name}: {error}")
                 bar.update()
 
-    def _result(self, image: Image, coming: Future[Field]) -> Result | None:
+    def _answers(self, images: list[Image]) -> Iterator[tuple[Image, Callable[[], Result | None]]]:
+        """Each image, in order, with what gives its answer: None where it is done already."""
+        if self._cluster is not None:
+            yield from self._answers_of_cluster(self._cluster, images)
+            return
+        for image, coming in read_ahead(images, self._options.um_per_px):
+            yield image, partial(self._analysed_here, coming)
+
+    def _answers_of_cluster(
+        self, cluster: Cluster, images: list[Image]
+    ) -> Iterator[tuple[Image, Callable[[], Result | None]]]:
+        from mitosis_core.cluster_detection import Needed, detect_in_order, look_over
+
+        needed = Needed.by(self._model)
+        send = look_over(cluster, needed, [image.path for image in images])
+        how = "the images are sent to them" if send else "they read the images themselves"
+        print(f"{cluster.described()}; {how}.", file=sys.stderr)
+        for image, coming in detect_in_order(cluster, needed, images, self._options, self._is_known, send):
+            yield image, partial(self._analysed_there, coming)
+
+    def _is_known(self, name: str) -> bool:
+        return self._stream is not None and self._stream.knows(name, self._model.version)
+
+    def _analysed_there(self, coming: Callable[[], FieldFacts | Result]) -> Result | None:
+        answer = coming()
+        if isinstance(answer, Result):
+            return answer
+        self._is_done(answer)
+        return None
+
+    def _analysed_here(self, coming: Future[Field]) -> Result | None:
         field = coming.result()
-        if self._stream is not None and self._is_done(self._stream, field):
-            return None
-        result = _look_at(field, self._model, self._given)
-        self._count(len(result.found), round(result.prediction.area_mm2, 6))
+        return None if self._is_done(FieldFacts.of(field)) else analyse(field, self._model, self._options)
+
+    def _take(self, result: Result) -> None:
+        if result.overlay is not None:
+            place = self._given.overlay / f"{result.field.name}.overlay.jpg"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(result.overlay)
+        self._count(len(result.found), round(result.tissue_mm2, 6))
         if self._stream is not None:
             self._stream.add(result.to_dict())
-        return result
 
-    def _is_done(self, stream: DetectionStream, field: Field) -> bool:
-        if field.um_per_px is None:
+    def _is_done(self, field: FieldFacts) -> bool:
+        if self._stream is None or field.um_per_px is None:
             return False
         key: Key = (field.name, field.digest, self._model.version, field.um_per_px)
-        if stream.changed(key):
+        if self._stream.changed(key):
             raise UnusableData(
                 "the results have an image of this name with other pixels or another µm/px; please name another file."
             )
-        if (known := stream.done.get(key)) is None:
+        if (known := self._stream.done.get(key)) is None:
             return False
         self._skipped += 1
         self._count(known.count, known.tissue_mm2)
@@ -241,50 +267,6 @@ class _Run:
             print(f"And {more} more.", file=sys.stderr)
 
 
-def _read_ahead(images: list[Image], um_per_px: float | None) -> Iterator[tuple[Image, Future[Field]]]:
-    """The images in their order, the next ones being read meanwhile; no more of them are held than are read at once."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        coming: deque[tuple[Image, Future[Field]]] = deque()
-        try:
-            for image in images:
-                coming.append((image, pool.submit(_read, image, um_per_px)))
-                if len(coming) > _READERS:
-                    yield coming.popleft()
-            while coming:
-                yield coming.popleft()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _read(image: Image, um_per_px: float | None) -> Field:
-    from mitosis_core.image.reading import read_field
-
-    field = read_field(image.path, name=image.name, um_per_px=um_per_px)
-    _ = field.digest  # here, not while the network waits
-    return field
-
-
-def _look_at(field: Field, model: Any, given: argparse.Namespace) -> Result:
-    from mitosis_core.prediction import predict
-
-    prediction = predict(field, model, device=given.device)
-    threshold = prediction.threshold if given.threshold is None else given.threshold
-    result = Result(field, prediction, threshold, prediction.candidates.above(threshold))
-    if given.overlay is not None:
-        _draw(result, given.overlay)
-    return result
-
-
-def _draw(result: Result, folder: Path) -> None:
-    from PIL import Image as Picture
-
-    from mitosis_core.image.overlay import draw_overlay
-
-    place = folder / f"{result.field.name}.overlay.jpg"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    Picture.fromarray(draw_overlay(result.field, result.found)).save(place, quality=92)
-
-
 # ---------------------------------------------------------------- what is given out
 
 
@@ -293,8 +275,9 @@ def _write(run: _Run, images: list[Image], out: Path | None, to: str | None) -> 
     if out is None:
         print(_table([_Line.of(result) for result in results]), end="")
     elif run._stream is not None:
-        for _ in results:
-            pass
+        with closing(run._stream):
+            for _ in results:
+                pass
     elif (chosen := format_to_write(out, to)).name == "json":
         _write_json(out, results)
     else:
@@ -311,7 +294,7 @@ def _write_json(out: Path, results: Iterator[Result]) -> None:
 
 def _marked(result: Result) -> MarkedImage:
     """The detections as marks of their version, for the files of other programs."""
-    field, version = result.field, result.prediction.version
+    field, version = result.field, result.version
     rows = zip(result.found.xy_px.tolist(), result.found.score.tolist(), strict=True)
     marks = tuple(Mark(x, y, "mitosis", score, None, version) for (x, y), score in rows)
     return MarkedImage(field.name, marks, field.digest, field.width_px, field.height_px, field.um_per_px)
@@ -327,7 +310,7 @@ class _Line:
 
     @classmethod
     def of(cls, result: Result) -> _Line:
-        return cls(result.field.name, result.count, (*result.field.notes, *result.prediction.notes))
+        return cls(result.field.name, result.count, (*result.field.notes, *result.notes))
 
 
 def _table(lines: list[_Line]) -> str:

@@ -1,4 +1,5 @@
 """The results of `detect` over many fields: a CSV or JSON Lines file that grows field by field and is gone on with.
+A folder of Parquet files does so too (detection_parquet).
 
 A field is written in one piece once it is done, so that a process that is killed loses the field under way at most;
 what it left half written is cut off when the file is opened again.
@@ -19,7 +20,7 @@ from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.contest_csv import DETECTION_COLUMNS
 from mitosis_core.interchange.safe_csv import SafeTable, plain_cell
 
-SUFFIXES = (".csv", ".jsonl")
+SUFFIXES = (".csv", ".jsonl", ".parquet")
 # Of the field, the same in each of its rows; detections: how many rows it has, which tells whether all are there.
 _OF_FIELD = ("um_per_px", "width_px", "height_px", "digest", "threshold", "tissue_mm2", "detections")
 COLUMNS = (*DETECTION_COLUMNS, *_OF_FIELD)
@@ -37,6 +38,15 @@ class Done:
     tissue_mm2: float
 
 
+def open_stream(path: Path) -> DetectionStream:
+    """The results at a path that ends with one of SUFFIXES, to go on with them. Raises UnusableData."""
+    if path.suffix.lower() == ".parquet":
+        from mitosis_core.detection_parquet import ParquetStream
+
+        return ParquetStream(path)
+    return DetectionStream(path)
+
+
 class DetectionStream:
     """One such file, opened to go on with it. Raises UnusableData when there is another kind of file at the path."""
 
@@ -51,16 +61,23 @@ class DetectionStream:
         """The threshold of the fields of a version that are in the file; None when there is none."""
         return next((one.threshold for key, one in self.done.items() if key[2] == version), None)
 
+    def knows(self, image: str, version: str) -> bool:
+        """Whether the file has an image of this name, analysed by this version."""
+        return (image, version) in self._names
+
     def changed(self, key: Key) -> bool:
         """Whether the file has an image of this name and version that is another one, or was read at another µm/px."""
-        return key not in self.done and (key[0], key[2]) in self._names
+        return key not in self.done and self.knows(key[0], key[2])
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Write the results of one field, as `Result.to_dict` gives them, to the end of the file."""
         with self._path.open("ab") as file:
             head = _HEADER if self._csv and file.tell() == 0 else b""
-            file.write(head + (_rows(record) if self._csv else _line(record)))
-        self._keep(_done(record))
+            file.write(head + (_csv_rows(record) if self._csv else _line(record)))
+        self._keep(done_of(record))
+
+    def close(self) -> None:
+        """Write what is not written yet."""
 
     def _keep(self, one: Done) -> None:
         self.done[one.key] = one
@@ -90,7 +107,7 @@ class DetectionStream:
             raise UnusableData(f"{self._path.name} is there already and has other columns; please name another file.")
         for _, rows in groupby(self._table_rows(file), _field_of):
             of_field = list(rows)
-            one = _done(of_field[0][0])
+            one = done_of(of_field[0][0])
             if len(of_field) != max(1, one.count):
                 return  # cut short; what follows, if anything does, was not written by this program
             yield one, of_field[-1][1]
@@ -119,7 +136,7 @@ class DetectionStream:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield _done(json.loads(line)), end
+                yield done_of(json.loads(line)), end
             except (ValueError, KeyError, TypeError) as error:
                 raise UnusableData(
                     f"{self._path.name} is there already and holds something else; please name another file."
@@ -130,19 +147,25 @@ def _field_of(row: tuple[Mapping[str, Any], int]) -> tuple[str, str, str]:
     return row[0]["image"], row[0]["model"], row[0]["digest"]
 
 
-def _done(record: Mapping[str, Any]) -> Done:
+def done_of(record: Mapping[str, Any]) -> Done:
+    """What is remembered of a field whose results these are."""
     key = (record["image"], record["digest"], record["model"], record["um_per_px"])
     return Done(key, record["threshold"], record["count"], record["tissue_mm2"])
 
 
-def _rows(record: Mapping[str, Any]) -> bytes:
-    """A row for each detection, and one with blank coordinates where there is none."""
-    text = io.StringIO(newline="")
-    table = SafeTable(text)
+def rows(record: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """Cells in the order of COLUMNS: a row for each detection, and one with None for its place where there is none."""
     shared = [record[name] for name in _OF_FIELD[:-1]] + [record["count"]]
     for found in record["detections"] or [{}]:
-        cells = [found.get(name) for name in ("x_px", "y_px", "score", "area_um2")]
-        table.write_row([record["image"], *cells, record["model"], *shared])
+        place = [found.get(name) for name in ("x_px", "y_px", "score", "area_um2")]
+        yield [record["image"], *place, record["model"], *shared]
+
+
+def _csv_rows(record: Mapping[str, Any]) -> bytes:
+    text = io.StringIO(newline="")
+    table = SafeTable(text)
+    for cells in rows(record):
+        table.write_row(cells)
     return text.getvalue().encode()
 
 

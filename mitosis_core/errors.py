@@ -19,3 +19,7 @@ class UnusableModel(ConcentricError):
 
 class UnusableData(ConcentricError):
     """Annotations or detections that cannot be used as they are (missing column, no mitosis...)."""
+
+
+class ClusterUnusable(ConcentricError):
+    """A Dask cluster that cannot be reached, has no workers, or has workers that would not give the same answer."""

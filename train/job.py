@@ -20,10 +20,9 @@ from typing import Any
 
 from db import runs, splits, versions
 from db.disk_space import check_disk_space
-from db.engine import Store, open_store
+from db.engine import Store, open_configured
 from db.errors import as_sentences
 from db.fields import list_fields, load_field
-from db.file_lock import file_lock
 from db.heartbeat import keep_beating
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.runs import Run
@@ -82,7 +81,7 @@ def to_corrected_field(store: Store, one: ReviewedField) -> CorrectedField:
 
 def write_labels(data: Path, run_id: int, out: Path) -> None:
     """The labels a run learnt from, built again from the events up to its last: contest CSV with the case."""
-    store = open_store(data)
+    store = open_configured(data)
     run = runs.get_run(store, run_id)
     with out.open("w", newline="", encoding="utf-8") as file:
         table = SafeTable(file)
@@ -100,7 +99,7 @@ def do_run_here(data: Path, run_id: int | None, *, by: str, source: str, base: s
     settings: options of RetrainConfig, where a new run shall not have the default. Raises ValueError for one that does
     nothing for the version, or any for a run that has its settings already.
     """
-    store = open_store(data)
+    store = open_configured(data)
     if run_id is None:
         base_version = base or versions.champion(store, DEFAULT_VERSION)
         config = RetrainConfig(**settings)
@@ -296,9 +295,7 @@ def _heartbeat(store: Store, run_id: int) -> Iterator[_Heartbeat]:
 @contextmanager
 def _device_lock(store: Store, heartbeat: _Heartbeat) -> Iterator[None]:
     """Wait until no other run has the device, or this one is cancelled."""
-    path = store.folder / "runs" / "device.lock"
-    path.parent.mkdir(exist_ok=True)
-    with file_lock(path) as take:
+    with store.lock("device") as take:
         while not heartbeat.cancelled and not take():
             time.sleep(0.5)
         yield

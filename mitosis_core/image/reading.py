@@ -91,7 +91,7 @@ def read_field(source: str | Path | bytes, *, name: str | None = None, um_per_px
     Raises UnreadableField for a file that is no such image, and MissingScale for an um_per_px that is not plausible.
     """
     given = None if um_per_px is None else check_um_per_px(um_per_px)
-    data = _load(source)
+    data = load_bytes(source)
     picture = _decode(data)
     _refuse_grey(picture.pixels)
     scale, scale_source, scale_notes = (given, "given", ()) if given else _believable(picture.scales)
@@ -104,7 +104,8 @@ def read_field(source: str | Path | bytes, *, name: str | None = None, um_per_px
     )
 
 
-def _load(source: str | Path | bytes) -> bytes:
+def load_bytes(source: str | Path | bytes) -> bytes:
+    """The bytes of an image file. Raises UnreadableField: not there, empty, too large."""
     if isinstance(source, bytes):
         data = source
     else:

@@ -177,7 +177,7 @@ def _openvino_engine(converted: Path, model: Model) -> Engine:
     import openvino as ov
 
     core = ov.Core()
-    settings = {"INFERENCE_PRECISION_HINT": _cpu_precision(core), "PERFORMANCE_HINT": "LATENCY"}
+    settings = {"INFERENCE_PRECISION_HINT": _cpu_precision(core), "PERFORMANCE_HINT": "LATENCY", **_threads()}
     compiled = core.compile_model(core.read_model(converted), "CPU", settings)
     # One output is a map. More are the raw outputs of its anchors, which it decodes to boxes itself.
     decode = _decoder(model) if len(compiled.outputs) > 1 else None
@@ -190,6 +190,12 @@ def _openvino_engine(converted: Path, model: Model) -> Engine:
         return EngineOutput(raw[0][0]) if decode is None else decode(raw, pixels.shape[0], pixels.shape[1])
 
     return run
+
+
+def _threads() -> dict[str, int]:
+    """OMP_NUM_THREADS holds for OpenVINO too, which does not look at it: Dask sets it where workers share the cores."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return {"INFERENCE_NUM_THREADS": int(threads)} if threads.isdecimal() and int(threads) else {}
 
 
 def _decoder(model: Model) -> Callable[[Sequence[Float32], int, int], EngineOutput]:

@@ -2,7 +2,7 @@
 
 An image has `image` (its name), and where they are known `slide`, `digest`, `width_px`, `height_px` and `um_per_px`; a
 mark has `x_px`, `y_px`, `label`, and where they are known `score`, `object_width_px`, `object_height_px`, `reader` and
-`time`. What `detect --out x.json` writes is read too: its `detections` are mitoses of their `model`.
+`time`. What `detect --out x.json` and `x.jsonl` write is read too: their `detections` are mitoses of their `model`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,24 @@ from mitosis_core.interchange.contest_csv import MITOSIS, short
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.json_fields import extras, facts, scale, size_in, text
-from mitosis_core.interchange.json_stream import items, outline
+from mitosis_core.interchange.json_stream import items, lines, outline
 from mitosis_core.interchange.marks import Mark, MarkedImage, number, score_of, whole
 
 
 def read(sources: Sequence[Source]) -> Iterator[MarkedImage]:
     """The images of the files, one by one. Raises UnusableData."""
     for source in sources:
-        if next(outline(source, 1), ("", "start_array", None))[1] != "start_array":
-            raise UnusableData(f"{source.shown} is no list of images.")
-        for place, entry in enumerate(items(source, "item"), 1):
+        for place, entry in enumerate(_entries(source), 1):
             yield _image(entry, f"{source.shown}, image {place}", source)
+
+
+def _entries(source: Source) -> Iterator[object]:
+    """Of a list, or one to a line."""
+    if source.suffix == ".jsonl":
+        return lines(source)
+    if next(outline(source, 1), ("", "start_array", None))[1] != "start_array":
+        raise UnusableData(f"{source.shown} is no list of images.")
+    return items(source, "item")
 
 
 def _image(entry: object, place: str, source: Source) -> MarkedImage:
@@ -63,18 +70,21 @@ def _mark(entry: object, nth: int, model: str | None, place: str) -> Mark:
 
 
 def write(path: Path, images: Iterable[MarkedImage]) -> None:
-    """A list of images, one to a line."""
+    """A list of images, one to a line; without the brackets and commas where the suffix is .jsonl."""
+    before, between, after = ("", "\n", "\n") if path.suffix.lower() == ".jsonl" else ("[\n", ",\n", "\n]\n")
     with path.open("w", encoding="utf-8") as file:
-        file.write("[")
+        file.write(before)
         for place, image in enumerate(images):
             marks = [{"x_px": m.x_px, "y_px": m.y_px, "label": m.label, **extras(m)} for m in image.marks]
             entry = {"image": image.name, **facts(image), "marks": marks}
-            file.write(("\n" if place == 0 else ",\n") + json.dumps(entry, ensure_ascii=False))
-        file.write("\n]\n")
+            file.write((between if place else "") + json.dumps(entry, ensure_ascii=False))
+        file.write(after)
 
 
 def recognises(source: Source) -> bool:
-    """Whether it is a list whose first object has an image."""
+    """Whether it is a list whose first object has an image; no other format has an object to a line."""
+    if source.suffix == ".jsonl":
+        return True
     first = (prefix for prefix, event, _ in outline(source, 200) if event == "map_key" or prefix == "item.image")
     events = outline(source, 1)
     return next(events, ("", "", None))[1] == "start_array" and "item.image" in first
@@ -83,7 +93,7 @@ def recognises(source: Source) -> bool:
 FORMAT = Format(
     "json",
     "Concentric JSON",
-    (".json",),
+    (".json", ".jsonl"),
     read,
     write,
     Keeps.everything(0),

@@ -14,6 +14,7 @@ from mitosis_core.interchange.files import Source
 
 _MOST_TO_EXPLAIN = 1 << 27  # bytes; a larger file with an error is not searched for its line
 _CHUNK, _SLICE, _LONGEST = 1 << 16, 1 << 12, 1 << 20  # bytes
+_LONGEST_LINE = 1 << 26  # bytes: some hundred thousand marks in one image
 _DEEPEST = 1000  # brackets open at a time; a slice can hold a few more
 # Numbers that Java and Python write and JSON does not know.
 _NO_NUMBER = re.compile(rb"([:,\[]\s*)(?:-?Infinity|NaN)(?=\s*[,\]}])")
@@ -63,6 +64,24 @@ def items(source: Source, prefix: str, *, nan: bool = False) -> Iterator[Any]:
             yield from ijson.items(_Watched(source, file, nan=nan), prefix, use_float=True)
         except (ijson.JSONError, UnicodeDecodeError, RecursionError) as error:
             raise _explained(source, file, error) from error
+
+
+def lines(source: Source) -> Iterator[Any]:
+    """The values of a file with one to a line (JSON Lines). Raises UnusableData, with the line."""
+    with source.open() as file:
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
+            if not line.strip():
+                continue
+            if not line.endswith(b"\n"):
+                raise UnusableData(f"{source.shown}, line {number}: the file ends here; it was cut short.")
+            try:
+                yield json.loads(line.removeprefix(b"\xef\xbb\xbf"), parse_constant=_refuse_constant)
+            except (ValueError, RecursionError) as error:
+                raise UnusableData(f"{source.shown}, line {number}: this is no JSON.") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def outline(source: Source, most: int = 1_000_000) -> Iterator[tuple[str, str, object]]:

@@ -50,6 +50,7 @@ MODE = "mode"  # of the Review page
 CASE_READ = "case_read"  # id of the field whose case was just read to its end
 GALLERY = "gallery"  # whether the gallery of the case is open on the Review page
 ADDRESS = "review_address"  # the case and the field that the address of the Review page named last
+ADDRESS_IS_OLD = "review_address_is_old"  # this run came of something done on the page, not of another address
 DISPUTE = "dispute"  # place of the dispute on show
 REVIEW_SCORE = "review_score"  # lowest score of a proposal on show
 COMPARED = "compared"  # versions on the Compare page

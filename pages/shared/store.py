@@ -1,4 +1,5 @@
-"""The one store of this server, in the folder CONCENTRIC_DATA or else data/ beside app.py."""
+"""The one store of this server: the folder CONCENTRIC_DATA or else data/ beside app.py, with its database or with that
+of CONCENTRIC_DATABASE."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 
 from db.backup import keep_copies
-from db.engine import BUSY_TIMEOUT_S, Store, data_folder, open_store
+from db.engine import BUSY_TIMEOUT_S, Store, data_folder, open_configured
 from db.errors import BUSY, StoreBusy
 from pages.shared.service.detection_worker import start_worker
 
@@ -30,7 +31,7 @@ def the_store() -> Store:
 
 @cache
 def _open(folder: Path) -> Store:
-    store = open_store(folder)
+    store = open_configured(folder)
     keep_copies(store)
     start_worker(store)  # for detections that were cut by the end of the last server
     return store

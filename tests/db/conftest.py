@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.postgres_server import PostgresServer, find_tools
 from db.engine import Store, open_store
 from db.fields import StoredField, add_field, delete_field
 from db.ops import Op, parse_op
@@ -47,11 +48,56 @@ def again_with_area(field: int, area: list[float]) -> list[Op]:
     ]  # fmt: skip
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test with a store runs on both databases, but those that are about files of SQLite."""
+    if "database" in metafunc.fixturenames:
+        on_sqlite = next(metafunc.definition.iter_markers("sqlite"), None)
+        kinds = ["sqlite"] if on_sqlite else ["sqlite", "postgres"]
+        metafunc.parametrize("database", kinds, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A server of this process alone, with a database of ours as the template of others."""
+    pytest.importorskip("psycopg")
+    tools = find_tools()
+    if tools is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    server = PostgresServer(tools, durable=False)
+    try:
+        server.start()
+        open_store(tmp_path_factory.mktemp("template"), url=server.make("concentric")).close()
+        yield server
+    finally:
+        server.remove()
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = open_store(tmp_path / "data", busy_timeout_s=0.05)
+def database(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh database; "" for SQLite."""
+    if request.param == "sqlite":
+        return ""
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.make(f"test-{uuid.uuid4().hex}", "concentric")
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: str) -> Iterator[Store]:
+    store = open_store(tmp_path / "data", busy_timeout_s=0.05 if not database else 0.5, url=database)
     yield store
     store.close()
+
+
+def psycopg_connection(store: Store) -> Any:
+    """Another program at the same PostgreSQL database; each statement for itself."""
+    import psycopg
+
+    return psycopg.connect(store.url, autocommit=True)
+
+
+def reopen(store: Store) -> Store:
+    """As another process that comes to the same store."""
+    return open_store(store.folder, url=store.url)
 
 
 @pytest.fixture

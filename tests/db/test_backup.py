@@ -18,7 +18,7 @@ from db.errors import BackupDamaged, StoreBusy, StoreFailed
 from db.fields import add_field, delete_field, image_path, list_fields, load_field
 from db.reviews import apply_ops, history
 from db.versions import decisions, list_stored, weights_path
-from tests.db.conftest import make_field, make_op
+from tests.db.conftest import make_field, make_op, reopen
 
 
 @pytest.fixture(autouse=True)
@@ -96,15 +96,15 @@ def test_a_field_that_is_deleted_meanwhile_is_in_no_backup(filled: Store, tmp_pa
 def test_a_field_deleted_right_after_the_database_was_copied_is_in_no_backup(
     filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy, times = archive.copy_database, []
+    copy, times = filled.database.copy_to, []
 
-    def copy_then_delete(file: Path, place: Path) -> str:
-        times.append(copy(file, place))
+    def copy_then_delete(place: Path) -> str:
+        times.append(copy(place))
         if len(times) == 1:
             delete_field(filled, list_fields(filled)[1].id, by="Ann")
         return times[-1]
 
-    monkeypatch.setattr(archive, "copy_database", copy_then_delete)
+    monkeypatch.setattr(filled.database, "copy_to", copy_then_delete)
     manifest = write_archive(filled, tmp_path / "b.zip")
     assert (manifest.fields, manifest.missing, len(times)) == (1, (), 2)
 
@@ -225,7 +225,7 @@ def test_a_copy_that_cannot_be_read_back_removes_nothing(filled: Store, monkeypa
 
 
 def test_two_servers_make_one_copy(filled: Store) -> None:
-    other = open_store(filled.folder)
+    other = reopen(filled)
     tried: list[object] = []
 
     def meanwhile(*_: int) -> None:

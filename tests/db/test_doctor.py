@@ -15,12 +15,22 @@ from db.fields import add_field, delete_field, image_path, list_fields, load_fie
 from db.images import encode
 from db.reviews import history, reviews_of
 from db.versions import weights_path
-from tests.db.conftest import make_field
+from tests.db.conftest import make_field, psycopg_connection
 
 
 def change(store: Store, statement: str) -> None:
+    """By another program, which knows no references and, on PostgreSQL, owns the database."""
+    if store.url:
+        with psycopg_connection(store) as outside:
+            outside.execute("SET session_replication_role = replica")
+            outside.execute(statement)
+        return
     with closing(sqlite3.connect(store.file, isolation_level=None)) as outside:
         outside.execute(statement)
+
+
+def drop_trigger(store: Store) -> str:
+    return "DROP TRIGGER event_update" + (" ON event" if store.url else "")
 
 
 def first_image(store: Store) -> Path:
@@ -29,7 +39,7 @@ def first_image(store: Store) -> Path:
 
 def test_a_whole_store_is_well(filled: Store) -> None:
     seen: list[tuple[int, int]] = []
-    assert examine(filled.folder, lambda *share: seen.append(share)) == [] and is_sound([])
+    assert examine(filled.folder, lambda *share: seen.append(share), url=filled.url) == [] and is_sound([])
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -45,7 +55,7 @@ DAMAGE: dict[str, tuple[Callable[[Store], object], bool]] = {
         lambda store: change(store, "INSERT INTO review SELECT field_id, 'Eve', state, x0, y0, x1, y1, 5, rev"
                              " FROM review WHERE field_id = 1"), True),
     "Other users of this machine": (lambda store: first_image(store).chmod(0o644), True),
-    "no longer refuses changes": (lambda store: change(store, "DROP TRIGGER event_update"), False),
+    "no longer refuses changes": (lambda store: change(store, drop_trigger(store)), False),
     "rows that do not exist": (lambda store: change(store, "UPDATE review SET field_id = 77"), False),
     "of an older Concentric": (lambda store: change(store, "UPDATE alembic_version SET version_num = '0003'"), False),
     "newer Concentric": (lambda store: change(store, "UPDATE alembic_version SET version_num = '7'"), False),
@@ -58,9 +68,9 @@ def test_each_damage_is_said_and_mended_where_nothing_is_lost(filled: Store, say
     do, mendable = DAMAGE[says]
     before = {one.id: (history(filled, one.id), reviews_of(filled, one.id)) for one in list_fields(filled)}
     do(filled)
-    (found,) = examine(filled.folder)
+    (found,) = examine(filled.folder, url=filled.url)
     assert says in found.says and found.fault and found.mendable == mendable
-    left = repair(filled.folder)
+    left = repair(filled.folder, url=filled.url)
     assert is_sound(left) == mendable
     if mendable:
         after = {one.id: (history(filled, one.id), reviews_of(filled, one.id)) for one in list_fields(filled)}
@@ -68,13 +78,15 @@ def test_each_damage_is_said_and_mended_where_nothing_is_lost(filled: Store, say
 
 
 def test_an_event_against_the_rule_is_found(filled: Store) -> None:
-    change(filled, "DROP TRIGGER event_update")
+    change(filled, drop_trigger(filled))
     with filled.engine.connect() as connection:
-        trigger = "CREATE TRIGGER event_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'never'); END"
-        connection.execute(text("UPDATE event SET superseded = 1 WHERE kind = 'state'"))
+        trigger = "CREATE TRIGGER event_update BEFORE UPDATE ON event " + (
+            "FOR EACH ROW EXECUTE FUNCTION refuse('never')" if filled.url else "BEGIN SELECT RAISE(ABORT, 'never'); END"
+        )
+        connection.execute(text("UPDATE event SET superseded = true WHERE kind = 'state'"))
         connection.execute(text(trigger))
         connection.commit()
-    assert ["rule of events" in one.says for one in examine(filled.folder)] == [True, True]
+    assert ["rule of events" in one.says for one in examine(filled.folder, url=filled.url)] == [True, True]
 
 
 def test_a_whole_image_among_those_set_aside_is_taken_back(filled: Store) -> None:
@@ -83,8 +95,8 @@ def test_a_whole_image_among_those_set_aside_is_taken_back(filled: Store) -> Non
     filled.aside.mkdir(mode=0o700)
     write_durably(filled.aside / place.name, whole)
     place.write_bytes(b"damaged")
-    assert [one.mendable for one in examine(filled.folder) if one.fault] == [True]
-    assert is_sound(repair(filled.folder)) and load_field(filled, stored).digest == stored.digest
+    assert [one.mendable for one in examine(filled.folder, url=filled.url) if one.fault] == [True]
+    assert is_sound(repair(filled.folder, url=filled.url)) and load_field(filled, stored).digest == stored.digest
     assert [file.read_bytes() for file in filled.aside.iterdir()] == [b"damaged"]
 
 
@@ -93,28 +105,30 @@ def test_what_was_set_aside_is_listed_and_no_fault(filled: Store) -> None:
     kept = image_path(filled, gone.digest).read_bytes()
     delete_field(filled, gone.id, by="Ann")
     image_path(filled, gone.digest).write_bytes(kept)  # as a crash in the middle of deleting leaves it
-    (found,) = repair(filled.folder)
+    (found,) = repair(filled.folder, url=filled.url)
     assert (
         not found.fault and gone.digest in found.says and "1 of them are of fields that somebody deleted" in found.says
     )
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("content", [None, b"", b"not a database" * 500])
 def test_a_database_that_is_lost_or_damaged(filled: Store, content: bytes | None) -> None:
     filled.close()
     filled.file.unlink()
     if content is not None:
         filled.file.write_bytes(content)
-    (found,) = repair(filled.folder)
+    (found,) = repair(filled.folder, url=filled.url)
     assert isinstance(found, Finding) and found.fault and not found.mendable and "backup" in found.says
     assert len(list(filled.images.iterdir())) == 2 and filled.file.exists() == (content is not None)
 
 
+@pytest.mark.sqlite
 def test_a_damaged_page_is_found(filled: Store) -> None:
     filled.close()
     data = bytearray(filled.file.read_bytes())
     for page in range(4096, len(data), 4096):
         data[page : page + 40] = bytes(40)
     filled.file.write_bytes(data)
-    (found,) = examine(filled.folder)
+    (found,) = examine(filled.folder, url=filled.url)
     assert found.fault and "damaged" in found.says

@@ -206,11 +206,11 @@ def test_the_same_field_brought_again_with_its_scale_waits_no_longer(store: Stor
 
 def test_a_field_that_waits_can_be_deleted_and_is_examined(store: Store) -> None:
     kept, _ = add_unscaled(store, unscaled())
-    assert is_sound(examine(store.folder))
+    assert is_sound(examine(store.folder, url=store.url))
     image_path(store, kept.digest).unlink()
-    assert any(f"field {kept.id}, b.png, is missing" in one.says for one in examine(store.folder))
+    assert any(f"field {kept.id}, b.png, is missing" in one.says for one in examine(store.folder, url=store.url))
     delete_field(store, kept.id, by="Ann")
-    assert list_unscaled(store) == [] and is_sound(examine(store.folder))
+    assert list_unscaled(store) == [] and is_sound(examine(store.folder, url=store.url))
 
 
 # ---- the sample

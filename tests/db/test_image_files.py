@@ -13,7 +13,7 @@ import pytest
 
 from db.archive import verify, write_archive
 from db.doctor import examine, is_sound, repair
-from db.engine import Store, open_store
+from db.engine import Store, open_configured
 from db.errors import ImageDamaged, StoreFailed
 from db.fields import add_field, delete_field, list_fields, load_field
 from db.image_files import FilesByUrl, FilesInFolder, ImageFiles, files_at, image_files
@@ -49,7 +49,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def in_bucket(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("CONCENTRIC_IMAGES", bucket)
-    return open_store(tmp_path / "data")
+    return open_configured(tmp_path / "data")
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -121,10 +121,10 @@ def test_a_field_is_kept_in_the_bucket_and_nowhere_else(in_bucket: Store, tmp_pa
     assert in_bucket.image_files.names() == [image_name(field.digest)]
     assert in_bucket.image_files.size(image_name(field.digest)) == stored.file_size
     assert not list(in_bucket.images.iterdir())
-    again = open_store(tmp_path / "data")
+    again = open_configured(tmp_path / "data")
     assert np.array_equal(load_field(again, stored).pixels, field.pixels)
     assert add_field(again, field) == (stored, True)
-    assert is_sound(examine(tmp_path / "data"))
+    assert is_sound(examine(tmp_path / "data", images=again.image_files))
     delete_field(again, stored.id, by="Ann")
     assert again.image_files.names() == [] and list_fields(again) == []
 
@@ -162,7 +162,7 @@ def test_an_archive_is_streamed_from_the_bucket_and_merged_into_it(
         manifest = write_archive(in_bucket, tmp_path / "a.zip")
     assert manifest.missing == () and verify(tmp_path / "a.zip")[1] == []
     monkeypatch.setenv("CONCENTRIC_IMAGES", in_bucket.image_files.where.replace("images", "another"))
-    other = open_store(tmp_path / "other")
+    other = open_configured(tmp_path / "other")
     assert merge_archive(other, tmp_path / "a.zip").fields == 2
     assert {load_field(other, one).digest for one in list_fields(other)} == {one.digest for one in fields}
     assert len(other.image_files.names()) == 2 and not list(other.images.iterdir())
@@ -173,10 +173,12 @@ def test_a_start_leaves_the_bucket_alone_and_the_doctor_sets_aside(in_bucket: St
     """Another installation may have its images there by mistake; and to list a million takes minutes."""
     kept, _ = add_field(in_bucket, make_field(1))
     in_bucket.image_files.put(in_bucket.image_files.write_part(NAME, b"x"), NAME)
-    open_store(in_bucket.folder)
+    open_configured(in_bucket.folder)
     assert NAME in in_bucket.image_files.names()
-    assert "1 image file without a field" in " ".join(one.says for one in examine(in_bucket.folder))
-    (note,) = repair(in_bucket.folder)
+    assert "1 image file without a field" in " ".join(
+        one.says for one in examine(in_bucket.folder, images=in_bucket.image_files)
+    )
+    (note,) = repair(in_bucket.folder, images=in_bucket.image_files)
     assert not note.fault and f"{in_bucket.image_files.where}/set-aside" in note.says
     assert in_bucket.image_files.names() == [image_name(kept.digest)]
     assert in_bucket.image_files.names_aside() == [NAME]
@@ -190,7 +192,7 @@ def test_a_damaged_or_missing_image_is_named(in_bucket: Store) -> None:
     for one, how in ((damaged, "damaged"), (missing, "missing")):
         with pytest.raises(ImageDamaged, match=how):
             load_field(in_bucket, one)
-    says = [one.says for one in examine(in_bucket.folder)]
+    says = [one.says for one in examine(in_bucket.folder, images=in_bucket.image_files)]
     assert len(says) == 2 and "is damaged" in says[0] and "is missing" in says[1]
     add_field(in_bucket, make_field(1))  # uploaded again
     assert load_field(in_bucket, damaged).digest == damaged.digest
@@ -248,7 +250,7 @@ def test_a_wrong_address_is_a_sentence(
 ) -> None:
     monkeypatch.setenv("CONCENTRIC_IMAGES", address)
     with pytest.raises(StoreFailed, match=sentence):
-        open_store(tmp_path / "data")
+        open_configured(tmp_path / "data")
 
 
 # ---------------------------------------------------------------- which place
@@ -269,11 +271,11 @@ def test_the_place_of_images_is_the_data_folder_or_what_the_setting_says(
 
 def test_images_on_a_share_are_used_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONCENTRIC_IMAGES", str(tmp_path / "share"))
-    store = open_store(tmp_path / "data")
+    store = open_configured(tmp_path / "data")
     stored, _ = add_field(store, make_field(1))
     assert [file.name for file in (tmp_path / "share").iterdir()] == [image_name(stored.digest)]
-    assert load_field(open_store(tmp_path / "data"), stored).digest == stored.digest
-    open_store(tmp_path / "another")  # with the same setting: it has no rows, and takes nothing away
+    assert load_field(open_configured(tmp_path / "data"), stored).digest == stored.digest
+    open_configured(tmp_path / "another")  # with the same setting: it has no rows, and takes nothing away
     assert load_field(store, stored).digest == stored.digest
 
 
@@ -283,7 +285,7 @@ def test_the_command_copies_images_to_the_bucket_and_back(
     from db.__main__ import main
 
     monkeypatch.delenv("CONCENTRIC_IMAGES", raising=False)
-    store = open_store(tmp_path / "data")
+    store = open_configured(tmp_path / "data")
     stored = [add_field(store, make_field(seed))[0] for seed in (1, 2)]
     command = ["images", bucket, "--data", str(tmp_path / "data")]
     assert main(command) == 0
@@ -295,7 +297,7 @@ def test_the_command_copies_images_to_the_bucket_and_back(
         "0 images copied, 1 there already" in said.out and f"{stored[0].digest}.png is missing or damaged" in said.err
     )
     monkeypatch.setenv("CONCENTRIC_IMAGES", bucket)
-    used = open_store(tmp_path / "data")
+    used = open_configured(tmp_path / "data")
     assert [load_field(used, one).digest for one in stored] == [one.digest for one in stored]
     assert main(["images", str(tmp_path / "back"), "--data", str(tmp_path / "data")]) == 0
     assert len(list((tmp_path / "back").iterdir())) == 2

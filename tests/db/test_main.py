@@ -9,10 +9,22 @@ from db.engine import Store
 from db.fields import image_path, list_fields
 
 
-def test_backup_verify_restore_doctor(filled: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def configured(filled: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store that the environment leads to."""
+    monkeypatch.setenv("CONCENTRIC_DATABASE", filled.url)
+    return filled
+
+
+def test_backup_verify_restore_doctor(
+    configured: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = configured
     file, back, data = str(tmp_path / "b.zip"), str(tmp_path / "back"), str(filled.folder)
     assert main(["backup", file, "--data", data]) == 0
-    assert main(["verify", file]) == 0 and main(["restore", file, back]) == 0 and main(["doctor", back]) == 0
+    assert main(["verify", file]) == 0 and main(["restore", file, back]) == 0 and main(["doctor", data]) == 0
+    monkeypatch.delenv("CONCENTRIC_DATABASE")  # an archive is unpacked into a folder with a database of its own
+    assert main(["doctor", back]) == 0
     assert "2 fields, 4 events" in capsys.readouterr().out
     assert main(["restore", file, back]) == 2 and "not empty" in capsys.readouterr().err
     assert main(["verify", str(tmp_path / "none.zip")]) == 2
@@ -21,8 +33,9 @@ def test_backup_verify_restore_doctor(filled: Store, tmp_path: Path, capsys: pyt
 
 
 def test_the_exit_code_tells_that_something_is_wrong(
-    filled: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    configured: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    filled = configured
     data, file = str(filled.folder), str(tmp_path / "b.zip")
     (filled.images / "left.png").write_bytes(b"x")
     assert main(["doctor", data]) == 1 and "can be repaired with --repair" in capsys.readouterr().out
@@ -41,9 +54,9 @@ def test_commands_make_no_store_where_there_is_none(tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_the_audit_goes_to_the_terminal_or_a_new_file(
-    filled: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+    configured: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
-    asked = ["audit", "--data", str(filled.folder), "--format", form]
+    asked = ["audit", "--data", str(configured.folder), "--format", form]
     assert main(asked) == 0
     shown = capsys.readouterr().out
     assert main([*asked, "--out", str(tmp_path / "audit")]) == 0

@@ -79,7 +79,7 @@ def archive_of(store: Store, place: Path) -> Path:
 
 
 def is_sound(store: Store) -> bool:
-    return doctor.is_sound(doctor.examine(store.folder))
+    return doctor.is_sound(doctor.examine(store.folder, url=store.url))
 
 
 def test_an_empty_installation_takes_all_of_it_and_the_second_time_nothing(

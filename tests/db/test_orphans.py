@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from db.engine import Store, open_store
+from db.engine import Store
 from db.errors import StoreFailed
 from db.fields import StoredField, add_field, image_path, list_fields, load_field
-from tests.db.conftest import make_field
+from tests.db.conftest import make_field, reopen
 
 
 def names(store: Store) -> set[str]:
@@ -22,7 +22,7 @@ def test_a_start_sets_aside_what_no_row_names_and_deletes_nothing(store: Store, 
     for content in (b"one", b"two"):
         (store.images / f"{digest}.png").write_bytes(content)
         (store.images / "notes of the lab.txt").write_bytes(content)
-        open_store(store.folder)
+        reopen(store)
     assert names(store) == {f"{field.digest}.png"}
     kept = {file.name: file.read_bytes() for file in store.aside.iterdir()}
     assert kept == {
@@ -38,26 +38,28 @@ def test_only_unfinished_files_of_ours_that_are_stale_are_removed(store: Store) 
         (store.images / name).write_bytes(b"x")
     for name in (ours, theirs):
         os.utime(store.images / name, (0, time.time() - 7200))
-    open_store(store.folder)
+    reopen(store)
     assert names(store) == {fresh} and store.image_files.names_aside() == [theirs]
 
 
+@pytest.mark.sqlite
 def test_an_older_database_put_back_loses_no_image(store: Store, field: StoredField) -> None:
     older = store.backup()
     added = [add_field(store, make_field(seed))[0] for seed in (1, 2)]
     newer = store.backup()
     store.close()
     shutil.copy(older, store.file)
-    back = open_store(store.folder)
+    back = reopen(store)
     assert list_fields(back) == [field] and names(back) == {f"{field.digest}.png"}
     assert set(back.image_files.names_aside()) == {f"{one.digest}.png" for one in added}
     back.close()
     shutil.copy(newer, store.file)  # and forward again
-    again = open_store(store.folder)
+    again = reopen(store)
     assert [load_field(again, one).digest for one in list_fields(again)] == [field.digest, *(a.digest for a in added)]
     assert again.image_files.names_aside() == []
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("how", ["empty", "missing", "without tables"])
 def test_a_lost_database_beside_images_is_refused_and_all_left_as_it_is(
     store: Store, field: StoredField, how: str
@@ -76,6 +78,6 @@ def test_a_lost_database_beside_images_is_refused_and_all_left_as_it_is(
     before = sorted((path.name, path.stat().st_size) for path in store.folder.iterdir())
     for _ in range(2):
         with pytest.raises(StoreFailed, match=r"missing or empty.*backup.*doctor.*move the images away"):
-            open_store(store.folder)
+            reopen(store)
     assert sorted((path.name, path.stat().st_size) for path in store.folder.iterdir()) == before
     assert image_path(store, field.digest).exists()

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from db.engine import Store, open_store
+from db.engine import Store
 from db.preferences import Preferences, change_preferences, read_preferences
 from db.schema import PreferencesRow
 from mitosis_core.errors import ConcentricError, MissingScale
+from tests.db.conftest import reopen
 from mitosis_core.scoring.counting import FIELD_DIAMETER_MM
 
 CHOSEN: dict[str, Any] = {
@@ -27,7 +28,7 @@ def test_the_defaults_hold_until_something_is_chosen(store: Store) -> None:
 @pytest.mark.parametrize("name", CHOSEN)
 def test_each_choice_is_kept_alone(store: Store, name: str) -> None:
     changed = change_preferences(store, "ann", **{name: CHOSEN[name]})
-    again = open_store(store.folder)
+    again = reopen(store)
     assert read_preferences(again, "ann") == changed == replace(Preferences(), **{name: CHOSEN[name]})
     assert read_preferences(again, "bob") == Preferences()
 

@@ -262,6 +262,17 @@ def test_the_address_names_what_is_on_review(kept: Store, asked: dict[str, str],
     assert viewer(page.run())["field"] == str(list_fields(kept)[0].id)
 
 
+def test_a_step_is_not_undone_by_the_address_that_the_browser_still_has(kept: Store) -> None:
+    first, _second, third = list_fields(kept)
+    page = open_page("Anna", field=first.id)
+    page.button("step1").click().run()
+    page.button("step1").click()
+    page.query_params["field"] = str(first.id)  # the browser has not heard of the step to the second
+    assert viewer(page.run())["field"] == str(third.id)
+    page.query_params["field"] = str(first.id)  # nothing was done on the page: the browser's way back
+    assert viewer(page.run())["field"] == str(first.id)
+
+
 @pytest.mark.parametrize("asked", [{"case": "nowhere"}, {"field": "99"}, {"field": "²"}, {"field": "9" * 400}])
 def test_an_address_that_names_nothing_is_a_sentence(kept: Store, asked: dict[str, str]) -> None:
     page = AppTest.from_file("../../pages/review.py", default_timeout=30)

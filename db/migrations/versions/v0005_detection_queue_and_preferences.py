@@ -56,6 +56,9 @@ def upgrade() -> None:
 
 def _let_fields_wait_for_their_scale() -> None:
     """SQLite cannot make a column nullable: the table is made anew, and its ids go on where they were."""
+    if op.get_bind().dialect.name != "sqlite":
+        op.alter_column("field", "um_per_px", nullable=True)
+        return
     op.execute("DROP TRIGGER event_delete")  # it names the table that is gone for a moment
     op.create_table(
         "field_new",
@@ -94,6 +97,8 @@ def _let_fields_wait_for_their_scale() -> None:
 
 def _take_back_splits_that_no_run_used() -> None:
     """Until now a look at the Retrain page wrote them; those that a run learnt from or was judged on stay."""
+    if op.get_bind().dialect.name != "sqlite":
+        return  # no store was there before 0009
     op.execute(
         """
         DELETE FROM part WHERE "case" NOT IN (

@@ -10,4 +10,4 @@ down_revision = "0005"
 def upgrade() -> None:
     for table in ("event", "mark"):
         op.add_column(table, sa.Column("comment", sa.String(length=500), nullable=True))
-        op.add_column(table, sa.Column("settles", sa.Boolean(), nullable=False, server_default=sa.text("0")))
+        op.add_column(table, sa.Column("settles", sa.Boolean(), nullable=False, server_default=sa.false()))

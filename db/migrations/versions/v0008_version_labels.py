@@ -19,6 +19,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_version_label")),
         sqlite_autoincrement=True,
     )
+    if op.get_bind().dialect.name != "sqlite":
+        return  # 0009 makes the triggers of PostgreSQL
     for change in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER version_label_{change.lower()} BEFORE {change} ON version_label "

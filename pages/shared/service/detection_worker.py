@@ -23,10 +23,9 @@ from typing import TypeVar
 from db import detection_queue as queue
 from db.detection_queue import Detection, Progress
 from db.disk_space import check_disk_space
-from db.engine import Store, open_store
+from db.engine import Store, open_configured
 from db.errors import FieldGone, StoreBusy, StoreFull
 from db.fields import StoredField, get_field, load_field
-from db.file_lock import file_lock
 from db.heartbeat import keep_beating
 from db.versions import load_version
 from mitosis_core.errors import ConcentricError
@@ -96,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(os, "nice"):  # Windows has none
         os.nice(_NICENESS)
     try:
-        store = open_store(given.data)
+        store = open_configured(given.data)
         while _work_if_free(store):
             # Asked for while the lock was still held: whoever was started for it has found it taken, and is gone.
             if not queue.has_work(store):
@@ -107,11 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def work(store: Store) -> None:
-    """Go through the queue until it has been empty for a while. Call it with the lock only."""
+def work(store: Store, is_mine: Callable[[], bool] = lambda: True) -> None:
+    """Go through the queue until it has been empty for a while. Call it with the lock only.
+
+    is_mine: whether the lock still is; on PostgreSQL it is lost with the connection, and another worker may begin.
+    """
     _patiently(lambda: queue.take_up(store))
     empty_since = time.monotonic()
-    while time.monotonic() < empty_since + IDLE_S:
+    while time.monotonic() < empty_since + IDLE_S and is_mine():
         if not _has_room(store):
             time.sleep(_WAIT_S)
             empty_since = time.monotonic()
@@ -197,26 +199,20 @@ def _beating(store: Store, number: int) -> Iterator[None]:
 # ---- the lock
 
 
-@contextmanager
-def _lock(store: Store) -> Iterator[bool]:
-    """Whether this process is the one worker."""
-    path = store.folder / "runs" / "detection.lock"
-    path.parent.mkdir(exist_ok=True)
-    with file_lock(path) as take:
-        yield take()
+_LOCK = "detection"
 
 
 def _is_taken(store: Store) -> bool:
-    with _lock(store) as free:
-        return not free
+    with store.lock(_LOCK) as take:
+        return not take()
 
 
 def _work_if_free(store: Store) -> bool:
     """Work, unless another process does; whether it was this one."""
     for _ in range(_LOCK_TRIES):
-        with _lock(store) as mine:
-            if mine:
-                work(store)
+        with store.lock(_LOCK) as take:
+            if take():
+                work(store, take)
                 return True
         time.sleep(_LOOK_S / 2)
     return False

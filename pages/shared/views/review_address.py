@@ -15,7 +15,8 @@ def read_address(store: Store) -> str:
     """Put on review what the address names, unless the page wrote it. Returns a sentence when it is not there."""
     asked = (st.query_params.get("case", ""), st.query_params.get("field", ""))
     known = st.session_state.get(session.ADDRESS)
-    if asked == known:
+    old = st.session_state.pop(session.ADDRESS_IS_OLD, False)
+    if asked == known or (known and old):
         return ""
     if asked == ("", ""):  # back from another page
         asked = known or asked
@@ -27,6 +28,11 @@ def read_address(store: Store) -> str:
     if field is not None:
         _open_field(field, case)
     return "" if field or not number else "The field of this address is no longer there."
+
+
+def keep_on_review() -> None:
+    """For callbacks of the page: the browser may not have taken up the newest address yet, and send the one before."""
+    st.session_state[session.ADDRESS_IS_OLD] = True
 
 
 def write_address(reader: str) -> None:

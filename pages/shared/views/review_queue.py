@@ -15,6 +15,7 @@ from pages.shared.service import detecting, reviewing
 from pages.shared.service.reviewing import QueueEntry
 from pages.shared.shell import plain, show_table
 from pages.shared.views.analysis import analyse_button, show_progress
+from pages.shared.views.review_address import keep_on_review
 
 
 def read_queue(store: Store, reader: str, model: Model) -> list[QueueEntry]:
@@ -40,6 +41,7 @@ def choose_field(entries: list[QueueEntry], switch: DeltaGenerator) -> QueueEntr
             "Field",
             list(by_id),
             key=session.FIELD_ID,
+            on_change=keep_on_review,
             format_func=lambda key: by_id[key].label,
             label_visibility="collapsed",
             width=300,
@@ -51,6 +53,7 @@ def choose_field(entries: list[QueueEntry], switch: DeltaGenerator) -> QueueEntr
 
 def move(entries: list[QueueEntry], by: int) -> None:
     """Put the next (1) or previous (-1) field on review."""
+    keep_on_review()
     st.session_state[session.FIELD_ID] = reviewing.neighbour(entries, st.session_state[session.FIELD_ID], by)
 
 

@@ -22,6 +22,7 @@ from pages.shared.viewer.review_data import ReviewView, review_data, thumbnail_u
 from pages.shared.viewer.routes import crops_address
 from pages.shared.viewer.viewer import chosen_preferences, chosen_score, gallery_wanted, requested_step, show_review
 from pages.shared.views.field_diameter import field_diameter_mm
+from pages.shared.views.review_address import keep_on_review
 from pages.shared.views.review_queue import move, read_queue
 
 _VIEWER = "review-viewer"
@@ -57,6 +58,7 @@ def show_field(
         data,
         key=_VIEWER,
         on_score=lambda: _keep_score(chosen_score(_VIEWER)),
+        on_settled=keep_on_review,
         on_go=lambda: _go(entries, lambda: read_queue(store, reader, model)),
         on_prefer=lambda: _keep_preferences(store, who),
         on_gallery=lambda: st.session_state.update({session.GALLERY: gallery_wanted(_VIEWER)}),
@@ -156,6 +158,7 @@ def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) ->
     wish = requested_step(_VIEWER)
     if wish is None:
         return
+    keep_on_review()
     way, st.session_state[session.LAST_STEP] = wish.to, wish.step
     # The viewer may be a step ahead of what the page has shown.
     if wish.left in [entry.field.id for entry in entries]:

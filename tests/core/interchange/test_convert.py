@@ -49,6 +49,35 @@ def test_a_table_becomes_files_for_qupath_and_a_table_again(table: Path, capsys:
         assert (one.name, one.um_per_px, one.marks) == (other.name, other.um_per_px, other.marks)
 
 
+def test_json_lines_are_a_list_with_an_image_to_a_line(table: Path) -> None:
+    lines, back = table.parent / "out.jsonl", table.parent / "back.json"
+    assert main(["convert", str(table), str(lines)]) == main(["convert", str(lines), str(back)]) == 0
+    assert [json.loads(line) for line in lines.read_text().splitlines()] == json.loads(back.read_text())
+    assert [image.marks for image in read_marks(lines)] == [image.marks for image in read_marks(back)]
+
+
+def test_what_detect_writes_line_by_line_can_be_converted(tmp_path: Path) -> None:
+    found = {"image": "a.png", "model": "m-1", "um_per_px": 0.25, "detections": [{"x_px": 4, "y_px": 5, "score": 0.9}]}
+    (tmp_path / "found.jsonl").write_text(json.dumps(found) + "\n")
+    (image,) = read_marks(tmp_path / "found.jsonl")
+    (mark,) = image.marks
+    assert (image.name, mark.x_px, mark.y_px, mark.label, mark.reader) == ("a.png", 4, 5, MITOSIS, "m-1")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"image": "a.png", "marks": []}\n{"image": }\n', "in.jsonl, line 2: this is no JSON."),
+        ('{"image": "a.png", "marks": []}\n{"image": "b.p', "in.jsonl, line 2: the file ends here; it was cut short."),
+        ('{"image": "a.png", "marks": [{"x_px": NaN}]}\n', "in.jsonl, line 1: this is no JSON."),
+        ("[" * 100_000 + "\n", "in.jsonl, line 1: this is no JSON."),
+    ],
+)
+def test_a_faulty_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, says: str) -> None:
+    (tmp_path / "in.jsonl").write_text(text)
+    assert says in _fails(capsys, tmp_path / "in.jsonl", tmp_path / "out.csv")
+
+
 def test_what_a_format_cannot_hold_is_said(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", str(table), str(table.parent / "out.zip"), "--to", "tupac16"]) == 0
     said = capsys.readouterr().out
