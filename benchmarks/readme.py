@@ -250,11 +250,11 @@ def scaling_readers_table(result: Figures) -> str:
             busy = f"{100 * run['server_busy']:.0f} % | {100 * run['database_busy']:.1f} %"
             rows.append(f"| {run['readers']:,} | {run['servers']} | {waits} | {busy} |")
     most, check, assumed = result["most_ms"], result["check"], result["assumptions"]
-    ms = {name: f"{1000 * result['costs'][f'{name}_s']:.1f} ms" for name in ("change", "page", "image", "commit")}
+    ms = {name: f"{1000 * result['costs'][f'{name}_s']:.1f} ms" for name in ("change", "page", "commit")}
     return "\n".join(rows) + (
         "\n\nNeeded: the fewest of 1, 2, 4, 8, 16 or 32 with which 95 of 100 changes take "
         f"{most['change']:.0f} ms at most and pages {most['page']:.0f} ms. Measured: {ms['change']} of a server's "
-        f"processor for a change, {ms['page']} for a page of Review, {ms['image']} for an image, {ms['commit']} of the "
+        f"processor for a change, {ms['page']} for a field opened on Review, {ms['commit']} of the "
         f"database for a change. Assumed: a field in {assumed['seconds_per_field']:.0f} s, "
         f"with {assumed['changes_per_field']:.0f} changes and "
         f"{assumed['pages_per_field']:.0f} pages. Check: of the changes of twenty readers in benchmarks/load.py, 95 of "

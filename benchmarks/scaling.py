@@ -2,19 +2,20 @@
 
     python -m benchmarks.scaling [--quick]
 
-First the costs are measured: processor time of the server for a change, an opened field and an image, bytes of a
-change and of a field. Then readers at work are simulated (simpy) on one to many servers of one core each before one
-database, and a store of 10^6 fields is added up. What a reader does in a minute, and prices, are assumptions: they
-stand in the figures.
+First the costs are measured: processor time of the server for a change and for an opened field (in a real browser),
+bytes of a change and of a field. Then readers at work are simulated (simpy) on one to many servers of one core each
+before one database, and a store of 10^6 fields is added up. What a reader does in a minute, and prices, are
+assumptions: they stand in the figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
+import shutil
 import tempfile
-import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,15 +24,17 @@ from typing import Any
 
 import numpy as np
 import simpy
-from streamlit.testing.v1 import AppTest
 
-from benchmarks.faults import fill, opened_here, token
+from benchmarks.faults import fill, token
 from benchmarks.record import RESULTS, Figures, cpu_name, write_result
-from benchmarks.serving import ROOT, Reader, Server, ask
+from benchmarks.review import FLAGS
+from benchmarks.serving import Reader, Server
 from db.engine import Store
 from db.fields import add_field, list_fields
+from db.predictions import save_prediction
 from mitosis_core.image.sample_field import draw_sample_field
-from mitosis_core.types import Field
+from mitosis_core.model import list_versions
+from mitosis_core.types import Detections, Field, Prediction
 
 SERVERS = (1, 2, 4, 8, 16, 32)
 READERS = (20, 100, 300, 1000)
@@ -58,7 +61,6 @@ class Costs:
 
     change_s: float
     page_s: float
-    image_s: float
     commit_s: float
     change_bytes: float
     field_bytes: float
@@ -92,43 +94,48 @@ def main() -> None:
 
 
 def measure(folder: Path, changes: int, pages: int) -> Costs:
-    """The costs, from a real server, the page's own script and a field of full size."""
+    """The costs, from a real server, with a real browser for the pages, and a field of full size."""
     store = fill(folder / "data", 5)
-    field = draw_sample_field(seed=1).field
-    add_field(store, Field(field.pixels, 0.25, "full size"), case="full size")
+    add_field(store, Field(draw_sample_field(seed=1).field.pixels, 0.25, "full size"), case="full size")
     ids = [one.id for one in list_fields(store)]
-    page_s, image_url = _page_s(folder / "data", pages)
+    for one in ids:  # nothing proposed: what is measured is the page, not the detector
+        save_prediction(store, one, Prediction(Detections(), 0.5, list_versions()[0], 0.0, 0.1))
     server = Server(folder / "data", folder / "server.log")
     reader = Reader(server.port, ids[0], token(folder / "data", ids[0], "Reader"))
     server.start()
     try:
-        for _ in range(20):
-            reader.send(reader.next_op())
+        page_s = asyncio.run(_page_s(server, ids, pages))
         before = _database_bytes(store)
         change_s = _server_s(server, lambda: reader.send(reader.next_op()), changes)
-        image_s = _server_s(server, lambda: ask(server.port, "GET", image_url), changes // 4)
         change_bytes = (_database_bytes(store) - before) / changes
     finally:
         server.stop()
     taken = json.loads((RESULTS / "review.json").read_text())["transaction_ms"]
     detection = json.loads((RESULTS / "speed.json").read_text())["field_s"]
-    return Costs(change_s, page_s, image_s, taken / 1000, change_bytes, _field_bytes(store, ids[-1]), detection)
+    return Costs(change_s, page_s, taken / 1000, change_bytes, _field_bytes(store, ids[-1]), detection)
 
 
-def _page_s(folder: Path, times: int) -> tuple[float, str]:
-    """Processor seconds of the Review page for a step to another field, and the address of its image."""
-    with opened_here(folder):
-        page = AppTest.from_file(str(ROOT / "pages/review.py"), default_timeout=120)
-        page.session_state["reader"] = "Reader"
-        page.run()
-        for _ in range(6):  # every field is detected once
-            page.button("step1").click().run()
-        started = time.process_time()
-        for _ in range(times):
-            page.button("step1").click().run()
-        taken = (time.process_time() - started) / times
-        (viewer,) = page.get("bidi_component")
-        return taken, json.loads(viewer.proto.json)["image"]["url"]
+async def _page_s(server: Server, ids: list[int], steps: int) -> float:
+    """Processor seconds of the server for a step to another field on Review, its image included."""
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page = await browser.new_page()
+        page.set_default_timeout(60_000)
+        await page.goto(f"http://127.0.0.1:{server.port}/review?reader=Reader&field={ids[0]}")
+        used = 0.0
+        for number in range(steps + len(ids)):
+            shown = ids[number % len(ids)]
+            await page.locator(f".viewer[data-ready='{shown}']").wait_for()
+            await page.wait_for_timeout(300)  # the page has run again, and fetched what comes next
+            if number == len(ids):  # every field was seen once
+                used = server.cpu_s()
+            await page.keyboard.press("]")
+        await page.wait_for_timeout(1000)
+        used = server.cpu_s() - used
+        await browser.close()
+    return used / steps
 
 
 def _server_s(server: Server, act: Callable[[], object], times: int) -> float:
@@ -178,7 +185,7 @@ def simulate(costs: Costs, assumed: Assumptions, readers: int, servers: int, min
             for act in acts:
                 yield world.timeout(random.expovariate(len(acts) / assumed.seconds_per_field))
                 started = world.now
-                own = costs.change_s if act == "change" else costs.page_s + costs.image_s
+                own = costs.change_s if act == "change" else costs.page_s
                 yield from use("server", core, random.expovariate(1 / own))
                 yield from use("database", database, random.expovariate(1 / costs.commit_s))
                 waits[act].append(world.now - started)

@@ -110,8 +110,9 @@ def open_store(
 ) -> Store:
     """Make what is missing, bring the database to the newest version (a backup first), set aside what a crash left.
 
-    Nothing is deleted. Raises StoreFailed: no database, none beside images, one of a newer Concentric, a folder or an
-    object store that cannot be written, a URL that leads to no database, images of another store.
+    Nothing is deleted. url, images: see Store. Raises StoreFailed: no database, none beside images, one of a newer
+    Concentric, a folder or an object store that cannot be written, a URL that leads to no database, images that are of
+    another store.
     """
     store = Store(folder, busy_timeout_s, url, images)
     make_folders(folder, store.images, store.backups)
@@ -120,7 +121,7 @@ def open_store(
         store.database.migrate()
         restrict_access(own_files(store))
     if url:
-        _check_folder(store)
+        _check_images(store)
     if store.image_files.swept:
         with suppress(StoreBusy):  # the next start does it
             set_orphans_aside(store)
@@ -152,13 +153,13 @@ def own_files(store: Store) -> Iterator[Path]:
             yield from (file for file in folder.iterdir() if file.is_file())
 
 
-def _check_folder(store: Store) -> None:
+def _check_images(store: Store) -> None:
     """A database by URL and a folder may be of two stores. Raises StoreFailed."""
     with store.reading() as session:
         latest = list(session.scalars(select(FieldRow.digest).order_by(FieldRow.id.desc()).limit(_LOOKED_AT)))
-    if latest and all(store.image_files.size(image_name(digest)) is None for digest in latest):
+    if latest and not any(store.image_files.size(image_name(digest)) is not None for digest in latest):
         raise StoreFailed(
             f"The images of the database {store.database.place} are not in {store.image_files.where}. All servers of a "
-            "database need one data folder that they share, or one place of images: please set CONCENTRIC_DATA to it, "
-            "or CONCENTRIC_IMAGES."
+            "database need the same images: please set CONCENTRIC_DATA to the data folder that they share, or "
+            "CONCENTRIC_IMAGES."
         )

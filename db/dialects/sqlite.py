@@ -259,8 +259,6 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-
-
 def _wrong_tables(database: sqlite3.Connection) -> Iterator[str]:
     names = {name: kind for kind, name in database.execute("SELECT type, name FROM sqlite_master")}
     rows = database.execute("SELECT version_num FROM alembic_version").fetchall() if "alembic_version" in names else []

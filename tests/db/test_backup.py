@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from db import archive, backup
+from db import backup
 from db.archive import MANIFEST, restore, verify, write_archive
 from db.backup import copies, copy_if_due, keep_copies, last_copy, make_copy
 from db.engine import Store, open_store

@@ -12,8 +12,8 @@ from db.engine import Store
 from db.preferences import Preferences, change_preferences, read_preferences
 from db.schema import PreferencesRow
 from mitosis_core.errors import ConcentricError, MissingScale
-from tests.db.conftest import reopen
 from mitosis_core.scoring.counting import FIELD_DIAMETER_MM
+from tests.db.conftest import reopen
 
 CHOSEN: dict[str, Any] = {
     "reader": "Dr. Jörg Ärzt", "um_per_px": 0.2456, "field_diameter_mm": 0.5, "version": "v1",
