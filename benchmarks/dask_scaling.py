@@ -2,8 +2,10 @@
 
     python -m benchmarks.dask_scaling [--quick]
 
-200 drawn fields (--quick: 12) go in parts through the plain loop, one worker process and two, in turns, so that a busy
-machine slows all three; the figures are medians of the ratios of a part. The workers of each cluster share the cores.
+200 drawn fields (--quick: 8) go in parts through each way in turns, so that a busy machine slows all of them; the
+figures are medians of the ratios of a part. The ways: the plain loop and one worker process, both with two cores, which
+tells what the cluster costs; one worker with one core, and two workers with one each, which tells how it scales. The
+processor time of a field, over all processes, is what a busy machine changes least.
 """
 
 from __future__ import annotations
@@ -37,18 +39,18 @@ Rows = list[list[dict[str, float]]]
 def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the same path with 12 fields")
+    parser.add_argument("--quick", action="store_true", help="the same path with 8 fields")
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as folder, ExitStack() as open_ones:
-        images = draw(Path(folder), 12 if quick else 200)
-        clusters, started_s = {}, {}
-        for workers in (1, 2):
+        images = draw(Path(folder), 8 if quick else 200)
+        clusters = {}
+        for name, workers, cores in (("one_worker_two_cores", 1, 2), ("one_worker", 1, 1), ("two_workers", 2, 2)):
             began = time.perf_counter()
-            clusters[workers] = open_ones.enter_context(local_cluster(workers))
-            started_s[workers] = time.perf_counter() - began
-        figures = measure(images, clusters, part=6 if quick else 20)
-        figures["killed"] = with_a_worker_killed(images[: 12 if quick else 40], clusters[2])
-    figures |= {"start_s": started_s[2], "field_px": SIZE_PX, "machine": cpu_name(), "version": load_model().version}
+            clusters[name] = open_ones.enter_context(local_cluster(workers, cores))
+            start_s = time.perf_counter() - began
+        figures = measure(images, clusters, part=4 if quick else 20)
+        figures["killed"] = with_a_worker_killed(images[: 8 if quick else 40], clusters["two_workers"])
+    figures |= {"start_s": start_s, "field_px": SIZE_PX, "machine": cpu_name(), "version": load_model().version}
     write_result("dask_scaling-quick" if quick else "dask_scaling", figures)
 
 
@@ -61,34 +63,50 @@ def draw(folder: Path, count: int) -> list[Image]:
     return images
 
 
-def measure(images: list[Image], clusters: dict[int, Cluster], part: int) -> Figures:
+def measure(images: list[Image], clusters: dict[str, Cluster], part: int) -> Figures:
     """Seconds of every part by each way, and whether the rows are the same."""
-    ways: dict[str, Detect] = {"plain": plain, **{f"{n}": on(cluster) for n, cluster in clusters.items()}}
+    ways: dict[str, Detect] = {"plain": plain, **{name: on(cluster) for name, cluster in clusters.items()}}
     for way in ways.values():  # loads the network everywhere
-        list(way(images[: 2 * len(clusters)]))
+        list(way(images[:4]))
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
     same, memory = True, []
     parts = [images[first : first + part] for first in range(0, len(images), part)]
     for number, some in enumerate(parts):
         found: dict[str, Rows] = {}
         for turn in range(len(ways)):
             name = list(ways)[(turn + number) % len(ways)]  # nobody is always the first
-            began = time.perf_counter()
+            there = clusters.get(name)
+            began, used = time.perf_counter(), processor_s(there)
             found[name] = rows(ways[name](some))
             seconds[name].append(time.perf_counter() - began)
-        same = same and found["plain"] == found["1"] == found["2"]
+            processor[name].append(processor_s(there) - used)
+        same = same and all(one == found["plain"] for one in found.values())
         memory.append(rss_mb())
     return {
         "fields": len(images),
         "parts": len(parts),
         "same_rows": same,
-        "throughput_2_to_1": ratio(seconds["1"], seconds["2"]),
-        "throughput_2_to_plain": ratio(seconds["plain"], seconds["2"]),
-        "overhead_1_to_plain": ratio(seconds["1"], seconds["plain"]) - 1,
+        "throughput_two_to_one_worker": ratio(seconds["one_worker"], seconds["two_workers"]),
+        "throughput_two_workers_to_plain": ratio(seconds["plain"], seconds["two_workers"]),
+        "overhead": ratio(seconds["one_worker_two_cores"], seconds["plain"]) - 1,
+        "overhead_processor": ratio(processor["one_worker_two_cores"], processor["plain"]) - 1,
         "field_s": {name: sum(taken) / len(images) for name, taken in seconds.items()},
+        "field_processor_s": {name: sum(taken) / len(images) for name, taken in processor.items()},
         "rss_mb": {"after_first_part": memory[0], "after_last_part": memory[-1]},
-        "worker_rss_mb": max(clusters[2].ask(rss_mb)),
+        "worker_rss_mb": max(clusters["two_workers"].ask(rss_mb)),
     }
+
+
+def processor_s(cluster: Cluster | None) -> float:
+    """Of this process, and of the workers of a cluster."""
+    return own_processor_s() + (sum(cluster.ask(own_processor_s)) if cluster else 0.0)
+
+
+def own_processor_s() -> float:
+    """Of this process, or of the worker that is asked, since it began."""
+    taken = psutil.Process().cpu_times()
+    return float(taken.user + taken.system)
 
 
 def ratio(above: list[float], below: list[float]) -> float:

@@ -133,18 +133,18 @@ def count(store: Store, readers: list[Reader]) -> Figures:
     }
 
 
-def fill(folder: Path, fields: int = 2) -> Store:
+def fill(folder: Path, fields: int = 2, url: str = "") -> Store:
     """Small drawn fields; those that are there already stay as they are."""
-    store = open_store(folder)
+    store = open_store(folder, url=url)
     for seed in range(fields):
         drawn = draw_sample_field(seed=seed, size_px=SIDE_PX, mitoses=3, lookalikes=2).field
         add_field(store, Field(drawn.pixels, 0.25, f"field {seed}"), case=f"case {seed}")
     return store
 
 
-def token(folder: Path, field: int, reader: str) -> str:
+def token(folder: Path, field: int, reader: str, **settings: str) -> str:
     """What the page of this reader would send with its changes."""
-    with opened_here(folder):
+    with opened_here(folder, **settings):
         from pages.shared.viewer.routes import ops_token
 
         return ops_token(field, reader)

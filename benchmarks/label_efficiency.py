@@ -1,56 +1,71 @@
-"""Corrected fields become a better model: how much better, and is anything forgotten?
+"""Corrected fields become a better model: how much better, by what, and is anything forgotten?
 
-    python -m benchmarks.label_efficiency --annotations CSV --images DIR [--patches CSV] [--work DIR] [--quick] [--plot]
+    python -m benchmarks.label_efficiency --fields DIR=SCANNER... --painted DIR --patches CSV... [--crops CSV]
+        [--tissue CSV] [--work DIR] [--sizes N...] [--draws N] [--quick] [--plot]
 
-For each slide in turn a base version is trained with `train.fit` on the other slides, less two or three fields of each
-(every third one), which neither the base nor the retraining sees: there it shows what is forgotten. Then 1, 2, 3, 4
-fields of the new slide are corrected (the truth stands in for the reader), `train.retrain.retrain` makes a version of
-them with its default settings, and both are scored on the other fields of that slide. Without --annotations the
-program draws the fields itself. --plot only draws the figure of the last results.
+The data are those of benchmarks/transfer.py. For each slide in turn the base is what transfer.py measures: networks
+trained without it on any scanner, step, calibration and threshold from the other slides. Then N fields of the slide on
+one scanner are corrected (the truth stands in for the reader), `train.retrain.retrain` makes a version of them with its
+default settings, and both are scored on its other fields on that scanner; and on what might be forgotten. A round is
+kept in --work when it is done, and a second call goes on after the last. --plot only draws the figure of the results.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from benchmarks.accuracy import QUICK as QUICK_BASE
+from benchmarks.held_out import Measured, add_data_options, chosen_folds, read_data, train_folds
 from benchmarks.record import RESULTS, Figures, cpu_name, write_result
-from mitosis_core.image.sample_field import draw_sample_field
-from mitosis_core.inference.runtime import torch_engine
-from mitosis_core.model import Model, load_model
-from mitosis_core.prediction import find_candidates, infer
+from mitosis_core.atomic_write import atomic_write
+from mitosis_core.inference.calibration import centre_on_threshold
+from mitosis_core.methods.ensemble import make_ensemble
+from mitosis_core.model import Model, save_model
+from mitosis_core.prediction import predict
 from mitosis_core.scoring.evaluation import ScoredField, evaluate
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
-from train.data.examples import Example, read_examples, read_patches
-from train.fit import fit
-from train.optimise import training_device
+from train.data.examples import Example
+from train.fit import Provenance, make_card
+from train.methods import default_config
+from train.retrain.checkpoint import Checkpoint
 from train.retrain.config import RetrainConfig
+from train.retrain.corrected import split_in_halves
 from train.retrain.retrain import retrain
+from train.retrain.session import RetrainSession
+from train.retrain.threshold import choose_threshold
+from train.selection.evaluation import Choice, Fold, drop_ignored, fully_annotated, load_snapshot
 
 PICTURE = Path(__file__).parent.parent / "docs" / "label-efficiency.svg"
 QUICK = RetrainConfig(steps=10, batch=8, crops_per_field=16, validate_every=10)
+BOTH, WEIGHTS, THRESHOLD = "both", "weights only", "threshold only"  # what of the new version is taken
+ELSEWHERE = "other laboratories"
+CROPS_APART = 4  # every fourth of the crops of other laboratories is scored: each costs a prediction in every round
 PROTOCOL = (
-    "Each slide in turn is new. Base version: train.fit with {members} member(s) on the other slides and patches, "
-    "without every third field; step and threshold by its inner leave-one-slide-out. Corrected fields: the first k "
-    "of a random order of the new slide's fields, {draws} order(s) per slide, seed {seed}; no look-alikes, the "
-    "false detections of the base are the hard negatives. Score: F1 of the remaining fields together, one-to-one "
-    "within {radius:g} µm, at each version's own threshold, chosen without the scored fields; gain: paired "
-    "difference to the base on the same fields; mean over slides and orders. Forgetting: F1 of the base less that "
-    "of the new version on the fields of the base's slides that neither has seen. Interval: 95 % bootstrap over "
-    "orders and, in each, over scored fields, slide by slide: three slides are too few to draw, and orders share "
-    "fields, so it is rather narrow. The recipe was chosen on the same slides in other orders."
+    "Each slide in turn is new. Base: the networks trained without it that transfer.py measures ({members}, seeds from "
+    "{seed}), step, calibration and threshold from the other slides. Corrected fields: the first k of a random order "
+    "of the slide's fields on one scanner, {draws} order(s) for each slide and scanner; no look-alikes, the false "
+    "detections of the base are the hard negatives. Score: F1 of the remaining fields of that slide and scanner "
+    "together, one-to-one within {radius:g} µm, at each version's own threshold, chosen without the scored fields; "
+    "gain: paired difference to the base on the same fields; mean over slides and scanners. Weights only: the new "
+    "weights, at the threshold where they find as many figures as the base did; threshold only: the base at the new "
+    "threshold. Forgetting: F1 of the base less that of the new version, on every second field of the other slides by "
+    "scanner (the base has learned from these, the retraining has not, so this rather overstates it), and on "
+    "{elsewhere}: every fourth crop of cases and laboratories that neither has seen, and detections on tissue, "
+    "together. Interval: 95 % bootstrap over orders and, in each, over scored fields: three slides are too few to "
+    "draw, and orders share fields, so it is rather narrow."
 )
 
 Counts = npt.NDArray[np.int64]  # [fields, 3]: true positives, false positives, missed
@@ -58,32 +73,54 @@ Counts = npt.NDArray[np.int64]  # [fields, 3]: true positives, false positives, 
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One retraining: counts per field before and after, on the rest of the slide and on the base's slides."""
+    """One retraining: counts per field of the base, and of each way to take the new version.
 
-    slide: str
+    group: slide and scanner. known: what might be forgotten, by its name: counts of the base, and of each way.
+    thresholds: raw, of the base and each way.
+    """
+
+    group: str
     draw: int
     corrected: int
     before: Counts
-    after: Counts
-    known_before: Counts
-    known_after: Counts
+    after: dict[str, Counts]
+    known: dict[str, Counts]
+    known_after: dict[str, dict[str, Counts]]
+    thresholds: dict[str, float]
     seconds: float
 
-    def __str__(self) -> str:
-        new, known = (self.before, self.after), (self.known_before, self.known_after)
-        scores = ["F1 {:.3f} -> {:.3f}".format(*map(f1, pair)) for pair in (new, known)]
-        where = f"{self.slide}, order {self.draw}, {self.corrected} corrected"
-        return f"{where}: {scores[0]}, known slides {scores[1]}, {self.seconds:.0f} s"
-
-    @property
-    def gain(self) -> float:
+    def gain(self, way: str = BOTH) -> float:
         """F1 of the new version less that of its base, on the same fields."""
-        return f1(self.after) - f1(self.before)
+        return f1(self.after[way]) - f1(self.before)
 
-    @property
-    def forgotten(self) -> float:
-        """By how much F1 fell on fields of slides known before."""
-        return f1(self.known_before) - f1(self.known_after)
+    def forgotten(self, name: str, way: str = BOTH) -> float:
+        """By how much F1 fell on what was known before."""
+        return f1(self.known[name]) - f1(self.known_after[way][name])
+
+    def to_dict(self) -> Figures:
+        """JSON-able."""
+        return dataclasses.asdict(
+            self,
+            dict_factory=lambda pairs: {k: v.tolist() if isinstance(v, np.ndarray) else _lists(v) for k, v in pairs},
+        )
+
+    @classmethod
+    def from_dict(cls, values: Figures) -> Round:
+        """What `to_dict` gave."""
+        counts = {name: _arrays(values[name]) for name in ("before", "after", "known", "known_after")}
+        return cls(**{**values, **counts})
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(one) for key, one in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _arrays(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _arrays(one) for key, one in value.items()}
+    return np.array(value, np.int64).reshape(-1, 3)
 
 
 def f1(counts: Counts) -> float:
@@ -97,76 +134,167 @@ def main() -> None:
     given = _parser().parse_args()
     name = "label_efficiency-quick" if given.quick else "label_efficiency"
     if given.plot:
-        PICTURE.write_text(
-            picture(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))), encoding="utf-8"
-        )
+        results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        PICTURE.write_text(picture(results), encoding="utf-8")
         return
-    torch.set_num_threads(given.threads)
-    fields = read_examples(given.annotations, given.images) if given.annotations else drawn_fields()
-    patches = read_patches(given.patches, given.patches.parent / "images") if given.patches else []
-    work = given.work or Path(tempfile.mkdtemp())
-    sizes, draws = ((1, 3), 1) if given.quick else ((1, 2, 3, 4), given.draws)
-    fields = small(fields) if given.quick else fields
-    rounds = []
-    for slide in sorted({e.slide for e in fields}):
-        known = held_out(fields, slide)
-        learned = [e for e in fields if e.slide != slide and e not in known]
-        base = load_model() if given.quick else _base(slide, learned, patches, given, work)
-        rounds += _rounds(base, [e for e in fields if e.slide == slide], known, sizes, draws, given, work)
-    protocol = PROTOCOL.format(members=given.members, draws=draws, seed=given.seed, radius=HIT_RADIUS_UM)
-    if given.quick:
-        protocol = "Quick: small fields, a few steps, the shipped version as the base. " + protocol
-    data = {
-        "fields": len(fields),
-        "mitoses": sum(len(e.mitoses_xy_px) for e in fields),
-        "patches": len(patches),
-        "drawn by the program": given.annotations is None,
-    }
-    machine = f"{cpu_name()}; {given.threads} thread(s)"
-    recipe = dataclasses.asdict(QUICK if given.quick else RetrainConfig())
-    write_result(
-        name, {**figures(rounds, sizes), "data": data, "protocol": protocol, "recipe": recipe, "machine": machine}
+    given.work = given.work or Path(tempfile.mkdtemp())
+    fields, patches, measured = read_data(given)
+    sizes, draws = ((1,), 1) if given.quick else (tuple(given.sizes), given.draws)
+    options: dict[str, Any] = {**QUICK_BASE, "steps": 12} if given.quick else {}
+    config = default_config("segmitos", **{**options, "members": given.members, "seed": given.seed})
+    recipe = QUICK if given.quick else RetrainConfig()
+    rounds = list(_rounds(_sides(fields, patches, measured, config, given), sizes, draws, recipe, given))
+    protocol = PROTOCOL.format(
+        members=given.members, seed=given.seed, draws=draws, radius=HIT_RADIUS_UM, elsewhere=ELSEWHERE
     )
+    write_result(name, {
+        **figures(rounds, sizes),
+        "data": {"fields": len(fields), "mitoses": sum(len(e.mitoses_xy_px) for e in fields), "patches": len(patches)},
+        "members": given.members,
+        "protocol": protocol,
+        "recipe": dataclasses.asdict(recipe),
+        "machine": cpu_name(),
+    })  # fmt: skip
 
 
-def held_out(fields: Sequence[Example], new: str) -> list[Example]:
-    """Every third field of each slide but `new`."""
-    others = sorted({e.slide for e in fields} - {new})
-    return [e for slide in others for e in [e for e in fields if e.slide == slide][2::3]]
+class Side:
+    """A slide on one scanner: the base that has not seen it, its fields, and what that base should not forget."""
+
+    def __init__(self, base: Model, new: list[Example], known: dict[str, list[Example]]) -> None:
+        self.base, self.new, self.known = base, new, known
+        self.group = new[0].group
+
+
+def _sides(
+    fields: Sequence[Example],
+    patches: Sequence[Example],
+    measured: Measured,
+    config: TrainConfig,
+    given: argparse.Namespace,
+) -> list[Side]:
+    folds = train_folds(fields, patches, config, given.work, given.jobs)
+    elsewhere = [e for some in measured.crops.values() for e in some[::CROPS_APART]] + measured.tissue
+    sides = []
+    for fold, choice in chosen_folds(folds, config):
+        held = fold[0]
+        base = _base(fold, choice, fields, patches, config, given.work)
+        others = [e for e in fields if e.slide != held[0].slide and fully_annotated(e)]
+        known = {scanner: [e for e in others if e.scanner == scanner][::2] for scanner in _scanners(others)}
+        for scanner in _scanners(held):
+            new = [e for e in held if e.scanner == scanner and fully_annotated(e)]
+            sides.append(Side(base, new, {**known, ELSEWHERE: elsewhere}))
+    return sides
+
+
+def _scanners(examples: Sequence[Example]) -> list[str]:
+    return sorted({e.scanner for e in examples})
 
 
 def _base(
-    slide: str, learned: Sequence[Example], patches: Sequence[Example], given: argparse.Namespace, work: Path
+    fold: Fold, choice: Choice, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path
 ) -> Model:
-    """A version that has seen nothing of `slide`; trainings found in `work` are not repeated."""
-    config = dataclasses.replace(TrainConfig(), members=given.members, encoder=given.encoder, lr=given.lr)
-    return fit(learned, patches, config, work / f"base-{slide}.safetensors", work=work)
+    """The networks of a fold as a version, with what the other folds choose for it."""
+    held, members = fold
+    slide = held[0].slide
+    net = make_ensemble([load_snapshot(steps[choice.step], config) for steps in members])
+    learned = [e for e in fields if e.slide != slide]
+    card = make_card(f"without-{slide}", net.stride, learned, patches, config, choice, None, Provenance())
+    return save_model(net, card, work / f"without-{slide}-{config.seed}.safetensors")
 
 
 def _rounds(
-    base: Model,
-    new: list[Example],
-    known: list[Example],
-    sizes: Sequence[int],
-    draws: int,
-    given: argparse.Namespace,
-    work: Path,
-) -> list[Round]:
-    """Every retraining of one slide."""
-    before, known_before = counts(base, new), counts(base, known)
-    rounds = []
+    sides: Sequence[Side], sizes: Sequence[int], draws: int, recipe: RetrainConfig, given: argparse.Namespace
+) -> Iterator[Round]:
+    """Every retraining, those of one order of all slides before the next, so that a cut run says something."""
     for draw in range(draws):
-        order = np.random.default_rng((given.seed, draw)).permutation(len(new))
-        for size in sizes:
-            chosen, rest = order[:size], order[size:]
-            config = QUICK if given.quick else RetrainConfig(seed=draw)
-            started = time.perf_counter()
-            version = retrain(base, [corrected(new[i]) for i in chosen], config, work / "challenger.safetensors")
-            seconds = time.perf_counter() - started
-            rounds.append(Round(new[0].slide, draw, size, before[rest], counts(version, [new[i] for i in rest]),
-                                known_before, counts(version, known), seconds))  # fmt: skip
-            print(rounds[-1], f"threshold {base.card.raw_threshold} -> {version.card.raw_threshold}", flush=True)
-    return rounds
+        for size in sorted(sizes, key=lambda size: size != 3):
+            for side in sides:
+                if len(side.new) > size:
+                    done = _round(side, draw, size, dataclasses.replace(recipe, seed=draw), given)
+                    fell = {name: round(done.forgotten(name), 3) for name in done.known}
+                    gains = {way: round(done.gain(way), 3) for way in done.after}
+                    print(f"{done.group}, order {draw}, {size} corrected: F1 {f1(done.before):.3f}, {gains}, forgotten "
+                          f"{fell}, {done.seconds:.0f} s, thresholds {done.thresholds}", flush=True)  # fmt: skip
+                    yield done
+
+
+def _round(side: Side, draw: int, size: int, config: RetrainConfig, given: argparse.Namespace) -> Round:
+    """One retraining, or what `work` keeps of it."""
+    identity = [side.base.card.weights_sha256, side.base.card.raw_threshold, side.group, draw, size, given.seed,
+                dataclasses.asdict(config), {name: len(some) for name, some in side.known.items()}]  # fmt: skip
+    kept = given.work / "rounds" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.json"
+    if kept.exists():
+        return Round.from_dict(json.loads(kept.read_text(encoding="utf-8")))
+    kept.parent.mkdir(exist_ok=True)
+    done = _measure_round(side, draw, size, config, given)
+    with atomic_write(kept) as part:
+        part.write_text(json.dumps(done.to_dict()), encoding="utf-8")
+    return done
+
+
+def _measure_round(side: Side, draw: int, size: int, config: RetrainConfig, given: argparse.Namespace) -> Round:
+    order = np.random.default_rng((given.seed, draw)).permutation(len(side.new))
+    learned, rest = [corrected(side.new[i]) for i in order[:size]], [side.new[i] for i in order[size:]]
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, started = Path(folder) / "checkpoint.pt", time.perf_counter()
+        version = retrain(side.base, learned, config, Path(folder) / "challenger.safetensors", checkpoint=checkpoint)
+        seconds = time.perf_counter() - started
+        raw = thresholds(side.base, version, learned, config, checkpoint)
+        old, new = Scorer(side.base), Scorer(version)
+        return Round(
+            side.group,
+            draw,
+            size,
+            old.counts(rest, raw["base"]),
+            {way: (old if way == THRESHOLD else new).counts(rest, raw[way]) for way in (BOTH, WEIGHTS, THRESHOLD)},
+            {name: old.counts(some, raw["base"]) for name, some in side.known.items()},
+            {way: {name: (old if way == THRESHOLD else new).counts(some, raw[way])
+                   for name, some in side.known.items()} for way in (BOTH, WEIGHTS, THRESHOLD)},
+            raw,
+            seconds,
+        )  # fmt: skip
+
+
+def thresholds(
+    base: Model, version: Model, learned: Sequence[Example], config: RetrainConfig, checkpoint: Path
+) -> dict[str, float]:
+    """The raw thresholds of the base and of each way to take the new version, from the maps the retraining kept."""
+    fields = list(learned) if len(learned) > 1 else split_in_halves(learned[0])
+    session = RetrainSession(base, fields, len(fields), config, lambda: False)
+    done = Checkpoint(checkpoint, session.identity()).done
+    threshold_only = choose_threshold(session, [{**one, "maps": one["old maps"]} for one in done]).raw
+    session.config = dataclasses.replace(config, trust=RetrainConfig.__dataclass_fields__["trust"].metadata["high"])
+    return {
+        "base": base.card.raw_threshold,
+        BOTH: version.card.raw_threshold,
+        WEIGHTS: choose_threshold(session, done).raw,
+        THRESHOLD: threshold_only,
+    }
+
+
+class Scorer:
+    """What a version finds, each field once, counted at any raw threshold."""
+
+    _of_bases: ClassVar[dict[tuple[str, str], ScoredField]] = {}  # a base is scored for many rounds
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._found = model, Scorer._of_bases if model.card.parent is None else {}
+
+    def counts(self, fields: Sequence[Example], raw_threshold: float) -> Counts:
+        """Int[fields, 3]."""
+        if not fields:
+            return np.zeros((0, 3), np.int64)
+        own = np.full(1, raw_threshold, np.float32)
+        at = float(centre_on_threshold(own, self._model.card.raw_threshold)[0])
+        rows = evaluate([self._scored(e) for e in fields], HIT_RADIUS_UM, threshold=at, samples=10).fields
+        return np.array([[row.scores.tp, row.scores.fp, row.scores.fn] for row in rows])
+
+    def _scored(self, e: Example) -> ScoredField:
+        key = (self._model.card.weights_sha256, e.field.digest)
+        if key not in self._found:
+            found = drop_ignored(predict(e.field, self._model, device="cpu").candidates, e)
+            self._found[key] = ScoredField(e.field.name, e.group, found, e.mitoses_xy_px, e.um_per_px)
+        return self._found[key]
 
 
 def corrected(example: Example) -> Example:
@@ -174,87 +302,77 @@ def corrected(example: Example) -> Example:
     return dataclasses.replace(example, lookalikes_xy_px=np.zeros((0, 2), np.float32), mask=None)
 
 
-def counts(model: Model, fields: Sequence[Example]) -> Counts:
-    """Of each field, at the version's own threshold: `predict`, but on PyTorch, to spare each version a conversion."""
-    run = torch_engine(model.net(), training_device())
-    card, scored = model.card, []
-    for e in fields:
-        seen = infer(e.field, run, card.um_per_px, card.stride, card.stain)
-        found, _ = find_candidates(seen, e.field, card.blobs, card.calibration)
-        scored.append(ScoredField(e.field.name, e.slide, found, e.mitoses_xy_px, e.um_per_px))
-    rows = evaluate(scored, HIT_RADIUS_UM, threshold=card.raw_threshold, samples=10).fields
-    return np.array([[row.scores.tp, row.scores.fp, row.scores.fn] for row in rows])
-
-
 def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> Figures:
-    """The results: gains, forgetting, times and the curve."""
+    """The results: gains, forgetting, times and the curve; at 3 corrected fields, or the most there are."""
     at = {size: [r for r in rounds if r.corrected == size] for size in sizes}
-    gains = {size: bootstrap(at[size], lambda before, after: f1(after) - f1(before)) for size in sizes}
-    reached = {size: bootstrap(at[size], lambda before, after: f1(after)) for size in sizes}
-    start = bootstrap(at[sizes[0]], lambda before, after: f1(before))
-    base = {size: by_slide(at[size], lambda r: f1(r.before)) for size in sizes}  # on the same fields as the new version
-    curve = {0: {"f1": base[sizes[0]], "low": start[0], "high": start[1], "base": base[sizes[0]]}}
-    for size in sizes:
-        low, high = reached[size]
-        curve[size] = {"f1": by_slide(at[size], lambda r: f1(r.after)), "low": low, "high": high, "base": base[size]}
+    main_size = 3 if 3 in sizes else sizes[-1]
+    gain = {size: _gain(at[size], BOTH) for size in sizes}
     return {
-        "gain_at_3": by_slide(at[3], lambda r: r.gain),
-        "gain_at_3_low": gains[3][0],
-        "gain_at_3_high": gains[3][1],
-        "forgetting": by_slide(at[3], lambda r: r.forgotten),
-        "seconds_per_round": float(np.mean([r.seconds for r in at[3]])),
-        "curve": curve,
-        "gain": {s: {"mean": by_slide(at[s], lambda r: r.gain), "low": low, "high": high}
-                 for s, (low, high) in gains.items()},
-        "forgetting_at": {s: by_slide(at[s], lambda r: r.forgotten) for s in sizes},
+        "gain_at_3": gain[main_size]["mean"],
+        "gain_at_3_low": gain[main_size]["low"],
+        "gain_at_3_high": gain[main_size]["high"],
+        "forgetting": _forgetting(at[main_size], BOTH),
+        "seconds_per_round": float(np.mean([r.seconds for r in at[main_size]])),
+        "curve": _curve(at, sizes),
+        "gain": gain,
+        "by_group": {g: {s: float(np.mean([r.gain() for r in at[s] if r.group == g])) for s in sizes
+                         if any(r.group == g for r in at[s])} for g in sorted({r.group for r in rounds})},
+        "ablations": {way: {s: {**_gain(at[s], way), "forgetting": _forgetting(at[s], way)} for s in sizes}
+                      for way in (BOTH, WEIGHTS, THRESHOLD)},
+        "forgetting_at": {s: _forgetting(at[s], BOTH) for s in sizes},
         "seconds_at": {s: float(np.mean([r.seconds for r in at[s]])) for s in sizes},
-        "rounds": [{"slide": r.slide, "order": r.draw, "corrected": r.corrected, "before": f1(r.before),
-                    "after": f1(r.after), "known before": f1(r.known_before), "known after": f1(r.known_after),
-                    "seconds": r.seconds} for r in rounds],
+        "rounds": [{"group": r.group, "order": r.draw, "corrected": r.corrected, "before": f1(r.before),
+                    "after": {way: f1(counts) for way, counts in r.after.items()}, "thresholds": r.thresholds,
+                    "forgotten": {name: r.forgotten(name) for name in r.known}, "seconds": r.seconds} for r in rounds],
     }  # fmt: skip
 
 
-def by_slide(rounds: Sequence[Round], value: Any) -> float:
-    """Mean over slides of the mean over orders."""
-    slides = sorted({r.slide for r in rounds})
-    return float(np.mean([np.mean([value(r) for r in rounds if r.slide == slide]) for slide in slides]))
+def _gain(rounds: Sequence[Round], way: str) -> Figures:
+    low, high = bootstrap(rounds, lambda r, chosen: f1(r.after[way][chosen]) - f1(r.before[chosen]))
+    return {"mean": by_group(rounds, lambda r: r.gain(way)), "low": low, "high": high}
 
 
-def bootstrap(rounds: Sequence[Round], value: Any, samples: int = 2000) -> tuple[float, float]:
-    """95 % interval of the mean over slides: orders drawn again within a slide, scored fields within an order."""
+def _forgetting(rounds: Sequence[Round], way: str) -> dict[str, float]:
+    names = sorted({name for r in rounds for name in r.known})
+    return {name: by_group(rounds, lambda r, n=name: r.forgotten(n, way)) for name in names}  # type: ignore[misc]
+
+
+def _curve(at: Mapping[int, Sequence[Round]], sizes: Sequence[int]) -> Figures:
+    """F1 over corrected fields, 0 first; base: that of the base on the same fields."""
+    first = at[sizes[0]]
+    low, high = bootstrap(first, lambda r, chosen: f1(r.before[chosen]))
+    base = by_group(first, lambda r: f1(r.before))
+    curve: dict[Any, Any] = {0: {"f1": base, "low": low, "high": high, "base": base}}
+    for size in sizes:
+        low, high = bootstrap(at[size], lambda r, chosen: f1(r.after[BOTH][chosen]))
+        reached, base = by_group(at[size], lambda r: f1(r.after[BOTH])), by_group(at[size], lambda r: f1(r.before))
+        curve[size] = {"f1": reached, "low": low, "high": high, "base": base}
+    return curve
+
+
+def by_group(rounds: Sequence[Round], value: Callable[[Round], float]) -> float:
+    """Mean over slides and scanners of the mean over orders."""
+    groups = sorted({r.group for r in rounds})
+    return float(np.mean([np.mean([value(r) for r in rounds if r.group == group]) for group in groups]))
+
+
+def bootstrap(
+    rounds: Sequence[Round], value: Callable[[Round, npt.NDArray[np.int64]], float], samples: int = 2000
+) -> tuple[float, float]:
+    """95 % interval of `by_group`: orders drawn again within a group, scored fields within an order.
+
+    value: of a round and the scored fields drawn.
+    """
     rng = np.random.default_rng(0)
-    slides = [[r for r in rounds if r.slide == slide] for slide in sorted({r.slide for r in rounds})]
+    groups = [[r for r in rounds if r.group == group] for group in sorted({r.group for r in rounds})]
     means = np.zeros(samples)
     for sample in range(samples):
-        for own in slides:
+        for own in groups:
             for order in rng.integers(len(own), size=len(own)):
                 fields = rng.integers(len(own[order].before), size=len(own[order].before))
-                gained = value(own[order].before[fields], own[order].after[fields])
-                means[sample] += gained / len(own) / len(slides)
+                means[sample] += value(own[order], fields) / len(own) / len(groups)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
-
-
-def drawn_fields() -> list[Example]:
-    """Three slides of seven drawn fields each."""
-    drawn = [draw_sample_field(seed=seed, size_px=768, mitoses=6, lookalikes=8) for seed in range(21)]
-    return [Example(d.field, f"drawn {i // 7 + 1}", d.mitoses_xy_px, d.lookalikes_xy_px) for i, d in enumerate(drawn)]
-
-
-def small(fields: Sequence[Example], side_px: int = 768) -> list[Example]:
-    """Of each slide four fields, each cut to a square round one of its mitoses."""
-    cut = []
-    for slide in sorted({e.slide for e in fields}):
-        for e in [e for e in fields if e.slide == slide and len(e.mitoses_xy_px)][:4]:
-            most = [max(0, e.field.width_px - side_px), max(0, e.field.height_px - side_px)]
-            left, top = np.clip(np.rint(e.mitoses_xy_px[0]) - side_px // 2, 0, most).astype(int)
-            pixels = np.ascontiguousarray(e.field.pixels[top : top + side_px, left : left + side_px])
-            points = e.mitoses_xy_px - np.array([left, top], np.float32)
-            kept = points[((points >= 0) & (points < pixels.shape[1::-1])).all(1)]
-            cut.append(
-                corrected(dataclasses.replace(e, field=dataclasses.replace(e.field, pixels=pixels), mitoses_xy_px=kept))
-            )
-    return cut
 
 
 def picture(results: Figures) -> str:
@@ -297,19 +415,12 @@ def _text(x: float, y: float, words: str, anchor: str = "middle") -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--annotations", type=Path)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--patches", type=Path)
-    parser.add_argument("--work", type=Path, help="folder of the bases' trainings (default: a new temporary one)")
+    add_data_options(parser)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 3, 4], help="numbers of corrected fields")
     parser.add_argument("--draws", type=int, default=3, help="random orders of each slide's fields")
-    parser.add_argument("--members", type=int, default=1, help="networks in a base version")
-    parser.add_argument("--encoder", default=TrainConfig().encoder, help="encoder of the bases")
-    parser.add_argument("--lr", type=float, default=TrainConfig().lr, help="learning rate of the bases' encoders")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="of PyTorch; two that wait for busy cores are far slower"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="the same path on small fields, in under a minute")
+    parser.add_argument("--members", type=int, default=TrainConfig.members, help="networks in a base version")
+    parser.add_argument("--seed", type=int, default=0, help="of the bases' first network and of the orders")
+    parser.add_argument("--quick", action="store_true", help="the same path on a few fields, networks and steps")
     parser.add_argument("--plot", action="store_true", help=f"draw {PICTURE.name} of the last results and stop")
     return parser
 

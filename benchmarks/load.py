@@ -49,7 +49,7 @@ def measure(folder: Path, number: int, seconds: float) -> Figures:
     server.start()
     end = time.monotonic() + seconds
     threads = [
-        threading.Thread(target=_work, args=(reader, n / number / PER_SECOND, end)) for n, reader in enumerate(readers)
+        threading.Thread(target=work, args=(reader, n / number / PER_SECOND, end)) for n, reader in enumerate(readers)
     ]
     for thread in threads:
         thread.start()
@@ -73,7 +73,7 @@ def measure(folder: Path, number: int, seconds: float) -> Figures:
     }
 
 
-def _work(reader: Reader, wait: float, end: float) -> None:
+def work(reader: Reader, wait: float, end: float) -> None:
     """Two changes a second by the clock, or as fast as they are answered when that is slower."""
     due = time.monotonic() + wait
     while due < end:

@@ -23,12 +23,12 @@ Op = dict[str, Any]
 class Server:
     """The app over a data folder, at one port of this computer: start, kill, stop, start again."""
 
-    def __init__(self, folder: Path, log: Path) -> None:
+    def __init__(self, folder: Path, log: Path, **settings: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self._command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
-        self._environment = {**os.environ, "CONCENTRIC_DATA": str(folder)}
+        self._environment = {**os.environ, "CONCENTRIC_DATA": str(folder), **settings}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 

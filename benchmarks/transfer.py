@@ -19,24 +19,23 @@ import argparse
 import dataclasses
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import QUICK, report
+from benchmarks.accuracy import QUICK
+from benchmarks.held_out import Measured, add_data_options, chosen_folds, read_data, train_folds
 from benchmarks.record import Figures, cpu_name, write_result
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
-from train.data.examples import Example, read_examples, read_patches, read_tissue
-from train.fit import TrainingJob, held_out_cases, plan_jobs, snapshots, train_all
+from train.data.examples import Example
 from train.methods import default_config
 from train.selection.evaluation import (
     Choice,
     Fold,
-    choose_settings,
     ensemble_outputs,
     false_alarm_threshold,
     fully_annotated,
@@ -53,18 +52,10 @@ PROTOCOL = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What nothing is learned from: crops with one mitosis each by group, and tissue with hardly any."""
-
-    crops: dict[str, list[Example]]
-    tissue: list[Example]
-
-
 def main() -> None:
     """Measure and write the results."""
     given = _parser().parse_args()
-    fields, patches, measured = _read(given)
+    fields, patches, measured = read_data(given)
     work = given.work or Path(tempfile.mkdtemp())
     options: dict[str, Any] = (
         {**QUICK, "steps": 12} if given.quick else {"steps": given.steps, "validate_every": given.steps}
@@ -80,28 +71,6 @@ def main() -> None:
     write_result("transfer-quick" if given.quick else "transfer", figures)
 
 
-def _read(given: argparse.Namespace) -> tuple[list[Example], list[Example], Measured]:
-    fields: list[Example] = []
-    for pair in given.fields:
-        folder, _, scanner = pair.partition("=")
-        fields += read_examples(Path(folder) / "annotations.csv", Path(folder) / "images", scanner=scanner)
-    if given.painted:
-        fields += read_tissue(given.painted / "fields.csv", given.painted / "images", given.painted / "masks")
-    patches = [e for table in given.patches for e in read_patches(table, table.parent / "images")]
-    held = held_out_cases(patches)
-    crops: dict[str, list[Example]] = {}
-    for patch in (p for p in patches if p.slide in held):
-        crops.setdefault(patch.scanner or "held-out cases", []).append(patch)
-    if given.crops:
-        crops["other laboratories"] = read_patches(given.crops, given.crops.parent / "crops")
-    tissue = read_tissue(given.tissue, given.tissue.parent / "tissue") if given.tissue else []
-    if given.quick:
-        fields = list({(e.group, fully_annotated(e)): e for e in fields}.values())
-        patches = patches[::60]
-        crops, tissue = {group: some[:8] for group, some in crops.items()}, tissue[:2]
-    return fields, patches, Measured(crops, tissue)
-
-
 def _run(
     fields: Sequence[Example],
     patches: Sequence[Example],
@@ -111,30 +80,12 @@ def _run(
     given: argparse.Namespace,
 ) -> list[Figures]:
     """One row for each slide held out."""
-    planned, _ = plan_jobs(fields, patches, config, work)
-    if not given.snapshots:
-        train_all([job for members in planned for job in members], given.jobs, report)
-    found = [(members[0].held_out, [_files(job, given.snapshots) for job in members]) for members in planned]
-    folds = [(held, members) for held, members in found if all(members)]
+    folds = train_folds(fields, patches, config, work, given.jobs, given.snapshots)
     rows = []
-    for fold, choice in _chosen(folds, config):
+    for fold, choice in chosen_folds(folds, config):
         rows.append(_row(fold, choice, config, measured))
         print(rows[-1], flush=True)
     return rows
-
-
-def _chosen(folds: Sequence[Fold], config: TrainConfig) -> Iterator[tuple[Fold, Choice]]:
-    """Each fold with what the others choose for it."""
-    for out, fold in enumerate(folds):
-        yield fold, choose_settings([other for i, other in enumerate(folds) if i != out], config)
-
-
-def _files(job: TrainingJob, pattern: str) -> dict[int, Path]:
-    """step -> snapshot of a job; pattern: where they are, unless this trained them. A slide without is left out."""
-    if not pattern:
-        return snapshots(job)
-    path = Path(pattern.format(slide=job.held_out[0].slide, seed=job.config.seed))
-    return {int(path.stem): path} if path.exists() else {}
 
 
 def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) -> Figures:
@@ -208,11 +159,9 @@ def _alone(
     own = [e for e in fields if e.scanner == scanner]
     others = [e for e in fields if e.scanner != scanner and fully_annotated(e)]
     maker = [p for p in patches if p.scanner.partition(" ")[0] == scanner.partition(" ")[0]]
-    planned, _ = plan_jobs(own, maker, config, work)
-    train_all([job for members in planned for job in members], jobs, report)
-    folds = [(members[0].held_out, [snapshots(job) for job in members]) for members in planned]
+    folds = train_folds(own, maker, config, work, jobs)
     rows = {}
-    for (held, members), choice in _chosen(folds, config):
+    for (held, members), choice in chosen_folds(folds, config):
         slide = held[0].slide
         unseen = [e for e in others if e.slide == slide]
         files = [steps[choice.step] for steps in members]
@@ -252,15 +201,9 @@ def _spread(runs: Sequence[Sequence[Figures]], value: Callable[[Figures], Any]) 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fields", nargs="+", required=True, metavar="DIR=SCANNER")
-    parser.add_argument("--painted", type=Path)
-    parser.add_argument("--patches", type=Path, nargs="*", default=[])
-    parser.add_argument("--crops", type=Path)
-    parser.add_argument("--tissue", type=Path)
+    add_data_options(parser)
     parser.add_argument("--alone", default="", metavar="SCANNER")
-    parser.add_argument("--work", type=Path, help="folder of the trainings (default: a new temporary one)")
     parser.add_argument("--snapshots", default="", metavar="PATTERN")
-    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])

@@ -23,6 +23,12 @@ def assign(store: Store, field_ids: Iterable[int], reader: str, *, by: str) -> N
             session.execute(database_of(session).upsert(AssignmentRow).on_conflict_do_nothing(), rows)
 
 
+def assigned_fields(store: Store, reader: str) -> frozenset[int]:
+    """The ids of the fields that a reader was asked to review."""
+    with store.reading() as session:
+        return frozenset(session.scalars(select(AssignmentRow.field_id).where(AssignmentRow.reader == reader)))
+
+
 def unassign(store: Store, field_ids: Iterable[int], reader: str) -> None:
     """Take back what a reader was asked for; verdicts stay."""
     gone = delete(AssignmentRow).where(AssignmentRow.reader == reader, AssignmentRow.field_id.in_(list(field_ids)))

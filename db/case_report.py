@@ -29,7 +29,7 @@ from mitosis_core.reporting.pictures import (
     draw_field,
 )
 from mitosis_core.reporting.report import Picture, PictureGroup, Report, Table
-from mitosis_core.scoring.hotspot import Hotspot
+from mitosis_core.scoring.hotspot import AREA_MM2, Hotspot
 from mitosis_core.scoring.mitotic_score import CAP, RESEARCH_ONLY, WHO
 from mitosis_core.types import UInt8
 from mitosis_core.vocabulary import SAME_CELL_UM
@@ -80,7 +80,7 @@ def case_report(
         ),
         sections=(
             *_reader_tables(store, counts, read),
-            *_picture_groups(counts, drawn),
+            *_picture_groups(counts, figures, drawn),
             *_repeat_tables(store, counts),
         ),
         foot=_foot(counts, field_diameter_mm),
@@ -141,17 +141,25 @@ def _picture(pixels: UInt8, label: str) -> Picture:
     return Picture(encode_jpeg(pixels, 85), pixels.shape[0] / pixels.shape[1], label)
 
 
-def _picture_groups(counts: CaseCounts, drawn: list[_Drawn]) -> Iterator[PictureGroup]:
+def _scores(counts: CaseCounts) -> str:
+    """What the labels of cells say besides, where some cell came from a detection."""
+    scored = any(cell.score is not None for one in counts.fields for cell in one.mitoses)
+    return ", and the score of the detection it came from" if scored else ""
+
+
+def _picture_groups(counts: CaseCounts, figures: CaseFigures, drawn: list[_Drawn]) -> Iterator[PictureGroup]:
+    shown = isinstance(figures.densest, Hotspot) and figures.densest.window is not None
+    window = f" White: the densest {AREA_MM2:g} mm²." if shown else ""
     cells = tuple(cell for one in drawn for cell in one.cells)
     if not drawn:
         return
     yield PictureGroup(
         f"Counted: {count_noun(counts.count.mitoses, 'mitosis')}", cells, _CELL_MM,
-        f"Each {CROP_UM:g} µm wide; field, place in pixels, and the score of the detection it came from.",
+        f"Each {CROP_UM:g} µm wide; field, place in pixels{_scores(counts)}.",
     )  # fmt: skip
     yield PictureGroup(
         "Fields", tuple(one.marked for one in drawn), _FIELD_MM,
-        "Rings: what was counted. Yellow: outline of the tissue. White: the densest 2 mm². Bar: 100 µm.",
+        f"Rings: what was counted. Yellow: outline of the tissue.{window} Bar: 100 µm.",
     )  # fmt: skip
     if not cells:
         return

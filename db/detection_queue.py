@@ -108,15 +108,6 @@ def withdraw(store: Store, field_ids: Iterable[int]) -> int:
         return len(gone.all())
 
 
-def list_detections(store: Store, case: str | None = None) -> list[Detection]:
-    """The queue in the order of its work, of all cases or one."""
-    wanted = select(DetectionRow, FieldRow.um_per_px.is_not(None)).join(FieldRow).order_by(DetectionRow.id)
-    if case is not None:
-        wanted = wanted.where(FieldRow.case == case)
-    with store.reading() as session:
-        return [_detection(row, _shown(row.state, has_scale)) for row, has_scale in session.execute(wanted)]
-
-
 def progress(store: Store) -> Progress:
     """Over all cases; cheap, whatever the store holds."""
     return total(progress_by_case(store).values())
@@ -195,10 +186,10 @@ def take_next(store: Store) -> Detection | None:
     return None
 
 
-def beat(store: Store, number: int) -> None:
-    """A sign of life of the worker at this one."""
+def beat(store: Store, *numbers: int) -> None:
+    """A sign of life of the worker at these."""
     with store.writing(_QUEUE) as session:
-        session.execute(update(DetectionRow).where(DetectionRow.id == number).values(heartbeat=datetime.now(UTC)))
+        session.execute(update(DetectionRow).where(DetectionRow.id.in_(numbers)).values(heartbeat=datetime.now(UTC)))
 
 
 def finish(

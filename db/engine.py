@@ -146,7 +146,7 @@ def open_known(folder: Path) -> Store:
 def own_files(store: Store) -> Iterator[Path]:
     """The folder, the database and its log, and every image, copy and file of a version."""
     yield from (store.folder, *store.folder.glob(f"{DATABASE}*"), *store.folder.glob("secret.key"))
-    others = (store.folder / name for name in ("versions", "thumbnails"))
+    others = (store.folder / name for name in ("versions", "thumbnails", "tissues"))
     for folder in (store.images, store.backups, store.aside, *others):
         if folder.is_dir():
             yield folder

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import CursorResult, Select, delete, func, select, update
 from sqlalchemy.orm import Session
@@ -16,6 +17,7 @@ from db.images import decode, encode, image_name, image_path, is_whole
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
 from db.splits import carry_over, check_together
 from db.thumbnails import delete_thumbnail, write_thumbnail
+from db.tissues import delete_tissues
 from mitosis_core.errors import ConcentricError, MissingScale
 from mitosis_core.image.appearance import Appearance
 from mitosis_core.image.sample_field import is_sample
@@ -36,9 +38,11 @@ _SAMPLE = (
 )
 
 
-@dataclass(frozen=True)
-class StoredField:
-    """What is known of a field without opening its image. file_size: bytes of the stored image; times are UTC."""
+class StoredField(NamedTuple):
+    """What is known of a field without opening its image. file_size: bytes of the stored image; times are UTC.
+
+    A tuple, because a queue has 50,000 of them: a frozen dataclass takes six times as long to make.
+    """
 
     id: int
     digest: str
@@ -166,8 +170,11 @@ def find_field(store: Store, digest: str) -> StoredField | None:
 
 def list_fields(store: Store, case: str | None = None) -> list[StoredField]:
     """All fields, or those of one case, in the order they came."""
+    columns = [FieldRow.__table__.c[name] for name in StoredField._fields]
+    wanted = select(*columns).where(_SCALED).order_by(FieldRow.id)
     with store.reading() as session:
-        return [_stored(row) for row in session.scalars(_in_case(case).where(_SCALED))]
+        rows = session.connection().execute(wanted if case is None else wanted.where(FieldRow.case == case))
+        return [StoredField(*row) for row in rows]
 
 
 def list_unscaled(store: Store, case: str | None = None) -> list[UnscaledField]:
@@ -275,6 +282,7 @@ def delete_field(store: Store, field_id: int, *, by: str) -> None:
         if session.scalar(select(FieldRow.id).where(FieldRow.digest == digest)) is None:
             store.image_files.remove(image_name(digest))
             delete_thumbnail(store, digest)
+            delete_tissues(store, digest)
 
 
 def tombstones(store: Store) -> list[Tombstone]:
@@ -332,7 +340,7 @@ def _damaged(stored: StoredField, how: str) -> str:
 
 
 def _stored(row: FieldRow) -> StoredField:
-    return StoredField(**{one.name: getattr(row, one.name) for one in fields(StoredField)})
+    return StoredField(*(getattr(row, name) for name in StoredField._fields))
 
 
 def _unscaled(row: FieldRow) -> UnscaledField:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Integer, Select, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -23,7 +23,7 @@ from db.replay import Event, LastApplied, Mark, ReplayState, Review, replay, sho
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow
 from mitosis_core.errors import ConcentricError
 from mitosis_core.types import Region, on_image
-from mitosis_core.vocabulary import ReviewState, ShownState
+from mitosis_core.vocabulary import VERDICTS, ShownState
 
 __all__ = [
     "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "events_of",
@@ -60,8 +60,7 @@ class Applied:
     locked: str = ""
 
 
-@dataclass(frozen=True)
-class Overview:
+class Overview(NamedTuple):
     """A review in numbers. state: unseen, in_review, complete, complete_empty (no mitosis) or excluded."""
 
     state: ShownState = "unseen"
@@ -106,15 +105,19 @@ def reviews_of(store: Store, field_id: int) -> dict[str, Review]:
 
 def overviews(store: Store, reader: str) -> dict[int, Overview]:
     """field id -> numbers, for the fields that this reader has seen."""
-    counts: dict[int, dict[str, int]] = defaultdict(dict)
-    counted = select(_MARK.field_id, _MARK.verdict, func.count()).where(_MARK.reader == reader, ~_MARK.deleted)
-    states = select(_REVIEW.field_id, _REVIEW.state, _REVIEW.seconds).where(_REVIEW.reader == reader)
+    # Counted by the database in one go over an index: a reader may have 500,000 marks.
+    numbers = [func.count().filter(_MARK.verdict == verdict).label(verdict) for verdict in VERDICTS]
+    its = select(_MARK.field_id, *numbers).where(_MARK.reader == reader, ~_MARK.deleted).group_by(_MARK.field_id)
+    counts = its.subquery()
+    wanted = (
+        select(_REVIEW.field_id, _REVIEW.state, _REVIEW.seconds, *(counts.c[verdict] for verdict in VERDICTS))
+        .outerjoin(counts, counts.c.field_id == _REVIEW.field_id)
+        .where(_REVIEW.reader == reader)
+    )
     with store.reading() as session:
-        for field_id, verdict, number in session.execute(counted.group_by(_MARK.field_id, _MARK.verdict)):
-            counts[field_id][verdict] = number
         return {
-            field_id: _overview(state, seconds, counts[field_id])
-            for field_id, state, seconds in session.execute(states)
+            field_id: Overview(shown_state(state, mitoses or 0), mitoses or 0, lookalikes or 0, unsure or 0, seconds)
+            for field_id, state, seconds, mitoses, lookalikes, unsure in session.connection().execute(wanted)
         }
 
 
@@ -349,11 +352,6 @@ def _reviews(session: Session, field_id: int, reader: str | None = None) -> dict
         row.reader: Review(row.state, _area(row), tuple(marks[row.reader]), row.seconds, row.rev)
         for row in session.execute(chosen)
     }
-
-
-def _overview(state: ReviewState, seconds: float, counts: Mapping[str, int]) -> Overview:
-    mitoses = counts.get("mitosis", 0)
-    return Overview(shown_state(state, mitoses), mitoses, counts.get("lookalike", 0), counts.get("unsure", 0), seconds)
 
 
 def _event_of(op: Op, reader: str, at: datetime, origin: tuple[str, float] | None) -> Event:

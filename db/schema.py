@@ -233,6 +233,8 @@ class MarkRow(Base):
     """Derived from the events: each mark of each reader as it is now."""
 
     __tablename__ = "mark"
+    # What counting the marks of one reader, or of all, takes no other look for.
+    __table_args__ = (Index(None, "reader", "field_id", "verdict", "deleted"),)
 
     field_id: Mapped[int] = mapped_column(ForeignKey("field.id", ondelete="CASCADE"), primary_key=True)
     reader: Mapped[str] = mapped_column(String(60), primary_key=True)
@@ -251,6 +253,7 @@ class ReviewRow(Base):
     """Derived from the events: the state of one reader's review of one field."""
 
     __tablename__ = "review"
+    __table_args__ = (Index(None, "reader"),)
 
     field_id: Mapped[int] = mapped_column(ForeignKey("field.id", ondelete="CASCADE"), primary_key=True)
     reader: Mapped[str] = mapped_column(String(60), primary_key=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import Connection, Row, Table, func, select
 
 from db.dialects.base import Database
 from db.schema import Base, SecretRow
@@ -17,6 +18,7 @@ TABLES: tuple[Table, ...] = tuple(
     table for table in Base.metadata.sorted_tables if table.name != SecretRow.__tablename__
 )
 _AT_ONCE = 2000  # rows held in memory
+_AS_TEXT = json.JSONEncoder(default=str, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def copy_rows(
     for table in TABLES:
         digest, number = hashlib.sha256(), 0
         for portion in _portions(source[1], table, digest):
-            target[1].execute(insert(table), portion)
+            target[0].add_rows(target[1], table, portion)
             number += len(portion)
             told(len(portion))
         copied[table.name] = Rows(number, digest.hexdigest())
@@ -65,11 +67,9 @@ def read_rows(connection: Connection, told: Callable[[int], object]) -> Mapping[
     return found
 
 
-def _portions(connection: Connection, table: Table, digest: hashlib._Hash) -> Iterator[list[dict[str, object]]]:
+def _portions(connection: Connection, table: Table, digest: hashlib._Hash) -> Iterator[Sequence[Row[Any]]]:
     """Rows a few at a time; the digest takes all of them."""
     wanted = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=_AT_ONCE)
-    for portion in connection.execute(wanted).mappings().partitions():
-        rows = [dict(row) for row in portion]
-        for row in rows:
-            digest.update(json.dumps(list(row.values()), default=str, sort_keys=True).encode())
-        yield rows
+    for portion in connection.execute(wanted).partitions():
+        digest.update("\n".join([_AS_TEXT.encode(tuple(row)) for row in portion]).encode())
+        yield portion

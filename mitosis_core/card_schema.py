@@ -53,7 +53,12 @@ _BLOBS = _object(
     }
 )
 _CALIBRATION = _object(
-    {"share": _INSIDE, "reference": {"type": "number", "minimum": -100, "maximum": 100}}, ("share", "reference")
+    {
+        "share": _INSIDE,
+        "reference": {"type": "number", "minimum": -100, "maximum": 100},
+        "largest_gap": _or_none({"type": "number", "minimum": 0, "maximum": 100}),
+    },
+    ("share", "reference"),
 )
 _VERIFIER = _object({"encoder": _NAME, "weight": _SHARE, "lower": _SHARE}, ("encoder", "weight", "lower"))
 _DATA = {
@@ -65,6 +70,21 @@ _DATA = {
         "patches": _COUNT,
         "slides": {"type": "array", "items": {"type": "string"}},
         "note": _TEXT,
+    },
+}
+_SCORES = {
+    "type": "object",
+    "properties": {
+        "validation": {
+            "type": "object",
+            "properties": {
+                "raw_threshold_by_false_alarms_per_mm2": {
+                    "type": "object",
+                    "propertyNames": {"pattern": r"^[0-9]{1,4}(\.[0-9]{1,3})?\Z"},
+                    "additionalProperties": _SHARE,
+                }
+            },
+        }
     },
 }
 SCHEMA = _object(
@@ -83,7 +103,7 @@ SCHEMA = _object(
         "data": _DATA,
         "split": _FREE,
         "training": _FREE,
-        "scores": _FREE,
+        "scores": _SCORES,
         "licence": _TEXT,
         "parent": _or_none(_NAME),
         "variant": _CHOICE,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CONNECT_S = 10.0  # until a scheduler has answered
 WORKERS_S = 30.0  # until a cluster without workers is given up; one that is killed is replaced in a few seconds
 _LOOK_S = 1.0
+_WORKER_BYTES = 1_500_000_000  # a worker with one large field
 _FEW = 2  # tasks in flight for each thread of the cluster: one at work, one that waits
 _MISSING = "A cluster needs Dask, which is not installed here: pip install -r requirements-scale.txt"
 _ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^/\s]+:\d+")
@@ -62,25 +63,35 @@ def open_cluster(address: str, *, connect_s: float | None = None, workers_s: flo
 
 
 @contextmanager
-def local_cluster(workers: int | None = None) -> Iterator[Cluster]:
-    """A cluster of processes on this computer, which end with the block. workers: by default one for each core.
+def local_cluster(workers: int | None = None, cores: int | None = None) -> Iterator[Cluster]:
+    """A cluster of processes on this computer, which end with the block.
 
+    workers: by default one for each core, if the memory is enough for so many. cores: those they share, by default all.
     Raises ClusterUnusable without Dask.
     """
-    cores = os.cpu_count() or 1
-    count = workers or cores
     _import_dask()
+    import dask
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        memory_limit=None,  # few fields are in flight; what one needs, it needs
-        dashboard_address=None,
-        security=True,  # a scheduler runs what it is sent: no other user of this computer may send it anything
-        silence_logs=logging.CRITICAL,
-        env={"OMP_NUM_THREADS": str(max(1, cores // count))},
-    ) as processes:
+    cores = cores or os.cpu_count() or 1
+    count = workers or _workers_here(cores)
+    share = max(1, cores // count)
+    settings = {
+        "distributed.worker.profile.enabled": False,  # nobody looks at it, and it wakes a hundred times a second
+        "distributed.nanny.pre-spawn-environ": {},  # would set this process's threads too, and make memory slow
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=min(2, share),  # where there is a second core the next field is read meanwhile
+            memory_limit=None,  # few fields are in flight; what one needs, it needs
+            dashboard_address="127.0.0.1:0",
+            security=True,  # a scheduler runs what it is sent: no other user of this computer may send it anything
+            silence_logs=logging.CRITICAL,
+            env={"OMP_NUM_THREADS": str(share)},
+        ) as processes,
+    ):
         client = _client(processes, CONNECT_S)
         try:
             yield Cluster(client, "The cluster of this computer")
@@ -88,12 +99,18 @@ def local_cluster(workers: int | None = None) -> Iterator[Cluster]:
             _close(client)
 
 
+def _workers_here(cores: int) -> int:
+    from psutil import virtual_memory  # which comes along with Dask
+
+    return max(1, min(cores, int(virtual_memory().available / _WORKER_BYTES)))
+
+
 class Cluster:
     """Connected, with workers. called: the beginning of sentences about it."""
 
     def __init__(self, client: Client, called: str) -> None:
         self._client, self.called = client, called
-        self._room, self._counted_at = 1, float("-inf")
+        self._threads, self._looked_at, self._seen_at = 0, float("-inf"), time.monotonic()
 
     def described(self) -> str:
         """The cluster in a line: how many workers, how many fields at a time."""
@@ -159,24 +176,31 @@ class Cluster:
 
     def room(self) -> int:
         """How many tasks may be in flight: few, so that memory stays flat, and enough that no worker waits."""
-        if time.monotonic() > self._counted_at + 5 * _LOOK_S:
-            self._room, self._counted_at = _FEW * max(1, sum(self.threads().values())), time.monotonic()
-        return self._room
+        self.look()
+        return _FEW * max(1, self._threads)
+
+    def look(self) -> None:
+        """Whether its workers are still there; asked often, it looks every second. Raises ClusterUnusable when it is
+        gone, or has had no workers for WORKERS_S."""
+        now = time.monotonic()
+        if now < self._looked_at + _LOOK_S:
+            return
+        self._threads, self._looked_at = sum(self.threads().values()), now
+        if self._threads:
+            self._seen_at = now
+        elif now > self._seen_at + WORKERS_S:
+            raise ClusterUnusable(f"{self.called} has lost its workers.")
 
     def result(self, future: Future | Exception) -> Any:
         """What a task gave, once it has. Raises what it raised, or what kept it from being submitted; WorkersKilled;
         ClusterUnusable when the cluster is gone or has lost its workers for good."""
         if isinstance(future, Exception):
             raise future
-        seen = time.monotonic()
         while not future.done():
             try:
                 future.exception(timeout=_LOOK_S)
             except TimeoutError:
-                if self.threads():
-                    seen = time.monotonic()
-                elif time.monotonic() > seen + WORKERS_S:
-                    raise ClusterUnusable(f"{self.called} has lost its workers.") from None
+                self.look()
         if future.status == "error" and (error := future.exception()) is not None:
             raise self._as_sentence(error)
         if future.status != "finished":  # cancelled or lost, for nobody here cancels

@@ -7,6 +7,7 @@ and is not like the others refuses its first task, and the work stops with its s
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from typing import TYPE_CHECKING
 from mitosis_core.cluster import Cluster, WorkerRefused, WorkersKilled
 from mitosis_core.detection import FieldFacts, Image, Options, Result, analyse
 from mitosis_core.errors import UnreadableField, UnusableModel
+from mitosis_core.image.appearance import Appearance, measure_appearance
 from mitosis_core.image.reading import load_bytes, read_field
 from mitosis_core.model import Model, list_versions, load_model
 from mitosis_core.program import program_id
 
 if TYPE_CHECKING:
     from distributed import Future
+
+    from mitosis_core.types import Field, Prediction
 
 _ASKED = 20  # images, from all over the list, that every worker is asked for
 
@@ -147,6 +151,28 @@ def _detect(needed: Needed, name: str, file: ImageFile, options: Options, known:
     if known and field.um_per_px is not None:
         return FieldFacts.of(field)
     return analyse(field, model, options)
+
+
+def analyse_stored(
+    needed: Needed, file: ImageFile, name: str, um_per_px: float, digest: str
+) -> tuple[Prediction, Appearance] | None:
+    """What the detection queue stores of a field; None unless the file is the image with this digest. The map stays
+    behind."""
+    model = check_worker(needed)
+    try:
+        field = read_field(file.source(), name=name, um_per_px=um_per_px)
+    except UnreadableField:
+        return None
+    if field.digest != digest:
+        return None
+    return dataclasses.replace(predict(field, model), map=None), measure_appearance(field)
+
+
+def predict(field: Field, model: Model) -> Prediction:
+    """`mitosis_core.prediction.predict`, imported when there is something to detect."""
+    from mitosis_core import prediction
+
+    return prediction.predict(field, model)
 
 
 def _sees_all(files: Sequence[ImageFile]) -> bool:

@@ -9,11 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mitosis_core.atomic_write import atomic_write
 from mitosis_core.card_schema import read_card
 from mitosis_core.errors import UnusableModel
 from mitosis_core.inference.blobs import BlobSettings
-from mitosis_core.inference.calibration import Calibration
+from mitosis_core.inference.calibration import Calibration, centre_on_threshold
 from mitosis_core.weights import check_sha256
 
 if TYPE_CHECKING:
@@ -103,6 +105,15 @@ class Model:
     def threshold(self) -> float:
         """The score from which a detection counts: 0.5 for every version, see calibration.centre_on_threshold."""
         return 0.5
+
+    @property
+    def score_by_false_alarms(self) -> dict[float, float]:
+        """False detections per mm² of tissue without mitoses -> the lowest score to count for that, as `threshold` is;
+        strictest first, empty for a version that was not measured so."""
+        raw = self.card.scores.get("validation", {}).get("raw_threshold_by_false_alarms_per_mm2", {})
+        known = sorted((float(per_mm2), float(at)) for per_mm2, at in raw.items())
+        scores = centre_on_threshold(np.array([at for _, at in known], np.float32), self.card.raw_threshold)
+        return {per_mm2: float(score) for (per_mm2, _), score in zip(known, scores, strict=True)}
 
     def net(self) -> DetectorNet:
         """The network with its weights, on the CPU, ready to detect. Raises UnusableModel."""

@@ -154,12 +154,13 @@ class ProbabilityMap:
 
     cell_px: (width, height) of one cell in pixels of the original image. The centre of cell
     (column i, row j) lies at ((i + 0.5) * cell_px[0] - 0.5, (j + 0.5) * cell_px[1] - 0.5).
-    um_per_px: µm/px of the original image.
+    um_per_px: µm/px of the original image. tissue_share: of the image; the rest is glass.
     """
 
     values: Float32
     cell_px: tuple[float, float]
     um_per_px: float
+    tissue_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.values.dtype != np.float32 or self.values.ndim != 2:

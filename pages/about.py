@@ -8,7 +8,7 @@ from mitosis_core import __version__
 from pages.shared.shell import open_page
 
 open_page("About")
-st.markdown(
+st.container(width=900).markdown(
     f"""
 Concentric **{__version__}** finds mitoses in high-power fields of H&E-stained slides, counts them, and gives the count
 as a density. **For research; not a medical device.** Nothing leaves this computer: images and results stay on the

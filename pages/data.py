@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from db import audit, doctor
 from db.backup import make_copy
@@ -34,16 +35,20 @@ def main() -> None:
 
 
 def _show(store: Store, who: Person) -> None:
+    st.subheader("Labels and other installations", anchor=False)
     with st.expander("Export labels", icon=":material/file_export:"):
         show_export(store, list_fields(store), who)
     with st.expander("Import labels", icon=":material/file_open:"):
         show_import(store, who)
     with st.expander("Add another installation", icon=":material/merge:"):
         _add_archive(store)
-    copied = st.container()
-    _back_up(store)  # first, so that what it made is shown
-    with copied:
-        _show_standing(backup_copies.backup_status(store))
+    st.subheader("Data folder and its copies", anchor=False)
+    standing, buttons = st.container(), st.container(horizontal=True)
+    with buttons:
+        pressed = st.button("Back up now", icon=":material/backup:")
+    if pressed:
+        _back_up(store)  # first, so that what it made is shown
+    _show_standing(backup_copies.backup_status(store), standing, buttons)
     st.subheader("Audit trail", anchor=False)
     st.caption("All changes to reviews, decisions about versions and deleted fields, oldest first.")
     with st.container(horizontal=True):
@@ -76,7 +81,21 @@ def _add_archive(store: Store) -> None:
         slot.empty()
 
 
-def _show_standing(stands: backup_copies.BackupStatus) -> None:
+def _show_standing(stands: backup_copies.BackupStatus, place: DeltaGenerator, buttons: DeltaGenerator) -> None:
+    with place:
+        _show_figures(stands)
+    if not stands.copies:
+        return
+    newest = stands.copies[0]
+    if newest.bytes <= backup_copies.DOWNLOAD_BYTES:
+        buttons.download_button(f"Download the last copy ({backup_copies.size(newest.bytes)})",
+                                newest.path.read_bytes, newest.path.name, "application/zip",
+                                icon=":material/download:", on_click="ignore")  # fmt: skip
+    else:
+        place.caption(plain(f"The last copy, {backup_copies.size(newest.bytes)}: {newest.path}"))
+
+
+def _show_figures(stands: backup_copies.BackupStatus) -> None:
     st.code(str(stands.folder), language=None)
     last = "none" if stands.last is None else backup_copies.age(datetime.now(UTC) - stands.last)
     for column, (label, value) in zip(
@@ -93,19 +112,9 @@ def _show_standing(stands: backup_copies.BackupStatus) -> None:
     if doubt := backup_copies.backup_warning(stands):
         st.warning(plain(doubt))
     st.caption(plain(f"{backup_copies.schedule_sentence()} Folder: {stands.copies_folder}."))
-    if stands.copies:
-        newest = stands.copies[0]
-        if newest.bytes <= backup_copies.DOWNLOAD_BYTES:
-            st.download_button(f"Download the last copy ({backup_copies.size(newest.bytes)})", newest.path.read_bytes,
-                               newest.path.name, "application/zip", icon=":material/download:",
-                               on_click="ignore")  # fmt: skip
-        else:
-            st.caption(plain(f"The last copy, {backup_copies.size(newest.bytes)}: {newest.path}"))
 
 
 def _back_up(store: Store) -> None:
-    if not st.button("Back up now", icon=":material/backup:"):
-        return
     slot = st.progress(0.0, "Copying…")
     try:
         made = make_copy(store, lambda done, total: slot.progress(done / max(total, 1), "Copying…"))

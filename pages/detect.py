@@ -44,6 +44,7 @@ def _look(who: Person) -> None:
             view.uploader()
             corrected = view.ask_correction()
             version = view.settings()
+            alarms = st.container()
             # Asked for in the open while something waits for it, changed here later.
             scale = st.container()
     said = st.container()
@@ -53,6 +54,8 @@ def _look(who: Person) -> None:
         model = view.load(version)
         if model is None:
             return
+        with alarms:
+            view.ask_false_alarms(model)
         files = view.with_answers(files, model)
         view.tell_problems(files)
         progress = st.empty()

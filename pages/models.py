@@ -24,7 +24,7 @@ def main() -> None:
     pictures.show_style()
     try:
         store = the_store()
-        by = ask_name(store, who, key=session.TRAINER) if who.may("admin") else ""
+        by = ask_name(store, who, "Decisions are recorded with a name.") if who.may("admin") else ""
         cards, bar = version_cards(store), st.container(horizontal=True, vertical_alignment="center")
         chosen = show_cards(store, cards, who, by)
         with bar:

@@ -20,6 +20,7 @@ from pages.shared.shell import empty_page, open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.views.analysis import show_progress
 from pages.shared.views.case_result import show_figures, show_pictures_of, show_readers
+from pages.shared.views.export import show_export
 from pages.shared.views.field_diameter import ask_field_diameter, field_diameter_mm
 
 
@@ -63,6 +64,8 @@ def _case(store: Store, names: dict[str, str], who: Person) -> None:
         show_figures(figures, [one.name for one in counts.counted])
     show_pictures_of(store, counts, figures)
     show_readers(store, counts)
+    with st.expander("Labels for other programs", icon=":material/file_export:"):
+        show_export(store, [one.field for one in counts.fields], who, case_result.safe_file_name(names[case]))
     _show_details(counts)
 
 

@@ -12,7 +12,7 @@ from db import runs, versions
 from db.engine import Store
 from db.labels import CONSENSUS
 from db.runs import Run
-from mitosis_core.errors import ConcentricError
+from mitosis_core.errors import ClusterUnusable, ConcentricError
 from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import session
 from pages.shared.service import reviewing, training
@@ -35,7 +35,7 @@ def main() -> None:
         store = the_store()
         source = _choose_labels(store)
         known = training.material(store, source)
-        by = ask_name(store, who, key=session.TRAINER) if known.fields else ""
+        by = ask_name(store, who, "Runs and decisions are recorded with a name.") if known.fields else ""
         if known.fields:
             show_material(store, known, by)
         past = runs.list_runs(store)
@@ -103,6 +103,7 @@ def _start(
     store: Store, by: str, source: str, base: str, known: Material, settings: dict[str, Any], *, filled: bool
 ) -> None:
     waiting = any(run.is_open for run in runs.list_runs(store))
+    here = _choose_computer()
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Queue another run" if waiting else "Retrain", type="primary" if filled else "secondary",
                             icon=":material/model_training:")  # fmt: skip
@@ -114,9 +115,22 @@ def _start(
                 about = reviewing.duration(training.measured_s(store, known.plan, base, settings))
             st.caption(f"About {about} on this machine.")
     if pressed:
-        run = training.start(store, by=by, source=source, settings=settings, base=base)
+        try:
+            with st.spinner("Starting…"):
+                run = training.start(store, by=by, source=source, settings=settings, base=base, here=here)
+        except ClusterUnusable as error:
+            st.error(plain(f"{error} The run can be done on this computer instead."))
+            return
         st.session_state[session.RUN] = run.id
         st.rerun()
+
+
+def _choose_computer() -> bool:
+    """Whether the run stays on this computer; asked only where there is a cluster."""
+    if not training.is_cluster_used():
+        return True
+    places = ["A worker of the cluster", "This computer"]
+    return st.radio("Trains on", places, horizontal=True, key=session.TRAINS_ON) == places[1]
 
 
 def _settings(options: Sequence[Field[Any]]) -> dict[str, Any]:
@@ -184,8 +198,17 @@ def _offer_to_go_on(store: Store, run: Run) -> None:
     }[run.state]
     st.warning(plain(f"{said} {versions.champion(store, DEFAULT_VERSION)} is still the active version."))
     kept = training.has_checkpoint(store, run.id)
-    if st.button("Go on from the last checkpoint" if kept else "Start it again", icon=":material/play_arrow:"):
-        training.resume(store, run.id)
+    again, here = "Go on from the last checkpoint" if kept else "Start it again", False
+    with st.container(horizontal=True):
+        pressed = st.button(again, icon=":material/play_arrow:")
+        if training.is_cluster_used():
+            here = st.button(f"{again}, on this computer", icon=":material/computer:")
+    if pressed or here:
+        try:
+            training.resume(store, run.id, here=here)
+        except ClusterUnusable as error:
+            st.error(plain(f"{error} The run can be done on this computer instead."))
+            return
         st.rerun()
 
 

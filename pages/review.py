@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from db.assignments import assigned_fields
 from db.engine import Store
 from db.fields import StoredField, delete_field, list_cases, list_fields, set_case
-from db.reviews import check_reader, readers, reviews_of
+from db.reviews import reviews_of
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
 from mitosis_core.plurals import count_noun
@@ -18,13 +19,15 @@ from pages.shared.store import the_store
 from pages.shared.views.field_diameter import ask_field_diameter
 from pages.shared.views.field_history import show_history
 from pages.shared.views.reader_agreement import show_agreement
+from pages.shared.views.reader_name import ask_name
 from pages.shared.views.review_address import read_address, write_address
 from pages.shared.views.review_done import show_done
 from pages.shared.views.review_queue import choose_field, read_queue, show_queue, start_at_the_top
 from pages.shared.views.review_viewer import show_field
 
 _MODES = ("Review", "History", "Agreement")
-_CHOICES = (session.MODE, session.CASE, session.ORDER, session.VERSION, session.BLIND, session.OTHERS)
+_CHOICES = (session.MODE, session.CASE, session.ORDER, session.VERSION, session.BLIND, session.OTHERS,
+            session.ONLY_ASKED)  # fmt: skip
 
 
 def main() -> None:
@@ -39,37 +42,10 @@ def main() -> None:
                 "cases",
             )
             return
-        reader = who.name or _reader(store, who)
-        if reader:
+        if reader := ask_name(store, who, "Each reader has verdicts of their own."):
             _review(store, reader, who)
     except ConcentricError as error:
         st.error(plain(str(error)))
-
-
-def _reader(store: Store, who: Person) -> str:
-    """Who is reading; asked once, and kept in the store, and in the address so that a reload knows."""
-    if not st.session_state.get(session.READER):
-        st.session_state[session.READER] = st.query_params.get("reader") or session.recall(store, who).reader or None
-    if not st.session_state.get(session.READER):
-        with st.container(border=True, width=620):
-            st.markdown("**Reader:** each reader has verdicts of their own.")
-            _choose_reader(store)
-    try:
-        name = check_reader(st.session_state.get(session.READER) or "")
-    except ConcentricError as error:
-        if st.session_state.get(session.READER):
-            st.error(plain(str(error)))
-        return ""
-    session.remember_reader(store, who, name)
-    return name
-
-
-def _choose_reader(store: Store) -> None:
-    current = st.session_state.get(session.READER)
-    names = sorted({*readers(store), *([current] if current else [])})
-    st.selectbox(
-        "Reader", names, index=None, accept_new_options=True, key=session.READER, placeholder="Choose or type a name"
-    )
 
 
 def _review(store: Store, reader: str, who: Person) -> None:
@@ -84,16 +60,12 @@ def _review(store: Store, reader: str, who: Person) -> None:
         mode = st.segmented_control(
             "View", _MODES, key=session.MODE, default=_MODES[0], required=True, label_visibility="collapsed"
         )
-        with st.popover(plain(reader), icon=":material/person:"):
-            if not who.name:
-                _choose_reader(store)
-            st.toggle("Blind: hide proposals and other readers until the field is finished", key=session.BLIND)
-            st.toggle("Show the marks of other readers", key=session.OTHERS)
         with st.popover("Queue and settings", icon=":material/tune:"):
-            version = _settings(store)
+            version = _settings(store, reader)
     entries = read_queue(store, reader, version)
     if not entries:
-        st.info("There is no field in this case.")
+        asked = st.session_state.get(session.ONLY_ASKED)
+        st.info("You were asked for no field of this case." if asked else "There is no field in this case.")
         return
     entry = choose_field(entries, switch)
     write_address(reader)
@@ -110,7 +82,7 @@ def _review(store: Store, reader: str, who: Person) -> None:
             _field_settings(store, entry.field, who)
 
 
-def _settings(store: Store) -> Model:
+def _settings(store: Store, reader: str) -> Model:
     """What is in the queue and how it is shown; returns the version that proposes."""
     cases = [reviewing.ANY_CASE, *(case for case in list_cases(store) if case)]
     if st.session_state.get(session.CASE) not in cases:
@@ -119,6 +91,12 @@ def _settings(store: Store) -> Model:
     orders = list(reviewing.ORDERS)
     named = reviewing.ORDERS.__getitem__
     st.selectbox("Order", orders, key=session.ORDER, format_func=named, on_change=start_at_the_top)
+    if assigned_fields(store, reader):
+        st.toggle("Only the fields I was asked to read", key=session.ONLY_ASKED, on_change=start_at_the_top)
+    else:
+        st.session_state.pop(session.ONLY_ASKED, None)
+    st.toggle("Blind: hide proposals and other readers until the field is finished", key=session.BLIND)
+    st.toggle("Show the marks of other readers", key=session.OTHERS)
     ask_field_diameter()
     return detecting.load_model(
         st.selectbox("Version that makes the proposals", detecting.list_versions(), key=session.VERSION)

@@ -133,7 +133,7 @@ def _finish(
     if config.verifier:
         second = second_stage(by_fold, choice, config, work)
         choice = second.choice
-    card = _card(out.stem, net.stride, fields, patches, config, choice, second, provenance)
+    card = make_card(out.stem, net.stride, fields, patches, config, choice, second, provenance)
     return save_model(net, card, out, second.net if second else None)
 
 
@@ -244,10 +244,11 @@ def snapshots(job: TrainingJob) -> dict[int, Path]:
     return {int(path.stem): path for path in sorted(job.folder.glob("[0-9]*.pt"))}
 
 
-def _card(
+def make_card(
     version: str, stride: int, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig,
     choice: Choice, second: SecondStage | None, provenance: Provenance,
 ) -> ModelCard:  # fmt: skip
+    """What is said of a version: its data, its settings, and how good it was where these were chosen."""
     data = {
         "sha256": digest([*fields, *patches]),
         "fields": len(fields),

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Table, insert
 from sqlalchemy.orm import Session
 
 from db.schema import Base
@@ -92,6 +92,11 @@ class Database(ABC):
     @abstractmethod
     def upsert(self, table: type[Base]) -> Any:
         """An INSERT that has `on_conflict_do_update`, `on_conflict_do_nothing` and `excluded`."""
+
+    def add_rows(self, connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+        """Many rows as they are, each with all columns in their order."""
+        names = table.columns.keys()
+        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
 
     @abstractmethod
     def last_ids(self, connection: Connection) -> dict[str, int]:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, func, inspect, make_url, select, text
+from sqlalchemy import URL, Connection, Table, create_engine, func, inspect, make_url, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
@@ -236,6 +236,22 @@ class PostgresDatabase(Database):
         """PostgreSQL's own INSERT."""
         return insert(table)
 
+    def add_rows(self, connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+        """By COPY, several times as fast as INSERT."""
+        import psycopg
+
+        kinds = [column.type.dialect_impl(connection.dialect) for column in table.columns]
+        written = [kind.bind_processor(connection.dialect) or _as_it_is for kind in kinds]
+        named = ", ".join(f'"{column.name}"' for column in table.columns)
+        driver = connection.connection.driver_connection
+        assert driver is not None, "the connection is open"
+        try:
+            with driver.cursor().copy(f'COPY "{table.name}" ({named}) FROM STDIN') as copy:
+                for row in rows:
+                    copy.write_row([write(value) for write, value in zip(written, row, strict=True)])
+        except psycopg.Error as error:  # as SQLAlchemy would have said it
+            raise DBAPIError.instance(None, None, error, psycopg.Error, dialect=connection.dialect) from error
+
     def last_ids(self, connection: Connection) -> dict[str, int]:
         """Of the sequences, which nobody else moves back."""
         wanted = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM {}_id_seq"
@@ -274,6 +290,10 @@ def parse_url(given: str) -> URL:
             "A store on PostgreSQL needs the package psycopg: pip install -r requirements-scale.txt"
         ) from error
     return url.set(drivername="postgresql+psycopg")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _connect_args(busy_timeout_s: float) -> dict[str, Any]:

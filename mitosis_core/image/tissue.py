@@ -10,6 +10,7 @@ import numpy.typing as npt
 from mitosis_core.errors import MissingScale
 from mitosis_core.types import Bool, Field, Float32, Region, UInt8
 
+METHOD = 1  # to be raised with any change by which the same field has another tissue: kept ones are then not used
 CELL_UM = 2.0  # of the coarse grid: a nucleus is three to five of these across
 SMALLEST_HOLE_UM2 = 2000.0  # a round hole of 50 µm; smaller ones (vacuoles, fat cells, clefts) belong to the tissue
 SMALLEST_PIECE_UM2 = 400.0  # less than this, alone on glass, is dirt or a cell that was torn off

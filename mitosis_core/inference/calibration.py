@@ -2,7 +2,7 @@
 
 On the tissue of an unknown laboratory a network may answer higher or lower everywhere: on its mitoses and on its
 ordinary nuclei alike. What nearly all of a field is not mitosis tells by how much. The background logit of a field is
-the one below which a fixed share of its map lies (far more than its mitoses could cover); it is moved to one
+the one below which a fixed share of its tissue lies (far more than its mitoses usually cover); it is moved to one
 reference, and with it every score.
 """
 
@@ -16,24 +16,37 @@ import numpy as np
 from mitosis_core.types import Float32, ProbabilityMap
 
 _EPSILON = 1e-6  # probabilities closer to 0 or 1 than this are all the same
+_ORDINARY_SHARE = 0.9  # of the tissue, which no number of mitoses reaches
 _WEIGHT_MM2 = 0.02  # a field of this size counts as much as the reference; a whole HPF has 0.2 to 0.3
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """share: of the map, in (0, 1), below its background logit. reference: where every background logit is moved."""
+    """share: of the tissue, in (0, 1), below its background logit. reference: where every background logit is moved.
+
+    largest_gap: how far at most a background logit lies above the logit that 90 % of the tissue does not exceed; None:
+    any distance. It lies further only where mitoses cover a good part of a field, and these must not move themselves.
+    """
 
     share: float
     reference: float
+    largest_gap: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise ValueError(f"share must lie between 0 and 1, not {self.share}")
+        if self.largest_gap is not None and not self.largest_gap >= 0:
+            raise ValueError(f"largest_gap must not be negative, as {self.largest_gap} is")
 
 
 def background_logit(found: ProbabilityMap, share: float) -> float:
-    """The logit that `share` of the cells do not exceed."""
-    return float(np.quantile(logit(found.values), share))
+    """The logit that `share` of the cells on tissue do not exceed. On glass networks answer lowest of all."""
+    return float(np.quantile(logit(found.values), 1 - (1 - share) * found.tissue_share))
+
+
+def background_gap(found: ProbabilityMap, share: float) -> float:
+    """How far `background_logit` lies above the logit that 90 % of the tissue does not exceed."""
+    return background_logit(found, share) - background_logit(found, _ORDINARY_SHARE)
 
 
 def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> ProbabilityMap:
@@ -48,8 +61,11 @@ def calibration_shift(found: ProbabilityMap, calibration: Calibration | None) ->
     """By how much the logits of this field move; 0 without a calibration."""
     if calibration is None:
         return 0.0
-    area_mm2 = found.values.size * found.cell_area_um2 / 1e6
-    full = calibration.reference - background_logit(found, calibration.share)
+    area_mm2 = found.values.size * found.cell_area_um2 / 1e6 * found.tissue_share
+    level = background_logit(found, calibration.share)
+    if calibration.largest_gap is not None:
+        level -= max(0.0, background_gap(found, calibration.share) - calibration.largest_gap)
+    full = calibration.reference - level
     return float(full * area_mm2 / (area_mm2 + _WEIGHT_MM2))
 
 

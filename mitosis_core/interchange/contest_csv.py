@@ -14,7 +14,7 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mitosis_core.errors import MissingScale, UnusableData
-from mitosis_core.interchange.safe_csv import SafeTable, plain_cell
+from mitosis_core.interchange.safe_csv import plain_cell
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Detections, Float32
 
@@ -97,17 +97,6 @@ def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
         measured = _sizes(image, sizes.get(image, []), len(mitoses))
         read[image] = Annotations(image, slide, um_per_px, mitoses, lookalikes, measured)
     return read
-
-
-def write_detections(path: str | Path, rows: Iterable[ImageDetections]) -> None:
-    """Write detections, image by image, best score first; an image without any leaves no row."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = SafeTable(file)
-        table.write_row(DETECTION_COLUMNS)
-        for one in rows:
-            found = one.detections
-            for (x, y), score, area in zip(found.xy_px, found.score, found.area_um2, strict=True):
-                table.write_row((one.image, x, y, score, area, one.model))
 
 
 def read_detections(source: str | Path | bytes) -> list[ImageDetections]:

@@ -11,7 +11,6 @@ from streamlit.delta_generator import DeltaGenerator
 from db import detection_queue
 from db.backup import last_copy
 from db.engine import Store
-from db.reviews import readers
 from mitosis_core.errors import ConcentricError
 from pages.shared import navigation, session
 from pages.shared.access import Person, login
@@ -20,6 +19,7 @@ from pages.shared.markdown import plain
 from pages.shared.service import backup_copies, training
 from pages.shared.service.reviewing import duration
 from pages.shared.store import the_store
+from pages.shared.views.reader_name import choose_reader
 
 _WORKING_S, _IDLE_S = 2, 20  # between two looks at the queue
 
@@ -30,7 +30,8 @@ def show_frame(title: str, who: Person, *, allowed: bool) -> None:
     if store is not None and not who.name:
         session.take_reader_from_address(store, who)
     with st.container(key="frame", horizontal=True, vertical_alignment="center", gap="small"):
-        st.html(f"<h1>{escape(title)}</h1>", width="content")
+        named = ' class="named"' if navigation.is_in_the_row(title) else ""  # the row above names it already
+        st.html(f"<h1{named}>{escape(title)}</h1>", width="content")
         st.space("stretch")
         if store is not None:
             with _narrow():
@@ -94,39 +95,11 @@ def _reader(store: Store | None, who: Person) -> None:
         if not st.session_state.get(session.READER_OPEN):
             return
         if store is not None and not who.name:
-            _choose_reader(store, who)
+            choose_reader(store, who, key=session.FRAME_READER)
         elif login() == "oidc":
             st.button("Log out", icon=":material/logout:", on_click=st.logout)
         if store is not None and who.may("admin"):
             _show_folder(store)
-
-
-def _choose_reader(store: Store, who: Person) -> None:
-    """Whose name verdicts and decisions carry, where nobody logs in."""
-    if st.session_state.pop(session.READER_CHANGED, False):
-        st.rerun()  # the whole page: it may show what this reader has done
-    name = session.author(who)
-    st.session_state[session.FRAME_READER] = name or None
-    st.selectbox(
-        "Reader",
-        sorted({*readers(store), *([name] if name else [])}, key=str.casefold),
-        key=session.FRAME_READER,
-        accept_new_options=True,
-        placeholder="Choose or type a name",
-        help="Verdicts and decisions are recorded under this name. It is remembered on this computer.",
-        on_change=_change_reader,
-        args=(store, who),
-    )
-    if said := st.session_state.pop(session.FRAME_PROBLEM, ""):
-        st.error(plain(said))
-
-
-def _change_reader(store: Store, who: Person) -> None:
-    try:
-        session.change_reader(store, who, st.session_state.get(session.FRAME_READER) or "")
-        st.session_state[session.READER_CHANGED] = True
-    except ConcentricError as error:
-        st.session_state[session.FRAME_PROBLEM] = str(error)
 
 
 def _show_folder(store: Store) -> None:

@@ -25,6 +25,11 @@ _MORE = ("detect", "data", "about")
 _HIDDEN = ("compare",)  # opened from Models
 
 
+def is_in_the_row(title: str) -> bool:
+    """Whether the page of this title has a tab of its own at the top."""
+    return any(one == title for name, one in TITLES.items() if name not in (*_MORE, *_HIDDEN))
+
+
 def page(name: str) -> Page:
     """For st.page_link and st.switch_page, which then need no path. name: as in the address."""
     seen: Literal["visible", "hidden"] = "hidden" if name in _HIDDEN else "visible"

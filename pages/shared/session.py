@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +26,8 @@ CORRECTED = "corrected_um_per_px"  # the µm/px the user put in the place of wha
 SAMPLE = "sample"
 DIAMETER = "field_diameter_mm"
 VERSION = "version"
-READER = "reader"
+ALARMS = "false_alarms"  # per mm², chosen instead of a score; absent or None: by the score
+READER = "reader"  # who is reading, where nobody logs in; "" while nobody has said
 FIELD_ID = "field_id"  # of the store: the field on review
 NEXT_FIELD = "next_field"  # a field chosen in a list below the widgets that show it
 FIELD_NUMBER = "field_number_mm"  # of the eyepiece
@@ -38,13 +38,15 @@ RESULT_BY = "result_by"  # whose verdicts are counted there
 RESULT_SCORE = "result_score"  # lowest score of a detection that counts there
 RESULT_DRAWN = "result_drawn"
 RUN = "run"  # of the Retrain page: the run on show
+PLACE = "review_place"  # {x, y, n}: a cell that the address of the Review page named; n counts them
 LAST_STEP = "last_step"  # the counter of the last step the viewer took
-TRAINER = "trainer"  # who starts a run
+TRAINS_ON = "trains_on"  # where: a worker of the cluster, or this computer
 CASE = "case"
 KEEP_CASE = "keep_case"  # given to the fields that are kept
 KEEP_WITHOUT_NAMES = "keep_without_names"
 ORDER = "order"
 BLIND = "blind"
+ONLY_ASKED = "only_asked"  # only the fields that the reader was asked to review
 OTHERS = "others"
 MODE = "mode"  # of the Review page
 CASE_READ = "case_read"  # id of the field whose case was just read to its end
@@ -64,10 +66,11 @@ SCALE_OF_CASES = "cases_um_per_px"
 FINDINGS = "findings"  # what was found when the data folder was examined
 TOUR_STEP = "tour_step"
 FRAME_READER = "frame_reader"  # the choice of the reader in the frame
+PAGE_READER = "page_reader"  # and on a page that needs a name
 READER_OPEN = "reader_open"  # whether the list of readers is open
-READER_CHANGED = "reader_changed"  # in the frame, just now
+READER_CHANGED = "reader_changed"  # just now
 HELP_OPEN = "help_open"
-FRAME_PROBLEM = "frame_problem"  # why a name cannot be taken
+READER_PROBLEM = "reader_problem"  # why a name cannot be taken
 ASKED = "asked"  # the act that waits for a second click
 EXPORTED_LABELS = "exported_labels"  # whose, on the Export panel
 EXPORTED_FORMAT = "exported_format"
@@ -89,7 +92,6 @@ _QUICK_LOOK = "quick_look"
 _GIVEN = "given"
 _USER = "user"
 _FURTHEST = "furthest"
-_READER_KEPT = "reader_kept"
 _ADDRESSED = "addressed"  # the name that the address gave last
 
 
@@ -106,32 +108,29 @@ def user() -> str:
     return name
 
 
-def author(who: Person, typed: str = READER) -> str:
-    """In whose name something is done: the log-in's, what was typed, what was remembered; "" when nobody has said."""
-    return who.name or str(st.session_state.get(typed) or "").strip() or st.session_state.get(_READER_KEPT, "")
+def author(who: Person) -> str:
+    """In whose name something is done: the log-in's, or that of who is reading; "" when nobody has said."""
+    return who.name or str(st.session_state.get(READER) or "")
 
 
 def recall(store: Store, who: Person) -> Preferences:
-    """What this user has chosen before. The reader's name outlives its widget, whose key goes with its page."""
+    """What this user has chosen before, the reader's name among it."""
     known = read_preferences(store, who.name)
-    st.session_state.setdefault(_READER_KEPT, known.reader)
+    st.session_state.setdefault(READER, known.reader)
     return known
 
 
 def remember_reader(store: Store, who: Person, name: str) -> None:
     """Who reads here from now on, in this session and, where nobody logs in, on this computer."""
-    if st.session_state.get(_READER_KEPT) != name:
+    if st.session_state.get(READER) != name:
         change_preferences(store, who.name, reader=name)
-    st.session_state[_READER_KEPT] = name
+    st.session_state[READER] = name
 
 
 def change_reader(store: Store, who: Person, name: str) -> None:
-    """Another reader from now on, whatever a page's own widget or the address said; before widgets are drawn.
-
-    Raises ConcentricError for a name that cannot be one."""
+    """Another reader from now on, whatever the address said. Raises ConcentricError for a name that cannot be one."""
     name = check_reader(name) if name.strip() else ""
     remember_reader(store, who, name)
-    st.session_state[READER] = name or None
     if "reader" in st.query_params:
         st.query_params["reader"] = name
 
@@ -142,8 +141,10 @@ def take_reader_from_address(store: Store, who: Person) -> None:
     named = st.query_params.get("reader", "")
     if named and st.session_state.get(_ADDRESSED) != named:
         st.session_state[_ADDRESSED] = named
-        with suppress(ConcentricError):  # the page says what is wrong with it
+        try:
             remember_reader(store, who, check_reader(named))
+        except ConcentricError as error:
+            st.session_state[READER_PROBLEM] = str(error)
 
 
 @dataclass
@@ -221,6 +222,11 @@ def keep_score(value: float | None) -> None:
     """Let this score be the lowest that counts, in every field."""
     if value is not None:
         st.session_state[SCORE] = value
+
+
+def count_from(score: float | None) -> None:
+    """Count from this score; None: the version's own threshold."""
+    forget_score() if score is None else keep_score(score)
 
 
 def forget_score() -> None:

@@ -25,10 +25,11 @@ SCORES = [0.9, 0.8, 0.3]  # the last lies below the threshold
 class Bench:
     """A server over a folder of its own, with three fields."""
 
-    def __init__(self, browser: Any, folder: Path, scores: Sequence[float] = SCORES) -> None:
+    def __init__(self, browser: Any, folder: Path, scores: Sequence[float] = SCORES, url: str = "") -> None:
         self.scores = scores
-        self.browser, self.server = browser, Server("tests/browser/fake_app.py", folder)
-        self.store: Store = open_store(folder)
+        self.browser = browser
+        self.server = Server("tests/browser/fake_app.py", folder, CONCENTRIC_DATABASE=url)
+        self.store: Store = open_store(folder, url=url)
         self.fields = [self._add(number) for number in range(3)]
         self.contexts: list[Any] = []
         self.violations: list[str] = []
@@ -44,12 +45,12 @@ class Bench:
         save_prediction(self.store, stored.id, Prediction(found, 0.5, "fake-1", 0.1, stored.area_mm2))
         return stored
 
-    def desk(self, reader: str = "Anna", field: int = 0, **context: Any) -> Desk:
+    def desk(self, reader: str = "Anna", field: int = 0, *, server: Server | None = None, **context: Any) -> Desk:
         one = self.browser.new_context(viewport={"width": 1440, "height": 900}, **context)
         one.set_default_timeout(30_000)
         one.on("console", self._listen)
         self.contexts.append(one)
-        return Desk(self, one.new_page(), reader).open(field)
+        return Desk(self, one.new_page(), reader, server or self.server).open(field)
 
     def verdicts(self, reader: str = "Anna", field: int = 0) -> list[str]:
         return sorted(mark.verdict for mark in review_of(self.store, self.fields[field].id, reader).standing)
@@ -63,12 +64,12 @@ class Bench:
 class Desk:
     """A reader in front of the page. Places are pixels of the image."""
 
-    def __init__(self, bench: Bench, page: Any, reader: str) -> None:
-        self.bench, self.page, self.reader = bench, page, reader
+    def __init__(self, bench: Bench, page: Any, reader: str, server: Server) -> None:
+        self.bench, self.page, self.reader, self.server = bench, page, reader, server
         self.viewer = page.locator(".viewer")
 
     def open(self, field: int) -> Desk:
-        self.page.goto(f"{self.bench.server.address}/review?reader={self.reader}&field={self.bench.fields[field].id}")
+        self.page.goto(f"{self.server.address}/review?reader={self.reader}&field={self.bench.fields[field].id}")
         return self.ready(field)
 
     def ready(self, field: int) -> Desk:

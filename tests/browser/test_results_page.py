@@ -74,10 +74,13 @@ def test_every_counted_cell_and_field_is_a_picture(desk: Desk) -> None:
         desk.page.wait_for_function("(image) => image.naturalWidth > 0", arg=one.element_handle())
 
 
-def test_a_click_on_a_cell_opens_its_field_in_review(desk: Desk) -> None:
+def test_a_click_on_a_cell_opens_it_in_review(desk: Desk) -> None:
     desk.page.locator(".grid a[title='1.png, 200, 200 px']").click()
     desk.page.wait_for_url(f"**/review?*field={desk.fields[1].id}*")
     desk.page.locator(f".viewer[data-ready='{desk.fields[1].id}']").wait_for()
+    chosen = desk.page.locator(".gallery .crop[aria-pressed='true']")
+    chosen.wait_for()
+    assert chosen.evaluate("(one) => [one.point.x, one.point.y]") == [200, 200]
 
 
 def test_reports_and_marks_come_down_whole(desk: Desk, browser: Any, tmp_path: Path) -> None:

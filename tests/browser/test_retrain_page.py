@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.conftest import Server
 from tests.train.finished import ended_run, finished_fields
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -40,26 +41,27 @@ def loaded(page: Any, selector: str) -> int:
     count = page.locator(selector).count()
     for number in range(count):
         page.locator(selector).nth(number).scroll_into_view_if_needed()
-    page.wait_for_function(
-        f"[...document.querySelectorAll({selector!r})].every(one => one.complete && one.naturalWidth > 0)"
-    )
+    drawn = "all => all.every(one => one.complete && one.naturalWidth > 0)"
+    until(lambda: page.locator(selector).evaluate_all(drawn))
     return int(count)
 
 
 @pytest.mark.parametrize("width_px", [1440, 1024, 768])
 def test_what_is_learnt_from_and_what_changed_is_seen(browser: Any, address: str, width_px: int) -> None:
     page = open_at(browser, f"{address}/retrain", width_px)
-    assert loaded(page, ".thumb img") == 4
-    assert loaded(page, ".pair .crop img") == 4  # two cells, before and after
+    assert loaded(page, ".grid a:not(.several) img") == 4
+    assert loaded(page, ".grid .several img") == 4  # two cells, before and after
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.locator(".modebar").count() == 0  # no toolbar of Plotly
     page.context.close()
 
 
-def test_a_crop_leads_to_its_field_in_review(browser: Any, address: str) -> None:
-    page = open_at(browser, f"{address}/retrain", 1440)
-    page.locator("a.pair").first.click()
-    page.wait_for_url("**/review?field=*")
+def test_a_crop_leads_to_its_cell_in_review(browser: Any, address: str) -> None:
+    page = open_at(browser, f"{address}/retrain?reader=Anna", 1440)
+    page.locator("a.several").first.click()
+    page.wait_for_url("**/review?*field=*")
+    page.locator(".viewer").wait_for()
+    page.locator(".mark.selected").wait_for()
     page.context.close()
 
 

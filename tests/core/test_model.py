@@ -167,6 +167,22 @@ def test_the_shipped_version() -> None:
     assert model.card.data["sha256"] and model.card.licence and model.card.scores["validation"]["f1"] > 0
 
 
+def test_scores_by_false_alarms_are_on_the_scale_of_the_threshold(random_version: Model) -> None:
+    """Odds of 9 at a threshold of odds 3 are odds of 3, by hand."""
+
+    def version(alarms: object) -> Model:
+        scores = {"validation": {"raw_threshold_by_false_alarms_per_mm2": alarms}}
+        card = dataclasses.replace(random_version.card, raw_threshold=0.75, scores=scores)
+        return Model(ModelCard.from_json(card.to_json()), random_version.weights)
+
+    known = version({"10": 0.75, "2": 0.9}).score_by_false_alarms
+    assert list(known) == [2.0, 10.0] and list(known.values()) == pytest.approx([0.75, 0.5])
+    assert version({}).score_by_false_alarms == {}
+    for wrong in ({"many": 0.9}, {"2": 1.5}, {"2": "0.9"}, [0.9]):
+        with pytest.raises(UnusableModel):
+            version(wrong)
+
+
 def test_the_schema_knows_every_field_of_a_card() -> None:
     known = SCHEMA["properties"]
     assert set(known) == {one.name for one in dataclasses.fields(ModelCard)}

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.postgres_server import PostgresServer, find_tools
+from benchmarks.postgres_server import PostgresServer
 from db.engine import Store, open_store
 from db.fields import StoredField, add_field, delete_field
 from db.ops import Op, parse_op
 from db.reviews import apply_ops
 from db.versions import record_decision, store_version
 from mitosis_core.types import Field
+from tests.postgres import new_database, postgres
+
+__all__ = ["postgres"]  # a fixture
 
 SIZE_PX = 100
 MakeOp = Callable[..., Op]
@@ -56,29 +59,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database", kinds, indirect=True)
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A server of this process alone, with a database of ours as the template of others."""
-    pytest.importorskip("psycopg")
-    tools = find_tools()
-    if tools is None:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    server = PostgresServer(tools, durable=False)
-    try:
-        server.start()
-        open_store(tmp_path_factory.mktemp("template"), url=server.make("concentric")).close()
-        yield server
-    finally:
-        server.remove()
-
-
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> str:
     """The URL of a fresh database; "" for SQLite."""
     if request.param == "sqlite":
         return ""
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.make(f"test-{uuid.uuid4().hex}", "concentric")
+    return new_database(server)
 
 
 @pytest.fixture

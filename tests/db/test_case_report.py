@@ -74,6 +74,14 @@ def test_it_shows_every_counted_cell(read_by_two: Store) -> None:
     assert len(groups["Density of mitoses"].pictures) == 3  # and its scale
 
 
+def test_what_is_said_under_the_pictures_is_in_them(read_by_two: Store) -> None:
+    def notes(by: CountBy) -> str:
+        return " ".join(one.note for one in report_of(read_by_two, by).sections if isinstance(one, PictureGroup))
+
+    assert "score" in notes(CountBy("detections", VERSION)) and "score" not in notes(CountBy("consensus"))
+    assert "densest" not in notes(CountBy("consensus"))  # the case has less tissue than that
+
+
 def test_detections_are_called_not_reviewed_and_a_part_preliminary(read_by_two: Store) -> None:
     add_field(read_by_two, glass(3), case="A")
     made = report_of(read_by_two, CountBy("detections", VERSION))

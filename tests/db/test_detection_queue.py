@@ -24,6 +24,7 @@ from db.fields import (
 from db.predictions import proposals, save_prediction
 from mitosis_core.types import Detections, Field, Prediction
 from tests.db.conftest import make_field
+from tests.db.queued import list_detections
 
 LOOK = (0.1, 0.2, 0.3, 0.4, 0.5)
 
@@ -43,7 +44,7 @@ def do(store: Store, one: Detection, seconds: float = 1.0) -> None:
 
 
 def states(store: Store) -> list[str]:
-    return [one.state for one in queue.list_detections(store)]
+    return [one.state for one in list_detections(store)]
 
 
 def taken(store: Store) -> Detection:
@@ -57,7 +58,7 @@ def test_it_is_worked_off_in_the_order_it_was_asked_for(store: Store, fields: li
     order = []
     while (one := queue.take_next(store)) is not None:
         order.append((one.field_id, one.version, one.by, one.attempts))
-        assert queue.list_detections(store)[len(order) - 1].state == "running" == one.state
+        assert list_detections(store)[len(order) - 1].state == "running" == one.state
         do(store, one)
     assert order == [(3, "v1", "Ann", 1), (1, "v1", "Ann", 1), (2, "v2", "Bob", 1)] and set(states(store)) == {"done"}
     assert proposals(store, 3, "v1") is not None and appearances(store)[3] == LOOK and not queue.has_work(store)
@@ -66,7 +67,7 @@ def test_it_is_worked_off_in_the_order_it_was_asked_for(store: Store, fields: li
 def test_no_field_is_detected_twice_for_one_version(store: Store, fields: list[StoredField]) -> None:
     save_prediction(store, 1, found())
     assert queue.enqueue(store, [1, 2, 2, 99], "v1", by="Ann") == 1 and queue.enqueue(store, [2], "v1", by="Bob") == 0
-    assert [(one.field_id, one.state) for one in queue.list_detections(store)] == [(1, "done"), (2, "waiting")]
+    assert [(one.field_id, one.state) for one in list_detections(store)] == [(1, "done"), (2, "waiting")]
     save_prediction(store, 2, found())  # a page was quicker
     assert queue.take_next(store) is None and states(store) == ["done", "done"]
     assert queue.enqueue(store, [1, 2], "v1", by="Ann") == 0
@@ -87,7 +88,7 @@ def test_a_field_whose_scale_was_corrected_is_detected_again(store: Store, field
 def test_a_field_without_a_scale_waits_until_it_has_one(store: Store, fields: list[StoredField]) -> None:
     waiting, _ = add_unscaled(store, Field(make_field(9).pixels, None, "b.png"), case="case 0")
     queue.enqueue(store, [waiting.id, 1], "v1", by="Ann")
-    assert [(one.state, one.message) for one in queue.list_detections(store)] == [
+    assert [(one.state, one.message) for one in list_detections(store)] == [
         ("needs_scale", NEEDS_SCALE), ("waiting", "")]  # fmt: skip
     assert queue.progress_by_case(store)["case 0"].counts["needs_scale"] == 1 and queue.progress(store).open == 1
     do(store, taken(store))
@@ -99,12 +100,12 @@ def test_a_field_without_a_scale_waits_until_it_has_one(store: Store, fields: li
 def test_what_a_killed_worker_left_is_taken_up_and_fails_after_three(store: Store, fields: list[StoredField]) -> None:
     queue.enqueue(store, [1, 2], "v1", by="Ann")
     for attempt in range(1, MOST_ATTEMPTS + 1):
-        assert (taken(store).field_id, queue.list_detections(store)[0].attempts) == (1, attempt)
+        assert (taken(store).field_id, list_detections(store)[0].attempts) == (1, attempt)
         queue.take_up(store)
-    first, second = queue.list_detections(store)
+    first, second = list_detections(store)
     assert (first.state, second.state) == ("failed", "waiting") and "cut off 3 times" in first.message
     assert taken(store).field_id == 2
-    assert queue.enqueue(store, [1], "v1", by="Ann") == 1 and queue.list_detections(store)[0].attempts == 0
+    assert queue.enqueue(store, [1], "v1", by="Ann") == 1 and list_detections(store)[0].attempts == 0
 
 
 @pytest.mark.parametrize(("counts", "left"), [(True, "failed"), (False, "waiting")])
@@ -112,16 +113,16 @@ def test_a_disk_that_was_full_is_no_attempt(store: Store, fields: list[StoredFie
     queue.enqueue(store, [1], "v1", by="Ann")
     for _ in range(MOST_ATTEMPTS):
         queue.put_back(store, taken(store).id, "No room.", counts=counts)
-    (one,) = queue.list_detections(store)
+    (one,) = list_detections(store)
     assert (one.state, one.message, one.attempts) == (left, "No room.", MOST_ATTEMPTS * counts)
 
 
 def test_what_failed_says_why_and_is_tried_anew_when_asked_for(store: Store, fields: list[StoredField]) -> None:
     queue.enqueue(store, [1], "v1", by="Ann")
     queue.fail(store, taken(store).id, "The stored image is damaged.")
-    assert queue.list_detections(store)[0].message == "The stored image is damaged." and not queue.has_work(store)
+    assert list_detections(store)[0].message == "The stored image is damaged." and not queue.has_work(store)
     queue.enqueue(store, [1], "v1", by="Ann")
-    assert [(one.state, one.message) for one in queue.list_detections(store)] == [("waiting", "")]
+    assert [(one.state, one.message) for one in list_detections(store)] == [("waiting", "")]
 
 
 def test_a_deleted_field_leaves_the_queue(store: Store, fields: list[StoredField]) -> None:
@@ -131,13 +132,13 @@ def test_a_deleted_field_leaves_the_queue(store: Store, fields: list[StoredField
     queue.finish(store, one.id, before, found(), LOOK, seconds=1)
     queue.beat(store, one.id)
     queue.put_back(store, one.id, "x", counts=True)
-    assert [one.field_id for one in queue.list_detections(store)] == [2]
+    assert [one.field_id for one in list_detections(store)] == [2]
 
 
 def test_fields_are_taken_out_while_they_wait(store: Store, fields: list[StoredField]) -> None:
     queue.enqueue(store, [1, 2, 3], "v1", by="Ann")
     taken(store)
-    assert queue.withdraw(store, [1, 2]) == 1 and [one.field_id for one in queue.list_detections(store)] == [1, 3]
+    assert queue.withdraw(store, [1, 2]) == 1 and [one.field_id for one in list_detections(store)] == [1, 3]
 
 
 def test_progress_counts_by_case_and_reckons_from_what_was_measured(store: Store) -> None:
@@ -153,7 +154,7 @@ def test_progress_counts_by_case_and_reckons_from_what_was_measured(store: Store
     assert by_case["b"].counts["running"] == 1 and by_case[""].counts["waiting"] == 1
     over_all = queue.progress(store)
     assert (over_all.open, over_all.total, over_all.seconds_left) == (3, 4, pytest.approx(12.0))
-    assert [one.field_id for one in queue.list_detections(store, "a")] == [1, 3]
+    assert [one.field_id for one in list_detections(store, "a")] == [1, 3]
 
 
 def test_progress_asks_the_store_as_often_for_many_fields_as_for_few(store: Store, fields: list[StoredField]) -> None:
@@ -178,5 +179,5 @@ def test_a_sign_of_life(store: Store, fields: list[StoredField]) -> None:
     one = taken(store)
     time.sleep(0.01)
     queue.beat(store, one.id)
-    (now,) = queue.list_detections(store)
+    (now,) = list_detections(store)
     assert one.heartbeat and now.heartbeat and now.heartbeat > one.heartbeat

@@ -1,13 +1,13 @@
 """What is PostgreSQL's own: who writes beside whom, what keeps events as they are, and a server that is not there."""
 
-import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from benchmarks.postgres_server import PostgresServer
 from db import runs
@@ -20,11 +20,12 @@ from db.reviews import apply_ops, history, reviews_of
 from db.runs import queue_run
 from db.versions import record_decision
 from tests.db.conftest import make_field, make_op, psycopg_connection
+from tests.postgres import new_database
 
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> str:
-    return postgres.make(f"test-{uuid.uuid4().hex}", "concentric")
+    return new_database(postgres)
 
 
 @pytest.fixture
@@ -37,6 +38,16 @@ def store(tmp_path: Path, url: str) -> Iterator[Store]:
 @pytest.fixture
 def field(store: Store) -> StoredField:
     return add_field(store, make_field())[0]
+
+
+def wait_until_somebody_waits(store: Store) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg_connection(store) as outside:
+        for _ in range(500):
+            if outside.execute(waiting).fetchone()[0]:
+                return
+            time.sleep(0.01)
+    pytest.fail("nobody waits")
 
 
 # ---- who writes beside whom
@@ -70,10 +81,8 @@ def test_one_id_in_two_reviews_at_once_is_taken_by_one_of_them(store: Store, fie
     """As the second of two requests that have both seen that the id is new."""
     op = make_op(field.id)
     other = open_store(store.folder, busy_timeout_s=10, url=store.url)
-    started = threading.Event()
 
     def second() -> str:
-        started.set()
         try:
             return str(apply_ops(other, field.id, "Bob", [op]).refused)
         except StoreBusy:
@@ -83,10 +92,10 @@ def test_one_id_in_two_reviews_at_once_is_taken_by_one_of_them(store: Store, fie
         with store.writing("review of nobody") as session:
             session.execute(text(
                 "INSERT INTO event (op_id, field_id, reader, client, seq, base, sent_ms, at, kind, target, seconds, "
-                "superseded) VALUES (:op, :field, 'Ann', 'page', 1, 0, 0, now(), 'time', ':time', 1, false)"),
+                "superseded) VALUES (:op, :field, 'Ann', 'page', 1, 0, 0, now(), 'time', '\\:time', 1, false)"),
                 {"op": op.op_id, "field": field.id})  # fmt: skip
             answer = pool.submit(second)
-            started.wait()
+            wait_until_somebody_waits(store)
         assert "another review" in answer.result()
     assert [event.reader for event in history(store, field.id)] == ["Ann"]
 
@@ -159,7 +168,7 @@ def test_the_database_itself_keeps_events_decisions_and_tombstones(
 
 
 def test_servers_that_start_at_once_make_one_database(postgres: PostgresServer, tmp_path: Path) -> None:
-    url = postgres.make(f"test-{uuid.uuid4().hex}")
+    url = new_database(postgres, "template0")
     with ThreadPoolExecutor(3) as pool:
         stores = list(pool.map(lambda _: open_store(tmp_path, url=url), range(3)))
     assert {store.secret() for store in stores} == {stores[0].secret()} and len(stores[0].secret()) == 32
@@ -187,7 +196,7 @@ def test_a_folder_of_another_store_is_refused(store: Store, field: StoredField, 
 def test_images_beside_an_empty_database_are_left_alone(
     postgres: PostgresServer, store: Store, field: StoredField
 ) -> None:
-    empty = postgres.make(f"test-{uuid.uuid4().hex}")
+    empty = new_database(postgres, "template0")
     with pytest.raises(StoreFailed, match=r"missing or empty.*db move"):
         open_store(store.folder, url=empty)
     assert len(list(store.images.iterdir())) == 1
@@ -222,7 +231,7 @@ def test_a_url_that_leads_nowhere_is_a_sentence_without_it(tmp_path: Path, url: 
 
 
 def test_who_is_not_let_in_is_told_why(postgres: PostgresServer, tmp_path: Path, url: str) -> None:
-    name = url.rpartition("/")[2].partition("?")[0]
+    name = str(make_url(url).database)
     postgres.say("ALTER ROLE concentric PASSWORD 'right'")
     open_store(tmp_path, url=postgres.url_by_network(name, "right")).close()
     for wrong, says in (
@@ -290,7 +299,7 @@ def test_a_copy_of_the_database_alone_is_a_dump_or_a_sentence(store: Store, monk
 def test_the_command_line_finds_no_store_in_an_empty_database(
     postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CONCENTRIC_DATABASE", postgres.make(f"test-{uuid.uuid4().hex}"))
+    monkeypatch.setenv("CONCENTRIC_DATABASE", new_database(postgres, "template0"))
     with pytest.raises(StoreFailed, match="There is no database at postgresql://"):
         open_known(tmp_path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
 
@@ -28,6 +28,7 @@ def drawn(seed: int) -> SampleField:
 class FakeModel:
     version: str = "fake-1"
     threshold: float = THRESHOLD
+    score_by_false_alarms: dict[float, float] = field(default_factory=lambda: {2.0: 0.88, 10.0: 0.43})
 
 
 class FakeDetector:

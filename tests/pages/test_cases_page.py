@@ -19,6 +19,7 @@ from pages.shared import session, shell, store
 from pages.shared.person import Person, Role
 from pages.shared.service import case_actions, importing
 from pages.shared.views import case_board
+from tests.db.queued import list_detections
 from tests.pages.fakes import FakeDetector
 from tests.pages.test_case_board import _enqueue, add
 
@@ -138,8 +139,15 @@ def test_fields_are_detected_in_again_with_the_version_that_was_chosen(kept: Sto
     page = asked(open_page(), "detect", ids=[1, 2])
     assert page.selectbox[0].options == ["fake-1"]
     press(page, "Detect in 2 fields")
-    assert [(one.field_id, one.version) for one in queue.list_detections(kept)] == [(1, "fake-1"), (2, "fake-1")]
+    assert [(one.field_id, one.version) for one in list_detections(kept)] == [(1, "fake-1"), (2, "fake-1")]
     assert [card["state"] for card in board(open_page())["cards"]] == ["detecting", "to_read"]
+
+
+def test_detection_is_stopped_and_taken_up_again(kept: Store) -> None:
+    queue.enqueue(kept, [1, 2, 3], "fake-1", by="Ann")
+    page = asked(open_page(), "stop", ids=[1, 3])
+    assert not page.exception and [one.field_id for one in list_detections(kept)] == [2]
+    assert {one["case"]: one["detecting"] for one in board(open_page())["cards"]} == {"A": True, "B": False}
 
 
 def test_a_refused_file_is_dismissed(kept: Store) -> None:

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from db.engine import Store, open_store
 from db.fields import StoredField, add_field
+from db.thumbnails import THUMBNAIL_PX
 from mitosis_core.types import Field
 from pages.shared.viewer import crops
 from pages.shared.viewer.crops import Crop, cut, parse_crop
@@ -78,7 +79,7 @@ def test_the_crop_of_a_stored_field_is_given_to_keep_for_good(stored: StoredFiel
     assert pixels.shape == (30, 30, 3) and np.abs(pixels[15, 15].astype(int) - (10, 60, 200)).max() < 12
     assert len(answer.content) < 5000
     small = Image.open(BytesIO(client.get(thumbnail_url(stored, "anna")).content))
-    assert small.size == (400, 400)
+    assert small.size == (THUMBNAIL_PX, THUMBNAIL_PX)
 
 
 def test_a_crop_needs_the_token_of_its_own_field(stored: StoredField, client: TestClient) -> None:

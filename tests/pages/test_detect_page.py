@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from db.detection_queue import list_detections
 from db.engine import open_store
 from db.fields import list_fields
 from db.predictions import versions_by_field
@@ -16,6 +15,7 @@ from mitosis_core.image.sample_field import the_sample
 from pages.shared import session, store
 from pages.shared.service import detecting, reviewing
 from pages.shared.views import quick_look_result
+from tests.db.queued import list_detections
 from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
 from tests.pages.test_case_board import _enqueue
 from tests.pages.test_detecting import png
@@ -81,6 +81,20 @@ def test_another_score_counts_again_without_the_network(page: AppTest, detector:
     assert table(page)["mitoses"].tolist() == [SAMPLE_MITOSES + 1]
     assert viewer(page)["score"]["value"] == 0.41
     assert len(detector.asked) == 1
+
+
+def test_false_alarms_choose_the_score_and_a_score_lets_go_of_them(page: AppTest, detector: FakeDetector) -> None:
+    page.button[0].click().run()
+    assert page.selectbox(session.ALARMS).value is None
+    page.selectbox(session.ALARMS).select(10.0).run()
+    assert viewer(page)["score"]["value"] == 0.43 and table(page)["mitoses"].tolist() == [SAMPLE_MITOSES + 1]
+    page.selectbox(session.ALARMS).select(2.0).run()
+    assert table(page)["mitoses"].tolist() == [2] and len(detector.asked) == 1  # 0.95 and 0.90
+    page.session_state[session.SCORE] = 0.41
+    assert page.run().selectbox(session.ALARMS).value is None and viewer(page)["score"]["value"] == 0.41
+    page.selectbox(session.ALARMS).select(2.0).run()
+    page.selectbox(session.ALARMS).set_value(None).run()
+    assert viewer(page)["score"]["value"] == 0.5
 
 
 def test_a_rerun_sends_the_viewer_nothing_new(page: AppTest) -> None:

@@ -20,13 +20,16 @@ from db.engine import Store, open_store
 from db.errors import FULL, StoreBusy, StoreFull
 from db.fields import add_field, appearances, delete_field, image_path, list_fields, load_field
 from db.predictions import candidates_by_field, versions_by_field
+from db.tissues import read_tissue
 from mitosis_core.image.appearance import measure_appearance
 from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from mitosis_core.prediction import predict
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared.service import background
 from pages.shared.service import detection_worker as worker
+from tests.db.queued import list_detections
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -90,11 +93,11 @@ def ask(store: Store, *ids: int, version: str = DEFAULT_VERSION) -> None:
 
 
 def states(store: Store) -> dict[int, str]:
-    return {one.field_id: one.state for one in queue.list_detections(store)}
+    return {one.field_id: one.state for one in list_detections(store)}
 
 
 def message(store: Store, field_id: int) -> str:
-    return next(one.message for one in queue.list_detections(store) if one.field_id == field_id)
+    return next(one.message for one in list_detections(store) if one.field_id == field_id)
 
 
 def spawn(store: Store, seconds: float = 0.0, deadly: str = "") -> subprocess.Popen[bytes]:
@@ -148,7 +151,7 @@ def test_the_queue_outlives_the_server_and_stores_what_a_page_would(tmp_path: Pa
         add_field(store, draw_sample_field(seed=seed, size_px=320, mitoses=3, lookalikes=2).field)
     code = SERVER.format(folder=str(store.folder), version=DEFAULT_VERSION)
     server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)
-    until(lambda: (store.folder / "runs" / "detection.lock").exists() and bool(queue.list_detections(store)))
+    until(lambda: (store.folder / "runs" / "detection.lock").exists() and bool(list_detections(store)))
     until(lambda: (store.folder / "runs" / "detection.log").exists())
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
@@ -160,6 +163,8 @@ def test_the_queue_outlives_the_server_and_stores_what_a_page_would(tmp_path: Pa
         assert np.allclose(found[stored.id].detections.xy_px, expected.xy_px, atol=1e-3)
         assert np.allclose(found[stored.id].detections.score, expected.score, atol=1e-3)
         assert appearances(store)[stored.id] == pytest.approx(measure_appearance(field))
+        tissue = read_tissue(store, stored)  # so that its result is there at once
+        assert tissue is not None and (tissue.mask == find_tissue(field).mask).all()
     assert queue.progress(store).seconds_left is None  # nothing is left
 
 
@@ -252,7 +257,7 @@ def test_what_is_asked_for_as_a_worker_ends_is_not_forgotten(
     """Its successor finds the lock taken and is gone; so the one that ends looks once more."""
     real, rounds = worker.work, list[int]()
 
-    def work(one: Store) -> None:
+    def work(one: Store, *is_mine: object) -> None:
         rounds.append(1)
         if len(rounds) == 1:
             ask(store, 1)  # after its last look, before it lets go

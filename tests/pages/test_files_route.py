@@ -9,7 +9,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from db.detection_queue import list_detections
 from db.engine import Store, open_store
 from db.errors import StoreFull
 from db.fields import list_fields, list_unscaled
@@ -20,6 +19,7 @@ from mitosis_core.model import DEFAULT_VERSION
 from pages.shared.board import routes
 from pages.shared.service import importing
 from pages.shared.viewer import tokens
+from tests.db.queued import list_detections
 from tests.pages.test_case_board import _enqueue
 from tests.pages.test_detecting import png
 

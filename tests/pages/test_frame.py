@@ -59,9 +59,8 @@ def test_the_navigation_knows_every_page() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_has_its_title_the_active_version_and_help(name: str) -> None:
     page = open_page(name)
-    assert [one.proto.body for one in page.get("html") if "<h1>" in one.proto.body] == [
-        f"<h1>{navigation.TITLES[name]}</h1>"
-    ]
+    (title,) = [one.proto.body for one in page.get("html") if "<h1" in one.proto.body]
+    assert title.endswith(f">{navigation.TITLES[name]}</h1>")
     assert "segmitos-lite-3" in [one.proto.label.replace("\\", "") for one in page.get("page_link")]
     assert "Who is reading?" in popovers(page) and ("Help" in popovers(page)) == (name != "about")
 

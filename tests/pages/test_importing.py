@@ -17,6 +17,7 @@ from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.image.whole_slide import whole_slide_advice
 from pages.shared.service import detection_worker, importing
 from pages.shared.service.importing import ImportedFile, guess_case, import_files
+from tests.db.queued import list_detections
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_files_are_stored_in_their_cases_and_wait_for_detection(store: Store) ->
     assert [one.field_id for one in answers] == [one.id for one in stored]
     assert [one.um_per_px for one in stored] == pytest.approx([0.25, 0.25, 0.5], rel=1e-3)
     assert {case: one.counts["waiting"] for case, one in queue.progress_by_case(store).items()} == {"A00": 2, "A02": 1}
-    assert {one.version for one in queue.list_detections(store)} == {"v1"}
+    assert {one.version for one in list_detections(store)} == {"v1"}
 
 
 def test_one_case_for_all_and_numbers_for_names(store: Store) -> None:
@@ -125,7 +126,7 @@ def test_the_same_field_again_stays_in_its_case(store: Store) -> None:
     set_case(store, first.field_id or 0, "renamed")
     (again,) = bring(store, ("B00_01.tif", png(1, 0.25)))
     assert again.was_there and (again.field_id, again.case) == (first.field_id, "renamed")
-    assert len(queue.list_detections(store)) == 1
+    assert len(list_detections(store)) == 1
 
 
 def test_fields_come_one_by_one_and_it_is_told_how_far(store: Store) -> None:

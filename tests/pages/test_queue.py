@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from sqlalchemy import event
 
+from db.assignments import assign
 from db.engine import Store, open_store
 from db.fields import StoredField, add_field, appearances, image_path, list_fields, save_appearances
 from db.predictions import save_prediction, versions_by_field
 from db.reviews import apply_ops, parse_op
+from db.splits import case_of
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared import session
 from pages.shared import store as store_module
@@ -175,3 +177,35 @@ def many(folder: Path, number: int) -> Store:
     save_appearances(store, {field.id: (field.id / number, 0.0) for field in list_fields(store)})
     finish(store, list_fields(store)[0])
     return store
+
+
+def test_the_fields_that_a_reader_was_asked_for_come_first_and_can_stand_alone(store: Store) -> None:
+    fields = list_fields(store)
+    assign(store, [fields[3].id, fields[1].id], "Anna", by="Bert")
+    assert names(reviewing.queue(store, "Anna", "v")) == ["f1.png", "f3.png", "f0.png", "f2.png"]
+    assert names(reviewing.queue(store, "Anna", "v", only_asked=True)) == ["f1.png", "f3.png"]
+    assert names(reviewing.queue(store, "Bert", "v")) == ["f0.png", "f1.png", "f2.png", "f3.png"]
+    found(store, fields[3], "v", 1)
+    found(store, fields[3], "w", 3)
+    ordered = reviewing.queue(store, "Anna", "v", order="disagreement")
+    assert names(ordered)[:2] == ["f3.png", "f1.png"]  # the order holds among them
+    assert [row["asked of you"] for row in reviewing.table(ordered)] == ["yes", "yes", "", ""]
+    assert "asked of you" not in reviewing.table(reviewing.queue(store, "Bert", "v"))[0]
+
+
+def test_the_next_case_is_one_that_the_reader_was_asked_for(store: Store) -> None:
+    fields = list_fields(store)
+    assign(store, [fields[3].id], "Anna", by="Bert")
+    following = [reviewing.next_case(store, reader, case_of(fields[0])) for reader in ("Anna", "Bert")]
+    assert [one and one.id for one in following] == [fields[3].id, fields[1].id]
+
+
+def test_the_page_shows_only_what_was_asked_for_while_the_switch_is_on(store: Store, detector: FakeDetector) -> None:
+    fields = list_fields(store)
+    assign(store, [fields[2].id], "Anna", by="Bert")
+    page = open_page("Anna")
+    (switch,) = [one for one in page.toggle if one.key == session.ONLY_ASKED]
+    assert page.session_state[session.FIELD_ID] == fields[2].id
+    switch.set_value(True).run()
+    assert not page.exception and [len(one.options) for one in page.selectbox if one.label == "Field"] == [1]
+    assert not [one for one in open_page("Bert").toggle if one.key == session.ONLY_ASKED]

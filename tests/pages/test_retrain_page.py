@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
@@ -42,6 +44,12 @@ def text(page: AppTest) -> str:
     return " ".join(one.value for kind in (page.markdown, page.info, page.warning, page.caption) for one in kind)
 
 
+def grids(page: AppTest) -> list[list[dict[str, Any]]]:
+    """The pictures of each grid of small pictures on the page."""
+    known = [json.loads(one.proto.json) for one in page.get("bidi_component")]
+    return [one["pictures"] for one in known if "pictures" in one]
+
+
 def queued(kept: Store) -> Run:
     return training.start(kept, by="Bert", source="", settings={})
 
@@ -64,8 +72,9 @@ def test_what_is_learnt_from_and_judged_on_is_shown_and_a_run_begins(kept: Store
     page = open_page("retrain")
     assert "**Learns from** · 2 fields, 6 mitoses, 4 look-alikes" in text(page)
     assert "**Judged on** · 2 fields, 6 mitoses, 4 look-alikes" in text(page)
-    thumbs = [one.proto.body for one in page.get("html") if 'class="thumb"' in one.proto.body]
-    assert [body.count("/api/crops/") for body in thumbs] == [2, 2] and 'href="review?field=1"' in thumbs[0]
+    sides = grids(page)
+    assert [[one["badge"] for one in side] for side in sides] == [["3", "3"], ["3", "3"]]
+    assert all("-small.jpg" in one["shots"][0]["url"] for side in sides for one in side)
     page.number_input("setting-steps").set_value(7).run()
     press(page, "Retrain")
     (run,) = runs.list_runs(kept)
@@ -135,9 +144,9 @@ def test_a_better_challenger_is_promoted_after_one_question(kept: Store, monkeyp
     page = open_page("retrain")
     assert "**Promote it" in text(page) and filled(page) == [f"promote-{MADE}"]
     assert "**2 mitoses newly found**" in text(page)
-    pairs = next(one.proto.body for one in page.get("html") if "Before" in one.proto.body)
-    assert pairs.count('class="pair"') == 2 and pairs.count('class="ring"') == 2  # marked after, not before
-    assert 'href="review?field=2"' in pairs
+    pairs = next(grid for grid in grids(page) if len(grid[0]["shots"]) == 2)
+    assert [[shot["ring"] for shot in one["shots"]] for one in pairs] == [[False, True]] * 2  # marked after, not before
+    assert {one["field"] for one in pairs} == {2, 4} and all(one["at"] for one in pairs)
     press(page, f"promote-{MADE}")
     assert training.active(kept) == DEFAULT_VERSION  # it asks first
     press(page, f"promote-{MADE}-now")

@@ -90,7 +90,7 @@ def test_a_data_folder_that_cannot_be_used_is_one_sentence(
 def test_nobody_reviews_without_a_name(kept: Store) -> None:
     page = open_page("")
     assert not page.exception and not page.get("bidi_component")
-    assert "**Reader:**" in page.markdown[0].value
+    assert "**Who is reading?**" in page.markdown[0].value
 
 
 def test_the_reader_sees_the_proposals_of_the_first_field(page: AppTest) -> None:

@@ -47,10 +47,20 @@ def test_a_damaged_image_stops_nobody_else(tmp_path: Path) -> None:
 
 def test_the_longest_unused_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path / "data")
-    measured = []
-    monkeypatch.setattr(tissue_cache, "find_tissue", lambda field: measured.append(field.name) or field.name)
+    read = []
+    monkeypatch.setattr(tissue_cache, "read_tissue", lambda store, field: read.append(field.name) or field.name)
     known = TissueCache(size=2)
     one, two, three = add_case(store, "A", 3)
     for field in (one, two, one, three, one, two):
         known.of(store, field)
-    assert measured == ["0.png", "1.png", "2.png", "1.png"]
+    assert read == ["0.png", "1.png", "2.png", "1.png"]
+
+
+def test_what_was_measured_is_there_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path / "data")
+    (field,) = add_case(store, "A", 1)
+    before = TissueCache().of(store, field)
+    monkeypatch.setattr(tissue_cache, "find_tissue", None)  # it is not measured again
+    after = TissueCache().of(store, field)
+    assert (after.mask == before.mask).all()
+    assert (after.cell_px, after.um_per_px, after.region) == (before.cell_px, before.um_per_px, before.region)

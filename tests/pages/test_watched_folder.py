@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from db.detection_queue import list_detections
 from db.engine import Store, open_store
 from db.errors import StoreBusy, StoreFull
 from db.fields import delete_field, list_fields, list_unscaled
@@ -19,6 +18,7 @@ from mitosis_core.model import DEFAULT_VERSION
 from pages.shared.service import importing, watched_folder
 from pages.shared.service.importing import ImportedFile
 from pages.shared.service.watched_folder import Seen, case_of_file, take_new, watch
+from tests.db.queued import list_detections
 from tests.pages.test_case_board import _enqueue
 from tests.pages.test_detecting import png
 from tests.waiting import until
@@ -144,6 +144,16 @@ def test_while_the_store_cannot_take_a_file_it_is_not_counted_as_dealt_with(
 )
 def test_the_case_is_the_folder_or_in_the_name(name: str, case: str) -> None:
     assert case_of_file(name) == case
+
+
+def test_a_file_that_is_too_large_is_listed_with_what_to_do(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched_folder, "MOST_BYTES", 1_000_000)
+    put(folder, "A_1.png", bytes(2_000_000))
+    take_new(store, folder, take_new(store, folder, {}))
+    (one,) = refused_files(store)
+    assert one.problem.startswith("A_1.png has 2 MB, and a file may have 1. Please export single high-power fields")
 
 
 def test_watching_goes_on_after_a_fault_until_it_is_stopped(

@@ -25,6 +25,7 @@ from train.config import TrainConfig
 from train.data.examples import Example, digest, read_examples, read_patches
 from train.data.labels import boxes_of_masks
 from train.fit import TrainingJob, fit, folds_by_slide, plan_jobs, snapshots, train_all
+from train.selection.evaluation import BACKGROUND_SHARE, POSTPROCESSING
 
 
 def test_folds_never_split_a_slide(drawn: list[Example]) -> None:
@@ -79,6 +80,12 @@ def write_set(folder: Path, examples: list[Example]) -> Path:
             for label, points in (("mitosis", e.mitoses_xy_px), ("lookalike", e.lookalikes_xy_px)):
                 rows.writerows([[f"{e.field.digest[:8]}.png", e.slide, x, y, label, 0.25] for x, y in points])
     return table
+
+
+def test_the_shipped_version_is_calibrated_as_a_training_would_today() -> None:
+    card = load_model().card
+    assert card.calibration is not None and card.calibration.share == BACKGROUND_SHARE
+    assert card.blobs == POSTPROCESSING
 
 
 def test_reading_a_set_gives_it_back(drawn: list[Example], tmp_path: Path) -> None:

@@ -48,6 +48,13 @@ class RetrainConfig:
     trust: float = option(
         150.0, "mitoses with which the best threshold here counts as much as that of the old version", 0.0, 10_000.0
     )
+    false_alarms: float = option(
+        0.0,
+        "false detections per mm² that are acceptable, counted on the corrected fields held out in turn; the threshold "
+        "follows from it. 0: it follows from trust",
+        0.0,
+        1000.0,
+    )
     seed: int = option(0, "seed of everything random", 0, 2**31)
 
     def __post_init__(self) -> None:

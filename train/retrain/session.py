@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from mitosis_core.errors import ConcentricError
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.inference.blobs import find_blobs
 from mitosis_core.inference.calibration import calibrate
 from mitosis_core.model import Model
@@ -43,6 +44,7 @@ class RetrainSession:
         self.way = way_of(base.card)
         self._cancelled, self.report_phase = cancelled, report_phase
         self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
+        self._tissue_shares = [find_tissue(e.field).share for e in self.fields]
         self.splits = self._splits()
 
     @property
@@ -76,7 +78,8 @@ class RetrainSession:
     def probability_map(self, i: int, values: Float32) -> ProbabilityMap:
         """Probabilities Float32[h, w] as the map of field i."""
         (width, height), stride = pixel_px(self.fields[i], self.tissues[i]), self.base.card.stride
-        return ProbabilityMap(values, (stride * width, stride * height), self.fields[i].um_per_px)
+        share = self._tissue_shares[i]
+        return ProbabilityMap(values, (stride * width, stride * height), self.fields[i].um_per_px, share)
 
     def scored_fields(self, maps: Mapping[int, ProbabilityMap]) -> list[ScoredField]:
         """Detections beside the truth, both only where somebody has looked and was sure."""
@@ -84,9 +87,8 @@ class RetrainSession:
         for i, found_map in sorted(maps.items()):
             self.stop_if_cancelled()
             calibrated = calibrate(found_map, self.base.card.calibration)
-            rows.append(
-                self.scored_field(i, exclude_border(find_blobs(calibrated, self.base.card.blobs), self.fields[i].field))
-            )
+            blobs, field = self.base.card.blobs, self.fields[i].field
+            rows.append(self.scored_field(i, exclude_border(find_blobs(calibrated, blobs), field, blobs.border_um)))
         return rows
 
     def scored_field(self, i: int, found: Detections) -> ScoredField:
@@ -97,4 +99,4 @@ class RetrainSession:
         kept = found.select(keep)
         true = example.mitoses_xy_px.reshape(-1, 2)
         true = true[not_ignored(to_resampled_px(true, pixel), tissue)]
-        return ScoredField(example.field.name, example.slide, kept, true, example.um_per_px)
+        return ScoredField(example.field.name, example.slide, kept, true, example.um_per_px, example.counted_mm2)

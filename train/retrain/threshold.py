@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,12 @@ import torch
 
 from mitosis_core.inference.calibration import logit, sigmoid
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
+from mitosis_core.scoring.matching import match
 from mitosis_core.types import ProbabilityMap
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.retrain.checkpoint import Parts
 from train.retrain.session import RetrainSession
-from train.selection.evaluation import robust_threshold
+from train.selection.evaluation import false_alarm_threshold, robust_threshold
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ def threshold_between(
 
     scored, before: what the new and the old version find there, down to a low score. The threshold begins where the new
     one finds as many figures as the old one did, so that a change of scale, which other slides share, does no harm; and
-    goes, on the scale of logits, the nearer to the best one on these fields the more mitoses they hold.
+    goes, on the scale of logits, the nearer to the best one on these fields the more mitoses they hold. With the option
+    `false_alarms` it is where so many false detections are made on these fields.
     """
     same, mitoses = (
         _same_count_threshold(scored, before, session.base.card.raw_threshold),
@@ -51,13 +54,26 @@ def threshold_between(
     curve = threshold_curve(scored, HIT_RADIUS_UM)
     if not curve.tp.any():
         return ChosenThreshold(same, {})
-    trust = mitoses / (mitoses + session.config.trust)
-    low, high = logit(np.array([same, robust_threshold(scored)], np.float32))
-    at = float(sigmoid(np.array([low + trust * (high - low)], np.float32))[0])
+    if session.config.false_alarms:
+        at = _false_alarm_threshold(scored, session.config.false_alarms)
+    else:
+        trust = mitoses / (mitoses + session.config.trust)
+        low, high = logit(np.array([same, robust_threshold(scored)], np.float32))
+        at = float(sigmoid(np.array([low + trust * (high - low)], np.float32))[0])
     scores = curve.at(at)
     note = "step and threshold were chosen on these fields, so this flatters"
     ratios = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
     return ChosenThreshold(at, {**ratios, "radius_um": HIT_RADIUS_UM, "note": note})
+
+
+def _false_alarm_threshold(scored: Sequence[ScoredField], per_mm2: float) -> float:
+    """The lowest threshold with no more than so many false detections per mm², never 0 or 1."""
+    false = []
+    for one in scored:
+        found = one.detections
+        extra = match(found.xy_px, one.true_xy_px, HIT_RADIUS_UM / one.um_per_px, found.score).extra
+        false.append(dataclasses.replace(one, detections=found.select(np.isin(np.arange(len(found)), extra))))
+    return float(np.clip(false_alarm_threshold(false, per_mm2), 1e-4, 1 - 1e-4))
 
 
 def _same_count_threshold(scored: Sequence[ScoredField], before: Sequence[ScoredField], threshold: float) -> float:

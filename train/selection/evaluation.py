@@ -13,8 +13,9 @@ import torch
 from mitosis_core import ranks
 from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.inference.blobs import BlobSettings
-from mitosis_core.inference.calibration import Calibration, background_logit, logit, sigmoid
+from mitosis_core.inference.calibration import Calibration, background_gap, background_logit, logit, sigmoid
 from mitosis_core.inference.fusion import fuse
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.methods import METHODS
@@ -31,7 +32,7 @@ from train.selection.image_level import area_under_roc, image_scores, image_thre
 _TRANSFER_LOGITS = 1.0  # how far the best threshold of one slide lies from that of another
 _GRID_LOGITS = 0.25
 
-BACKGROUND_SHARE = 0.98  # of mitosis_core.inference.calibration; mitoses cover well under 2 % of a field
+BACKGROUND_SHARE = 0.99  # of mitosis_core.inference.calibration; 60 mitoses would cover about 1 % of a field
 
 # The post-processing: peaks of the map, which need no second threshold and keep touching figures apart. SegMitos' own
 # (Otsu's threshold, blobs, mean score; section 3.3) is BlobSettings(). It is not chosen on the held-out fields, because
@@ -159,10 +160,11 @@ def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> li
 
 
 def _median_calibration(outputs: Sequence[NetworkOutput]) -> Calibration:
-    """The calibration that leaves the middle one of these fields as it is."""
-    return Calibration(
-        BACKGROUND_SHARE, round(float(np.median([background_logit(one.map, BACKGROUND_SHARE) for one in outputs])), 3)
+    """The calibration that leaves the middle one of these fields as it is, and bounds none of them."""
+    levels, gaps = (
+        [measure(one.map, BACKGROUND_SHARE) for one in outputs] for measure in (background_logit, background_gap)
     )
+    return Calibration(BACKGROUND_SHARE, round(float(np.median(levels)), 3), round(max(gaps) + 0.0005, 3))
 
 
 def robust_threshold(scored: Sequence[ScoredField]) -> float:
@@ -218,7 +220,8 @@ def cached_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfi
             _save_output(network_outputs(net, [example], config)[0], kept)
         with np.load(kept) as parts:
             cell_px = (float(parts["cell_px"][0]), float(parts["cell_px"][1]))
-            found_map = ProbabilityMap(sigmoid(parts["logits"].astype(np.float32)), cell_px, example.um_per_px)
+            values, share = sigmoid(parts["logits"].astype(np.float32)), find_tissue(example.field).share
+            found_map = ProbabilityMap(values, cell_px, example.um_per_px, share)
             boxes = Detections(parts["xy_px"], parts["score"], parts["area_um2"]) if "score" in parts else None
         outputs.append(NetworkOutput(found_map, boxes))
     return outputs

@@ -1,4 +1,4 @@
-"""The key of the tokens where servers share it; on PostgreSQL, what SQLite gives by itself or by the steps before."""
+"""The key of the tokens where servers share it; what a reader's queue is counted by; on PostgreSQL, what SQLite gives by itself or by the steps before."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,6 +21,8 @@ def upgrade() -> None:
         sa.Column("value", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_secret")),
     )
+    op.create_index(op.f("ix_mark_reader_field_id_verdict_deleted"), "mark", ["reader", "field_id", "verdict", "deleted"])
+    op.create_index(op.f("ix_review_reader"), "review", ["reader"])
     if op.get_bind().dialect.name == "postgresql":
         _make_whole_numbers_long()
         _order_texts_by_their_characters()

@@ -47,7 +47,7 @@ class Card {
     this.facts.textContent = plural(data.tiles.length, "field") + area;
     if (data.figure) element("b", "", this.facts).textContent = data.figure;
     this.drawReaders(data.readers);
-    this.drawSteps(data);
+    this.drawSteps(data, may);
     this.drawTiles();
   }
 
@@ -61,9 +61,10 @@ class Card {
     }
   }
 
-  drawSteps(data) {
+  drawSteps(data, may) {
     this.steps.replaceChildren();
     if (data.case && data.step !== "result") this.link("quiet", "Result", "results", { case: data.case });
+    if (data.detecting && may.add) button("quiet", this.steps, "Stop", () => this.board.wish("stop", { ids: this.ids }), "Stop detecting in the fields that wait");
     if (data.step === "review") this.link("primary", data.next, "review", { case: data.case });
     else if (data.step === "result") this.link("primary", data.next, "results", { case: data.case });
     else if (data.next) {

@@ -17,7 +17,7 @@ from streamlit import config
 from db.incoming_files import refuse_file
 from mitosis_core.image.whole_slide import whole_slide_advice
 from pages.shared.access import Role, login, proxied_name, proxy_header, role_of
-from pages.shared.service.importing import ImportedFile, receive_file
+from pages.shared.service.importing import ImportedFile, receive_file, too_large
 from pages.shared.store import the_store
 from pages.shared.viewer.routes import Json, Refused, check_token, in_words
 from pages.shared.viewer.tokens import sign
@@ -68,10 +68,7 @@ def _receive(user: str, name: str, data: bytes, size: int, case: str | None, kee
     store = the_store()
     if data or not size:
         return receive_file(store, name, data, user=user, case=case, keep_names=keep_names)
-    problem = whole_slide_advice(name) or (
-        f"{name} has {size / 1e6:.0f} MB, and a file may have {largest_file_mb()}. Please export single high-power "
-        "fields from it."
-    )
+    problem = whole_slide_advice(name) or too_large(name, size, largest_file_mb() * 1_000_000)
     refuse_file(store, name, problem, by=user)
     return ImportedFile(name, case or "", problem=problem)
 

@@ -9,7 +9,7 @@ from threading import Lock
 from db.disk import write_part
 from db.disk_space import disk_space_warning
 from db.engine import Store
-from db.errors import BUSY, FULL, StoreBusy, StoreFull, as_sentences
+from db.errors import FULL, StoreBusy, StoreFull, as_sentences
 from db.fields import count_fields
 from mitosis_core.errors import ConcentricError
 from pages.shared.store import the_store
@@ -43,8 +43,8 @@ def look() -> Health:
         store = the_store()
         _try(store)
         return Health(True, disk_space_warning(store.folder) or "The data folder can be read and written.")
-    except StoreBusy:
-        return Health(False, BUSY)
+    except StoreBusy as error:  # or its server is away: sentences without names
+        return Health(False, str(error))
     except StoreFull:
         return Health(False, FULL)
     except ConcentricError:  # its sentence may name a folder

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[3]
 
 
-def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """`python -m ...` in a session of its own, from the folder of the program; what it says is added to a file."""
+def start(arguments: Sequence[str], log: Path, *, without: Collection[str] = ()) -> subprocess.Popen[bytes]:
+    """`python -m ...` in a session of its own, from the folder of the program; what it says is added to a file.
+
+    without: variables of the environment that it shall not have.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if name not in without}
     with log.open("a") as file:
         return subprocess.Popen([sys.executable, "-m", *arguments], cwd=_ROOT, stdout=file, stderr=file,
                                 stdin=subprocess.DEVNULL, start_new_session=True,
-                                env={**os.environ, "PYTHONPATH": str(_ROOT)})  # fmt: skip
+                                env={**kept, "PYTHONPATH": str(_ROOT)})  # fmt: skip

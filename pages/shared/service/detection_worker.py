@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 from typing import TypeVar
@@ -27,13 +28,18 @@ from db.engine import Store, open_configured
 from db.errors import FieldGone, StoreBusy, StoreFull
 from db.fields import StoredField, get_field, load_field
 from db.heartbeat import keep_beating
+from db.tissues import read_tissue, write_tissue
 from db.versions import load_version
-from mitosis_core.errors import ConcentricError
+from mitosis_core.cluster import WorkersKilled, open_cluster
+from mitosis_core.errors import ClusterUnusable, ConcentricError
 from mitosis_core.image.appearance import Appearance, measure_appearance
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.logs import start_logging
 from mitosis_core.model import Model
 from mitosis_core.types import Field, Prediction
+from pages.shared.operation.settings import dask_address
 from pages.shared.service import background
+from pages.shared.service.cluster_detections import ClusterDetections
 
 log = logging.getLogger("concentric.detection")
 
@@ -48,6 +54,7 @@ _NICENESS = 5  # the server answers first
 _starting = threading.Lock()
 _started: dict[Path, tuple[Popen[bytes], float]] = {}
 _T = TypeVar("_T")
+_Answer = tuple[StoredField, Prediction, Appearance]
 
 
 # ---- for the app
@@ -112,6 +119,9 @@ def work(store: Store, is_mine: Callable[[], bool] = lambda: True) -> None:
     is_mine: whether the lock still is; on PostgreSQL it is lost with the connection, and another worker may begin.
     """
     _patiently(lambda: queue.take_up(store))
+    if address := dask_address():
+        _work_on_cluster(store, address, is_mine)
+        return
     empty_since = time.monotonic()
     while time.monotonic() < empty_since + IDLE_S and is_mine():
         if not _has_room(store):
@@ -124,27 +134,80 @@ def work(store: Store, is_mine: Callable[[], bool] = lambda: True) -> None:
             time.sleep(_LOOK_S)
 
 
+def _work_on_cluster(store: Store, address: str, is_mine: Callable[[], bool]) -> None:
+    """The same on a Dask cluster, several at a time. While it cannot be used the queue says why it waits."""
+    while is_mine():
+        try:
+            with open_cluster(address) as cluster:
+                _give_out(store, ClusterDetections(store, cluster), is_mine)
+                return
+        except ClusterUnusable as error:
+            log.warning("the cluster cannot be used", exc_info=True)
+            _patiently(partial(queue.say_why_it_waits, store, str(error)))
+            if not queue.has_work(store):
+                return
+            time.sleep(_WAIT_S)
+
+
+def _give_out(store: Store, there: ClusterDetections, is_mine: Callable[[], bool]) -> None:
+    empty_since = time.monotonic()
+    try:
+        with _beating(store, there.numbers):
+            while is_mine() and (there.under_way or time.monotonic() < empty_since + IDLE_S):
+                begun = there.has_room() and _has_room(store) and _begin_next(store, there)
+                for each in there.done():
+                    _settle(store, each.one, partial(there.answer, each), partial(there.end, each))
+                if begun or there.under_way:
+                    empty_since = time.monotonic()
+                if not begun:
+                    time.sleep(_LOOK_S / 5 if there.under_way else _LOOK_S)
+    except ClusterUnusable as error:
+        for number in there.numbers():
+            _patiently(partial(queue.put_back, store, number, str(error), counts=False))
+        raise
+
+
+def _begin_next(store: Store, there: ClusterDetections) -> bool:
+    one = _patiently(lambda: queue.take_next(store))
+    if one is not None:
+        there.begin(one)
+    return one is not None
+
+
 def detect(store: Store, one: Detection) -> None:
     """Do one of the queue; whatever goes wrong becomes a sentence in its row."""
     started = time.perf_counter()
-    with _beating(store, one.id):
-        try:
-            field, prediction, appearance = _analyse(store, one)
-        except FieldGone:  # and its row with it
-            return
-        except (StoreBusy, StoreFull) as error:
-            said = str(error)
-            _patiently(lambda: queue.put_back(store, one.id, said, counts=False))
-        except ConcentricError as error:
-            said = str(error)
-            _patiently(lambda: queue.fail(store, one.id, said))
-        except Exception:
-            log.exception("detecting in field %d failed", one.field_id)
-            _patiently(lambda: queue.put_back(store, one.id, UNEXPECTED, counts=True))
-        else:
-            seconds = time.perf_counter() - started
-            _patiently(lambda: queue.finish(store, one.id, field, prediction, appearance, seconds=seconds))
-            log.info("field %d was detected in %.2f s", one.field_id, seconds)
+    with _beating(store, lambda: [one.id]):
+        _settle(store, one, lambda: _analyse(store, one), lambda: time.perf_counter() - started)
+
+
+def _settle(store: Store, one: Detection, answer: Callable[[], _Answer], took_s: Callable[[], float]) -> None:
+    """Write into its row what came of one. Raises ClusterUnusable alone, which says nothing of the field."""
+    try:
+        field, prediction, appearance = answer()
+    except ClusterUnusable:
+        raise
+    except Exception as error:
+        took_s()
+        _patiently(partial(_write_failure, store, one, error))
+    else:
+        seconds = took_s()
+        _patiently(lambda: queue.finish(store, one.id, field, prediction, appearance, seconds=seconds))
+        log.info("field %d was detected in %.2f s", one.field_id, seconds)
+
+
+def _write_failure(store: Store, one: Detection, error: Exception) -> None:
+    if isinstance(error, FieldGone):  # and its row with it
+        return
+    if isinstance(error, StoreBusy | StoreFull):
+        queue.put_back(store, one.id, str(error), counts=False)
+    elif isinstance(error, WorkersKilled):
+        queue.put_back(store, one.id, str(error), counts=True)
+    elif isinstance(error, ConcentricError):
+        queue.fail(store, one.id, str(error))
+    else:
+        log.error("detecting in field %d failed", one.field_id, exc_info=error)
+        queue.put_back(store, one.id, UNEXPECTED, counts=True)
 
 
 def predict(field: Field, model: Model) -> Prediction:
@@ -154,10 +217,12 @@ def predict(field: Field, model: Model) -> Prediction:
     return run(field, model)
 
 
-def _analyse(store: Store, one: Detection) -> tuple[StoredField, Prediction, Appearance]:
+def _analyse(store: Store, one: Detection) -> _Answer:
     stored = get_field(store, one.field_id)
     model = load_version(store, one.version)  # each time: it may have been deleted
     field = load_field(store, stored)
+    if read_tissue(store, stored) is None:  # so that its count and density are there at once
+        write_tissue(store, stored, find_tissue(field))
     return stored, predict(field, model), measure_appearance(field)
 
 
@@ -183,12 +248,12 @@ def _patiently(write: Callable[[], _T]) -> _T:
 
 
 @contextmanager
-def _beating(store: Store, number: int) -> Iterator[None]:
+def _beating(store: Store, numbers: Callable[[], list[int]]) -> Iterator[None]:
     """A sign of life every two seconds."""
 
     def beat() -> None:
         try:
-            queue.beat(store, number)
+            queue.beat(store, *numbers())
         except ConcentricError:  # busy or full: the next one may pass
             log.warning("no sign of life could be given", exc_info=True)
 

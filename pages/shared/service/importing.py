@@ -144,6 +144,14 @@ def give_scale(store: Store, field_ids: Iterable[int], um_per_px: float) -> None
     start_worker(store)
 
 
+def too_large(name: str, size_bytes: int, most_bytes: int) -> str:
+    """What is said of a file that is larger than one may be."""
+    return (
+        f"{name} has {size_bytes / 1e6:.0f} MB, and a file may have {most_bytes / 1e6:.0f}. Please export single "
+        "high-power fields from it."
+    )
+
+
 def _import(store: Store, name: str, data: bytes, case: str, um_per_px: float | None, keep_names: bool) -> ImportedFile:
     if advice := whole_slide_advice(name):
         return ImportedFile(name, case, problem=advice)

@@ -130,8 +130,10 @@ def possible_formats(path: Path) -> list[str]:
 
 
 def rows(done: Import) -> list[dict[str, object]]:
-    """What becomes of each image, for a table; blank where there is nothing."""
-    return [_row(image) for image in done.images]
+    """What becomes of each image, for a table; a column in which nothing would stand is left out."""
+    known = [_row(image) for image in done.images]
+    used = {name for row in known for name, value in row.items() if value is not None} | {"image", "new"}
+    return [{name: value for name, value in row.items() if name in used} for row in known]
 
 
 def _row(image: ImageImport) -> dict[str, object]:

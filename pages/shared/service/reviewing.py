@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from db.assignments import assigned_fields
 from db.disk_space import check_disk_space
 from db.engine import Store
 from db.errors import StoreFailed
@@ -68,13 +70,16 @@ class OrderValue:
     against: str = ""
 
 
-@dataclass(frozen=True)
-class QueueEntry:
-    """A field and where one reader's review of it stands. order_value: None while not known."""
+class QueueEntry(NamedTuple):
+    """A field and where one reader's review of it stands. order_value: None while not known.
+
+    asked: whether this reader was asked to review it.
+    """
 
     field: StoredField
     review: Overview
     order_value: OrderValue | None
+    asked: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -135,14 +140,23 @@ def store_for_review(
     return kept, known
 
 
-def queue(store: Store, reader: str, version: str, *, case: str = ANY_CASE, order: str = "added") -> list[QueueEntry]:
-    """The fields of a case, or all, in one of ORDERS, with where this reader stands; what is not known comes last."""
+def queue(
+    store: Store, reader: str, version: str, *, case: str = ANY_CASE, order: str = "added", only_asked: bool = False
+) -> list[QueueEntry]:
+    """The fields of a case, or all, with where this reader stands: those the reader was asked to review first, and
+    within that in one of ORDERS; what is not known comes last. only_asked: without the others."""
     seen, known = overviews(store, reader), _order_values(store, version, order)
-    fields = list_fields(store, case or None)
-    entries = [QueueEntry(one, seen.get(one.id, Overview()), known.get(one.id)) for one in fields]
-    return sorted(
-        entries, key=lambda entry: -entry.order_value.value if entry.order_value else 1.0
-    )  # no value is below 0
+    asked = assigned_fields(store, reader)
+    fields = [one for one in list_fields(store, case or None) if one.id in asked or not only_asked]
+    unseen = Overview()
+    entries = [QueueEntry(one, seen.get(one.id, unseen), known.get(one.id), one.id in asked) for one in fields]
+    if not known and not asked:
+        return entries
+
+    def place(entry: QueueEntry) -> tuple[bool, float]:
+        return not entry.asked, -entry.order_value.value if entry.order_value else 1.0  # no value is below 0
+
+    return sorted(entries, key=place)
 
 
 def _order_values(store: Store, version: str, order: str) -> dict[int, OrderValue]:
@@ -216,10 +230,12 @@ def of_case(entries: Sequence[QueueEntry], field: StoredField) -> list[QueueEntr
 
 
 def next_case(store: Store, reader: str, case: str) -> StoredField | None:
-    """The first field still to review of another case, by `case_of`; those after it first. None when all are read."""
-    seen, fields = overviews(store, reader), list_fields(store)
+    """The first field still to review of another case, by `case_of`; those the reader was asked to review first, then
+    those after this case. None when all are read."""
+    seen, fields, asked = overviews(store, reader), list_fields(store), assigned_fields(store, reader)
     last = max((place for place, one in enumerate(fields) if case_of(one) == case), default=-1)
-    others = (one for one in [*fields[last + 1 :], *fields[: last + 1]] if case_of(one) != case)
+    others = [one for one in [*fields[last + 1 :], *fields[: last + 1]] if case_of(one) != case]
+    others.sort(key=lambda one: one.id not in asked)
     return next((one for one in others if QueueEntry(one, seen.get(one.id, Overview()), None).is_open), None)
 
 
@@ -302,7 +318,11 @@ def describe_event(event: Event) -> str:
 
 def table(entries: Sequence[QueueEntry], order: str = "added") -> list[dict[str, str | int | float | None]]:
     """One row per field for the overview, with the value that decides the order."""
-    return [_row(entry) | _order_columns(entry, order) for entry in entries]
+    asked = any(entry.asked for entry in entries)
+    return [
+        _row(entry) | ({"asked of you": "yes" if entry.asked else ""} if asked else {}) | _order_columns(entry, order)
+        for entry in entries
+    ]
 
 
 def _row(entry: QueueEntry) -> dict[str, str | int | float | None]:

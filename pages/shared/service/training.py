@@ -21,7 +21,8 @@ from db.splits import CaseSplit
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.interchange.files import copy_counted
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
-from pages.shared.service import background
+from pages.shared.operation.settings import training_resource
+from pages.shared.service import background, cluster_runs
 from train.retrain.plan import Plan
 
 log = logging.getLogger("concentric")
@@ -105,30 +106,50 @@ def measured_s(store: Store, planned: Plan, base: str, settings: dict[str, Any])
     return sum(measured_seconds(versions.load_version(store, base), *sizes, RetrainConfig(**settings)).values())
 
 
-def start(store: Store, *, by: str, source: str, settings: dict[str, Any], base: str = "") -> Run:
+def is_cluster_used() -> bool:
+    """Whether runs go to a worker of a Dask cluster, unless it is said that they stay here."""
+    return training_resource() is not None
+
+
+def start(store: Store, *, by: str, source: str, settings: dict[str, Any], base: str = "", here: bool = False) -> Run:
     """Queue a run and start its process. base: the version it starts from, the active one when it is empty.
 
-    Raises ConcentricError when there is too little to learn from.
+    here: on this computer, also where a cluster is used. Raises ConcentricError when there is too little to learn from,
+    ClusterUnusable when no worker of the cluster would train.
     """
     from train.job import queue
     from train.retrain.config import RetrainConfig
 
     by = versions.named(by)
+    if is_cluster_used() and not here:
+        cluster_runs.check_cluster()
     run = queue(store, by=by, base_version=base or active(store), source=source, config=RetrainConfig(**settings))
-    launch(store, run.id)
+    _launch(store, run.id, here)
     return run
 
 
-def resume(store: Store, run_id: int) -> None:
-    """Let a run that was lost, failed or cancelled go on: from its last checkpoint, or anew where there is none."""
+def resume(store: Store, run_id: int, *, here: bool = False) -> None:
+    """Let a run that was lost, failed or cancelled go on: from its last checkpoint, or anew where there is none.
+
+    here: as for `start`. Raises StoreFull and ClusterUnusable.
+    """
     check_disk_space(store.folder)
+    if is_cluster_used() and not here:
+        cluster_runs.check_cluster()
     runs.requeue(store, run_id)
-    launch(store, run_id)
+    _launch(store, run_id, here)
 
 
 def has_checkpoint(store: Store, run_id: int) -> bool:
     """Whether a run has left something to go on from."""
     return (runs.run_folder(store, run_id) / "checkpoint.pt").is_file()
+
+
+def _launch(store: Store, run_id: int, here: bool) -> None:
+    if is_cluster_used() and not here:
+        cluster_runs.start(store, run_id)
+    else:
+        launch(store, run_id)
 
 
 def launch(store: Store, run_id: int) -> None:

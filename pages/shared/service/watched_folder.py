@@ -23,7 +23,7 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import IMAGE_SUFFIXES
 from mitosis_core.image.whole_slide import WHOLE_SLIDE_SUFFIXES, whole_slide_advice
 from mitosis_core.logs import alias
-from pages.shared.service.importing import chosen_version, guess_case, import_files
+from pages.shared.service.importing import chosen_version, guess_case, import_files, too_large
 
 log = logging.getLogger("concentric")
 
@@ -82,9 +82,7 @@ def _take(store: Store, folder: Path, one: Seen) -> str:
     if advice := whole_slide_advice(one.name):
         return advice
     if one.size > MOST_BYTES:
-        return (
-            f"The file has {one.size / 1e6:.0f} MB, and may have {MOST_BYTES / 1e6:.0f}. Please export single fields."
-        )
+        return too_large(one.name, one.size, MOST_BYTES)
     check_disk_space(store.folder, one.size)
     try:
         data = (folder / one.name).read_bytes()

@@ -49,6 +49,7 @@ class Display {
     this.root.parentNode.classList.toggle("displayed-otherwise", changed);
     for (const [name, { input, value }] of Object.entries(this.sliders)) {
       input.value = displayed[name];
+      input.style.setProperty("--at", (displayed[name] - 0.4) / 1.6);
       value.textContent = `${Math.round(100 * displayed[name])} %`;
     }
   }

@@ -15,7 +15,7 @@ const VIEWING = {
 const EDITING = {
   confirm: ["confirm the proposal", "a", "a", "k"],
   reject: ["reject the proposal, delete an own mark", "x", "x", "o"],
-  menu: ["verdicts at the cell; also right-click, long press", "o", "4", "Insert"],
+  menu: ["verdicts at the cell, or in the middle; also right-click, long press", "o", "4", "Insert"],
   comment: ["comment on the cell", "c", "c", "."],
   grid: ["grid of the cells of this field", "g", "g", "n"],
   gallery: ["gallery of the cells of the whole case", "k", "t", ","],

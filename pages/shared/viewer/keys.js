@@ -24,7 +24,7 @@ function editingKeys(viewer) {
   const keys = layout.bind({
     confirm: () => viewer.confirm(),
     reject: () => viewer.reject(),
-    menu: () => viewer.openMenu(viewer.selected),
+    menu: () => viewer.openMenu(viewer.selected, viewer.stage.middle),
     comment: () => viewer.panel.writeComment(),
     grid: () => viewer.showGrid(!viewer.grid),
     gallery: () => viewer.showGallery(!viewer.caseGallery.open),
@@ -43,7 +43,7 @@ function editingKeys(viewer) {
 // What a viewer says under "?": [keys, meaning].
 function helpRows(layout, editing, heat) {
   const zoom = ["+  −", "zoom in, out"];
-  const arrows = ["Arrows", editing ? "move the mark by 1 px, Shift: 5 px; or the field" : "move the field"];
+  const arrows = ["Arrows", editing ? "move the mark by 1 px, Shift: 5 px; or the field, Shift: a little" : "move the field, Shift: a little"];
   const last = [...(heat ? [["H", "heat map"]] : []), ["Esc", editing ? "deselect, cancel, leave the gallery" : "deselect"]];
   const viewing = [...layout.help(VIEWING), zoom, arrows];
   if (!editing) return [...viewing, ...last];

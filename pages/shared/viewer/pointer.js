@@ -21,6 +21,7 @@ class PointerControl {
     root.addEventListener("pointerup", (event) => this.onUp(event));
     root.addEventListener("pointercancel", (event) => this.onUp(event));
     root.addEventListener("pointerleave", () => stage.hover(null));
+    for (const type of ["pointerdown", "pointermove"]) root.addEventListener(type, () => (stage.aim.hidden = true));
     root.addEventListener("dblclick", (event) => !this.tool && on.open(this.hit(event), this.imagePlace(event)));
     root.addEventListener("contextmenu", (event) => {
       event.preventDefault();

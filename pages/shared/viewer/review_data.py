@@ -16,7 +16,7 @@ from mitosis_core.vocabulary import SAME_CELL_UM
 from pages.shared.service.tissue_cache import TISSUES
 from pages.shared.store import the_store
 from pages.shared.viewer.crops import SIDES_PX
-from pages.shared.viewer.images import field_picture
+from pages.shared.viewer.images import field_picture, thumbnail_picture
 from pages.shared.viewer.routes import crops_address, image_url, ops_token
 from pages.shared.viewer.viewer import MITOSIS, RING_UM, count_worth
 
@@ -62,6 +62,7 @@ def review_data(
         "blind": hidden,
         "image": {
             "url": image_url(field_picture(stored.digest), sight.reader),
+            "small": thumbnail_url(stored, sight.reader),
             "width": stored.width_px,
             "height": stored.height_px,
             "radius": RING_UM / stored.um_per_px,
@@ -87,9 +88,8 @@ def crop_url(stored: StoredField, x_px: float, y_px: float, side_px: float, read
 
 
 def thumbnail_url(stored: StoredField, reader: str) -> str:
-    """The signed address of the middle square of a field, small."""
-    side_px = min(stored.width_px, stored.height_px)
-    return crop_url(stored, stored.width_px // 2, stored.height_px // 2, side_px, reader)
+    """The signed address of the middle square of a field, small, as it is kept with the field."""
+    return image_url(thumbnail_picture(stored.digest), reader)
 
 
 def _points(

@@ -355,7 +355,10 @@ class Reviewer extends Viewer {
     if (this.caseGallery.open) return this.caseGallery.walk(dx + dy * this.caseGallery.columns);
     const point = this.editing.own(this.selected);
     if (this.grid) this.walk(dx + dy * this.gallery.columns);
-    else if (!point) super.arrow(dx, dy);
+    else if (!point) {
+      this.stage.aim.hidden = this.looking;
+      super.arrow(dx, dy, far);
+    }
     else this.editing.move(point.id, this.stage.clip({ x: point.x + dx * (far ? 5 : 1), y: point.y + dy * (far ? 5 : 1) }));
   }
 

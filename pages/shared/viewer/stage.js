@@ -29,6 +29,8 @@ class Stage {
     this.heat = make("img", "heat", this.sheet, { alt: "", draggable: "false" });
     this.marks = new Marks(this);
     this.tag = make("div", "tag", this.root);
+    this.aim = make("div", "aim", this.root, { "aria-hidden": "true" }); // the middle, while the keys move the field
+    this.aim.hidden = true;
     this.bar = make("div", "scale-bar", this.root);
     this.selected = this.hovered = null;
     this.width = this.height = this.scale = 1;
@@ -51,6 +53,8 @@ class Stage {
     this.umPerPx = umPerPx;
     this.sheet.style.width = `${image.width}px`;
     this.sheet.style.height = `${image.height}px`;
+    // Until the image is there: its middle square, small.
+    this.sheet.style.backgroundImage = image.small ? `url("${new URL(image.small, document.baseURI).href}")` : "";
     const url = new URL(image.url, document.baseURI).href;
     if (this.image.src !== url) this.image.src = url;
   }
@@ -95,6 +99,7 @@ class Stage {
     this.x = (w - this.width * this.scale) / 2;
     this.y = (h - this.height * this.scale) / 2;
     this.fitted = true;
+    this.aim.hidden = true;
     this.paint();
   }
 
@@ -170,6 +175,11 @@ class Stage {
   clip({ x, y }) {
     const within = (value, size) => Math.min(size - 1, Math.max(0, Math.round(value * 10) / 10));
     return { x: within(x, this.width), y: within(y, this.height) };
+  }
+
+  // The place in the middle of what is on show.
+  get middle() {
+    return this.onImage(this.root.clientWidth / 2, this.root.clientHeight / 2);
   }
 
   contains(place) {

@@ -2,6 +2,9 @@
 // in by the contract in docs/viewer.md; moving the score slider redraws at once and tells the page when it is let go.
 
 const CLOSE_UP_UM_PX = 0.125; // µm per pixel of the screen after going to a detection
+const PAGE = '[data-testid="stMainBlockContainer"]';
+const placed = new Set(); // the counters of the places that a viewer of this page has gone to
+const MOST_ABOVE = 0.4; // of the window: further down the viewer is scrolled to
 
 class Viewer {
   constructor(parent) {
@@ -23,6 +26,15 @@ class Viewer {
     this.root.addEventListener("keydown", (event) => onKey(this, event));
     this.root.addEventListener("keyup", (event) => onKeyUp(this, event));
     this.keyboardFocus = new KeyboardFocus(this.root);
+    this.above = new ResizeObserver(() => this.leaveRoom());
+    this.above.observe(document.querySelector(PAGE) ?? document.body);
+  }
+
+  // The whole viewer is in sight below what stands above it, whatever that is just now.
+  leaveRoom() {
+    const scrolled = document.querySelector(PAGE)?.parentElement.scrollTop ?? 0;
+    const above = Math.min(this.root.getBoundingClientRect().top + scrolled, MOST_ABOVE * window.innerHeight);
+    this.root.style.setProperty("--above", `${Math.round(above)}px`);
   }
 
   // ---- what a reviewer does otherwise
@@ -96,11 +108,22 @@ class Viewer {
     this.takeScore(data.score.value, before);
     this.strip.show(data.strip, String(data.field));
     this.tools.showLooking(this.lookOnly);
+    this.goToPlace(data.place);
     this.root.dataset.ready = data.field;
     for (const url of data.prefetch) new Image().src = new URL(url, document.baseURI);
   }
 
   take() {}
+
+  // Once, to the cell that the address has named: its mark, or the place where there is none.
+  goToPlace(place) {
+    if (!place || placed.has(place.n)) return;
+    placed.add(place.n);
+    const away = (point) => Math.hypot(point.x - place.x, point.y - place.y);
+    const near = this.listed().sort((a, b) => away(a) - away(b))[0];
+    if (near && away(near) <= this.data.image.radius) this.goTo(near.id);
+    else this.stage.centre(place, (this.data.um_per_px || 0.25) / CLOSE_UP_UM_PX);
+  }
 
   // Why nothing can be changed, "" where it can.
   get lookOnly() {
@@ -149,6 +172,7 @@ class Viewer {
     if (sliding) this.root.dataset.sliding = "1";
     const { score, reset } = this.panel;
     score.input.value = value;
+    score.input.style.setProperty("--at", value);
     score.value.textContent = value.toFixed(2);
     reset.hidden = Math.abs(value - this.data.score.default) < 0.005;
     reset.title = `Back to ${this.data.score.default.toFixed(2)}, the threshold of the model version`;
@@ -168,6 +192,7 @@ class Viewer {
     const { heat } = this.panel;
     this.heatOpacity = opacity;
     heat.input.value = opacity;
+    heat.input.style.setProperty("--at", opacity);
     heat.value.textContent = opacity ? `${Math.round(opacity * 100)} %` : "off";
     this.stage.showHeat(this.data.heat, opacity);
   }
@@ -264,8 +289,9 @@ class Viewer {
     if (next) this.goTo(next.id);
   }
 
-  arrow(dx, dy) {
-    this.stage.pan(-80 * dx, -80 * dy);
+  arrow(dx, dy, fine) {
+    const step = fine ? 10 : 80;
+    this.stage.pan(-step * dx, -step * dy);
   }
 
   useRuler(on) {
@@ -286,6 +312,7 @@ class Viewer {
   }
 
   remove() {
+    this.above.disconnect();
     this.keyboardFocus.remove();
     this.gallery.remove();
     this.stage.remove();

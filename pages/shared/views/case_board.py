@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from db.detection_queue import withdraw
 from db.engine import Store
 from db.incoming_files import dismiss_refused
 from db.preferences import change_preferences
@@ -66,6 +67,9 @@ def _fulfil(store: Store, who: Person, asked: dict[str, Any]) -> None:
     if kind == "dismiss":
         ids = asked.get("ids")
         dismiss_refused(store, None if ids is None else _numbers(ids))
+    elif kind == "stop":
+        stopped = withdraw(store, _numbers(asked.get("ids")))
+        st.toast(f"Stopped before {count_noun(stopped, 'field')}. “Detect” goes on.", icon=":material/stop_circle:")
     elif kind in DIALOGS and (kind != "delete" or who.may("admin")):
         DIALOGS[kind](store, who, _numbers(asked.get("ids")), str(asked.get("case") or ""))
 

@@ -19,7 +19,7 @@ from mitosis_core.types import UInt8
 from pages.shared.service.case_result import Progress
 from pages.shared.viewer.images import IMAGES
 from pages.shared.viewer.routes import image_url
-from pages.shared.views.picture_grid import GridPicture
+from pages.shared.views.picture_grid import GridPicture, Shot
 
 _FIELD_PX = 640  # width of a drawn field: twice what is shown, for sharp screens
 _MOST_CELLS = 400  # of one page; a report has all
@@ -63,7 +63,7 @@ def _cell_pictures(one: CaseField, pixels: _Pixels, user: str) -> list[GridPictu
         url = _publish(key, user, partial(_crop, pixels, x, y, um_per_px))
         score = "" if cell.score is None else f" · {cell.score:.2f}"
         title = f"{one.field.name}, {x:.0f}, {y:.0f} px"
-        found.append(GridPicture(url, one.field.id, f"{one.field.name}{score}", title))
+        found.append(GridPicture((Shot(url),), one.field.id, title, f"{one.field.name}{score}", (x, y)))
     return found
 
 
@@ -75,11 +75,12 @@ def _field_picture(one: CaseField, drawing: FieldDrawing, pixels: _Pixels, user:
     except ImageDamaged:
         url = ""
     if one.counted is None:
-        return GridPicture(url, one.field.id, f"{one.field.name} · {one.why_not}", one.field.name, faint=True)
+        label = f"{one.field.name} · {one.why_not}"
+        return GridPicture((Shot(url),), one.field.id, one.field.name, label, faint=True)
     count = one.counted.count
     area = f"{count.area_mm2:.2f} mm²" if count.area_mm2 is not None else ""
     said = f"{one.field.name}: {count.mitoses} in {area} of tissue"
-    return GridPicture(url, one.field.id, f"{count.mitoses} · {area} · {one.field.name}", said)
+    return GridPicture((Shot(url),), one.field.id, said, f"{count.mitoses} · {area} · {one.field.name}")
 
 
 def _crop(pixels: Callable[[], UInt8], x_px: float, y_px: float, um_per_px: float) -> UInt8:

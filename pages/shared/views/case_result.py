@@ -66,12 +66,12 @@ def show_pictures_of(store: Store, counts: CaseCounts, figures: CaseFigures) -> 
     )  # fmt: skip
     slot.empty()
     with left:
-        show_pictures(pictures.fields, side_px=220, key="case-fields")
+        show_pictures(pictures.fields, side_px=220, key="case-fields", fill=True)
         st.caption(_legend(counts, density=density))
     with right:
         st.markdown(f"**Counted: {count_noun(counts.count.mitoses, 'mitosis')}**")
         if pictures.cells:
-            show_pictures(pictures.cells, side_px=96, key="case-cells")
+            show_pictures(pictures.cells, side_px=96, key="case-cells", fill=True)
         st.caption(_about_cells(counts, len(pictures.cells)))
 
 
@@ -101,7 +101,7 @@ def _about_cells(counts: CaseCounts, shown: int) -> str:
     if not shown:
         return "Nothing was counted in this case."
     more = counts.count.mitoses - shown
-    said = f"Each {CROP_UM:g} µm wide; a click opens its field in Review."
+    said = f"Each {CROP_UM:g} µm wide; a click opens it in Review."
     return f"{said} The first {shown}; {more} more are in the report." if more else said
 
 

@@ -100,7 +100,7 @@ def _of_reader(found: FileContents) -> str:
 
 def _confirm(store: Store, path: Path, settings: ImportSettings, shown: Import) -> None:
     """The preview, and the button that does it."""
-    show_table(rows(shown), height=min(420, 38 + 35 * len(shown.images)))
+    show_table(rows(shown), height=min(420, 37 + 35 * len(shown.images)))
     refused = shown.total("refused")
     leave_out = bool(refused) and st.checkbox(
         f"Leave out {count_noun(refused, 'mark')} outside their image", key=session.IMPORT_LEAVES_OUT

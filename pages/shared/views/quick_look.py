@@ -66,6 +66,25 @@ def settings() -> str:
     return version
 
 
+def ask_false_alarms(model: Model) -> None:
+    """How many false alarms are acceptable: another way to choose the lowest score that counts."""
+    known, score = model.score_by_false_alarms, session.score()
+    if not known:
+        return
+    st.session_state[session.ALARMS] = next((n for n, at in known.items() if at == score), None)
+    st.selectbox(
+        "How many false alarms",
+        list(known),
+        index=None,
+        format_func=lambda per_mm2: f"about {per_mm2:g} per mm²",
+        placeholder="As the version was tuned" if score is None else "By the score on the slider",
+        key=session.ALARMS,
+        on_change=lambda: session.count_from(known.get(st.session_state[session.ALARMS])),
+        help="False detections per mm² of tissue without mitoses, as measured on slides the networks had not seen; on "
+        "tissue of another laboratory there may be more or fewer. Fewer false alarms, more missed mitoses.",
+    )
+
+
 def ask_correction() -> float | None:
     """µm/px in the place of a wrong one (a file that was resaved, or scanned with a wrong setting)."""
     value: float | None = st.number_input(

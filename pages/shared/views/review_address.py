@@ -1,4 +1,7 @@
-"""The address of the Review page: ?case=NAME and ?field=ID, so that links, back and reload lead to the same field."""
+"""The address of the Review page: ?case=NAME and ?field=ID, so that links, back and reload lead to the same field.
+
+&at=X,Y leads on to a cell of it, once.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ def read_address(store: Store) -> str:
     asked = (st.query_params.get("case", ""), st.query_params.get("field", ""))
     known = st.session_state.get(session.ADDRESS)
     old = st.session_state.pop(session.ADDRESS_IS_OLD, False)
-    if asked == known or (known and old):
+    at = _place(st.query_params.get("at", ""))
+    if (asked == known and at is None) or (known and old):
         return ""
     if asked == ("", ""):  # back from another page
         asked = known or asked
@@ -27,6 +31,9 @@ def read_address(store: Store) -> str:
         return _open_case(fields, case)
     if field is not None:
         _open_field(field, case)
+        if at is not None:
+            before = st.session_state.get(session.PLACE) or {"n": 0}
+            st.session_state[session.PLACE] = {"field": field.id, "x": at[0], "y": at[1], "n": before["n"] + 1}
     return "" if field or not number else "The field of this address is no longer there."
 
 
@@ -44,6 +51,15 @@ def write_address(reader: str) -> None:
         st.query_params.from_dict(wanted)
 
 
+def _place(text: str) -> tuple[float, float] | None:
+    """X,Y in pixels of the field; None for anything else."""
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return (x, y) if abs(x) < 1e6 and abs(y) < 1e6 else None
+
+
 def _open_case(fields: list[StoredField], case: str) -> str:
     """A case by its name, or by the name that `case_of` gives to a field without one."""
     found = next((one for one in fields if case_of(one) == case), None)
@@ -59,6 +75,7 @@ def _open_case(fields: list[StoredField], case: str) -> str:
 def _open_field(field: StoredField, case: str) -> None:
     """In the queue of the case that was named with it, else in that of all where the queue on show has it not."""
     st.session_state[session.FIELD_ID] = field.id
+    st.session_state.pop(session.ONLY_ASKED, None)  # it may be one that the reader was not asked for
     if case == field.case:
         st.session_state[session.CASE] = case
     elif st.session_state.get(session.CASE) != field.case:

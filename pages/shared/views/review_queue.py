@@ -25,7 +25,8 @@ def read_queue(store: Store, reader: str, model: Model) -> list[QueueEntry]:
         slot = st.empty()
         reviewing.store_appearances(store, lambda share, name: show_progress(slot, share, f"Describing {plain(name)}"))
         slot.empty()
-    return reviewing.queue(store, reader, model.version, case=case, order=order)
+    only_asked = bool(st.session_state.get(session.ONLY_ASKED))
+    return reviewing.queue(store, reader, model.version, case=case, order=order, only_asked=only_asked)
 
 
 def choose_field(entries: list[QueueEntry], switch: DeltaGenerator) -> QueueEntry:
@@ -44,7 +45,7 @@ def choose_field(entries: list[QueueEntry], switch: DeltaGenerator) -> QueueEntr
             on_change=keep_on_review,
             format_func=lambda key: by_id[key].label,
             label_visibility="collapsed",
-            width=300,
+            width=240,
         )
         done = sum(not entry.is_open for entry in entries)
         st.progress(done / len(entries), f"{done} of {len(entries)} fields done", width=180)

@@ -12,10 +12,12 @@ from db.fields import StoredField
 from db.predictions import Proposals, proposals
 from db.preferences import change_preferences, read_preferences
 from db.reviews import review_of
+from db.splits import case_of
 from mitosis_core.model import Model
 from pages.shared import cache, session
 from pages.shared.person import Person
 from pages.shared.service import reviewing
+from pages.shared.service.case_result import case_line
 from pages.shared.service.reviewing import QueueEntry
 from pages.shared.shell import plain
 from pages.shared.viewer.review_data import ReviewView, review_data, thumbnail_url, undecided
@@ -51,6 +53,7 @@ def show_field(
         "next_fields": _next_fields(store, entries, stored.id, reader, model, who),
         "last_step": st.session_state.get(session.LAST_STEP, 0),
         "preferences": {"advance": chosen.advance, "key_layout": chosen.key_layout},
+        "place": _place(stored.id),
         "strip": _strip(reviewing.of_case(entries, stored), reader),
         "gallery": _gallery(store, reviewing.of_case(entries, stored), reader, model, who),
     }
@@ -63,11 +66,24 @@ def show_field(
         on_prefer=lambda: _keep_preferences(store, who),
         on_gallery=lambda: st.session_state.update({session.GALLERY: gallery_wanted(_VIEWER)}),
     )
-    case = f"case {plain(stored.case)} · " if stored.case else ""
-    st.caption(
-        f"{case}{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "
-        f"{reviewing.STATES[entry.review.state]} · {reviewing.duration(entry.review.seconds)} spent"
-    )
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        st.caption(
+            f"{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "
+            f"{reviewing.STATES[entry.review.state]} · {reviewing.duration(entry.review.seconds)} spent",
+            width="content",
+        )
+        _show_case(store, stored, reader, lead=any(one.is_open for one in reviewing.of_case(entries, stored)))
+
+
+def _show_case(store: Store, stored: StoredField, reader: str, *, lead: bool) -> None:
+    """What the reader has counted in the case so far. lead: with the way to its result, which a case that is read has
+    above the field."""
+    if said := case_line(store, case_of(stored), reader, field_diameter_mm()):
+        name = f"Case {plain(stored.case)}: " if stored.case else ""
+        with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
+            st.caption(f"{name}{plain(said)}", width="content")
+            if lead and st.button("Result", type="tertiary", icon=":material/lab_profile:", key="case-result"):
+                st.switch_page("pages/results.py", query_params={"case": case_of(stored)})
 
 
 def _data(
@@ -118,6 +134,12 @@ def _has_undecided(store: Store, stored: StoredField, reader: str, model: Model)
         return True
     own = review_of(store, stored.id, reader).standing
     return any(one.score >= _score(model) for one in undecided(known, own, stored.um_per_px))
+
+
+def _place(field_id: int) -> dict[str, Any] | None:
+    """The cell that the address has named, while its field is on review."""
+    place: dict[str, Any] | None = st.session_state.get(session.PLACE)
+    return place if place and place["field"] == field_id else None
 
 
 def _strip(case: Sequence[QueueEntry], reader: str) -> list[dict[str, Any]]:

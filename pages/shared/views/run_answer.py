@@ -14,8 +14,9 @@ from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.comparison import ChangeKind, Comparison
 from pages.shared.service.run_answer import ChangedCell, changed_cells, run_answer
 from pages.shared.shell import plain, show_table
-from pages.shared.views import charts, pictures
+from pages.shared.views import charts
 from pages.shared.views.ask_once import ask_once, do
+from pages.shared.views.picture_grid import CROP_PX, GridPicture, cell_shot, show_pictures
 
 _MOST_CROPS = 12  # of one kind; the others are counted
 _TITLES: dict[ChangeKind, str] = {  # in the order they are shown
@@ -42,7 +43,7 @@ def show_answer(store: Store, challenger: str, by: str, *, decide: bool = True, 
         promote = comparison is not None and run_answer(comparison).promote
         _decide(store, challenger, active, by, promote=promote, primary=primary and not _decided(store, challenger))
     if comparison is not None:
-        _show_changes(store, comparison)
+        _show_changes(store, challenger, comparison)
         show_details(stored, comparison)
 
 
@@ -89,7 +90,7 @@ def offer_promotion(store: Store, version: str, active: str, by: str, *, filled:
     ask_once(f"promote-{version}", "Promote", sentence, promote, icon=":material/verified:", filled=filled, note=True)
 
 
-def _show_changes(store: Store, comparison: Comparison) -> None:
+def _show_changes(store: Store, challenger: str, comparison: Comparison) -> None:
     """Crops before and after: people would rather look than read."""
     cells = changed_cells(store, comparison)
     if not comparison.changes:
@@ -99,20 +100,17 @@ def _show_changes(store: Store, comparison: Comparison) -> None:
         if some := cells[kind]:
             noun = "mitosis" if some[0].mitosis else "false detection"
             st.markdown(f"**{count_noun(len(some), noun)} {title}**")
-            shown = "".join(_pair(one) for one in some[:_MOST_CROPS])
-            more = f'<span class="more">and {len(some) - _MOST_CROPS} more</span>' if len(some) > _MOST_CROPS else ""
-            st.html(f'<div class="pics">{shown}{more}</div>')
+            show_pictures([_pair(one) for one in some], side_px=CROP_PX, key=f"{kind}-{challenger}", most=_MOST_CROPS)
 
 
-def _pair(cell: ChangedCell) -> str:
+def _pair(cell: ChangedCell) -> GridPicture:
     words = ("missed", "found") if cell.mitosis else ("not marked", "false mark")
-    sides = "".join(
-        f"<span>{pictures.crop(cell.field, cell.x_px, cell.y_px, ring=marked)}"
-        f'<span class="under">{when}: <span class="{"yes" if marked else ""}">{words[marked]}</span></span></span>'
+    shots = tuple(
+        cell_shot(cell.field, cell.x_px, cell.y_px, ring=marked, under=f"{when}: {words[marked]}")
         for when, marked in (("Before", cell.before), ("After", cell.after))
     )
     kind = "mitosis" if cell.mitosis else "false detection"
-    return pictures.cell_link(cell.field, f"Open the field of this {kind} in Review", f"<span>{sides}</span>")
+    return GridPicture(shots, cell.field.id, f"Open this {kind} in Review", cell.field.name, (cell.x_px, cell.y_px))
 
 
 def show_details(stored: StoredVersion, comparison: Comparison) -> None:

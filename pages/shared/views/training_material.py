@@ -5,15 +5,17 @@ from __future__ import annotations
 import streamlit as st
 
 from db.engine import Store
+from db.fields import StoredField
 from db.splits import CaseSplit
 from mitosis_core.plurals import count_noun
 from pages.shared.service import training
 from pages.shared.service.training import Material
 from pages.shared.shell import plain
-from pages.shared.views import pictures
+from pages.shared.views.picture_grid import FIELD_PX, GridPicture, field_shot, show_pictures
 from train.retrain.plan import PartCounts
 
 _MOST_OPEN = 3  # cases of one side that are shown without scrolling
+_MOST_FIELDS = 12  # of a case; the others are counted
 _HEIGHT_PX = 380
 
 
@@ -49,7 +51,13 @@ def _show_case(store: Store, known: Material, case: CaseSplit, by: str) -> None:
         elif st.button("Learn from it" if case.held_out else "Judge on it", key=f"move-{case.case}", type="tertiary",
                        icon=":material/swap_horiz:"):  # fmt: skip
             _move(store, known, case, by)
-    st.html(pictures.thumbnails(fields, {number: len(known.fields[number].mitoses_xy_px) for number in case.fields}))
+    show_pictures([_picture(one, len(known.fields[one.id].mitoses_xy_px)) for one in fields], side_px=FIELD_PX,
+                  key=f"fields-{case.case}", most=_MOST_FIELDS)  # fmt: skip
+
+
+def _picture(field: StoredField, mitoses: int) -> GridPicture:
+    title = f"{field.name}: {count_noun(mitoses, 'mitosis')}"
+    return GridPicture((field_shot(field),), field.id, title, badge=str(mitoses))
 
 
 def _move(store: Store, known: Material, case: CaseSplit, by: str) -> None:

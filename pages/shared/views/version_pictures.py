@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from mitosis_core.plurals import count_noun
 from pages.shared.service import version_comparison
 from pages.shared.service.version_comparison import READERS, Cell, EvaluatedVersion, VersionComparison
 from pages.shared.shell import plain
-from pages.shared.views import pictures
+from pages.shared.views.picture_grid import CROP_PX, GridPicture, Sign, cell_shot, show_pictures
 
 _MOST = 24  # crops of one kind; the others are counted
 
@@ -69,27 +69,23 @@ def show_cells(found: VersionComparison, looks: Mapping[str, Style]) -> None:
         apart = [one for one in cells if one not in alike]
         if apart:
             st.markdown(f"**{count_noun(len(apart), noun)} {open_title}**")
-            st.html(_gallery(apart, looks))
+            _show_gallery(apart, looks, f"apart-{noun}")
         if alike:
             with st.expander(f"{count_noun(len(alike), noun)} {closed_title}"):
-                st.html(_gallery(alike, looks))
+                _show_gallery(alike, looks, f"alike-{noun}")
 
 
-def _gallery(cells: Sequence[tuple[StoredField, Cell]], looks: Mapping[str, Style]) -> str:
-    more = f'<span class="more">and {len(cells) - _MOST} more</span>' if len(cells) > _MOST else ""
-    return f'<div class="pics">{"".join(_tiles(cells[:_MOST], looks))}{more}</div>'
+def _show_gallery(cells: Sequence[tuple[StoredField, Cell]], looks: Mapping[str, Style], key: str) -> None:
+    show_pictures([_picture(field, cell, looks) for field, cell in cells], side_px=CROP_PX, key=key, most=_MOST)
 
 
-def _tiles(cells: Sequence[tuple[StoredField, Cell]], looks: Mapping[str, Style]) -> Iterator[str]:
-    for field, cell in cells:
-        place = cell.marks.get(READERS) or next(iter(cell.marks.values()))
-        glyphs = "".join(
-            f'<span class="{"" if name in cell.marks else "miss"}" style="color:{look.colour}">{look.glyph}</span>'
-            for name, look in looks.items()
-        )
-        who = ", ".join(name for name in looks if name in cell.marks) or "no version"
-        inside = f'{pictures.crop(field, place.x, place.y, ring=False)}<span class="glyphs">{glyphs}</span>'
-        yield pictures.cell_link(field, f"Marked by {who}; opens its field in Review", inside)
+def _picture(field: StoredField, cell: Cell, looks: Mapping[str, Style]) -> GridPicture:
+    place = cell.marks.get(READERS) or next(iter(cell.marks.values()))
+    signs = tuple(Sign(look.glyph, look.colour, name in cell.marks) for name, look in looks.items())
+    who = ", ".join(name for name in looks if name in cell.marks) or "no version"
+    shot = cell_shot(field, place.x, place.y)
+    title = f"Marked by {who}; opens in Review"
+    return GridPicture((shot,), field.id, title, field.name, (place.x, place.y), signs=signs)
 
 
 def show_legend(looks: Mapping[str, Style]) -> None:

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitosis_core.inference.calibration import Calibration, background_logit, calibrate, centre_on_threshold
+from mitosis_core.inference.calibration import (
+    Calibration,
+    background_gap,
+    background_logit,
+    calibrate,
+    calibration_shift,
+    centre_on_threshold,
+)
 from mitosis_core.types import ProbabilityMap
 
 
@@ -37,6 +44,35 @@ def test_a_small_field_is_hardly_moved() -> None:
     found = field(cells=16)  # 256 µm²: one mitosis could fill it
     moved = calibrate(found, Calibration(0.95, background_logit(found, 0.95) + 5))
     assert np.allclose(moved.values, found.values, rtol=0.1)
+
+
+def on_glass(found: ProbabilityMap, share: float) -> ProbabilityMap:
+    """The map with rows of glass above it, on which a network answers lowest."""
+    rows = round(len(found.values) * share / (1 - share))
+    glass = np.full((rows, found.values.shape[1]), 1e-5, np.float32)
+    return ProbabilityMap(np.vstack([glass, found.values]), found.cell_px, found.um_per_px, tissue_share=1 - share)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_glass_beside_the_tissue_changes_no_score(share: float) -> None:
+    found, calibration = field(), Calibration(0.99, -2.0)
+    beside = calibrate(on_glass(found, share), calibration).values[-len(found.values) :]
+    assert np.allclose(beside, calibrate(found, calibration).values, rtol=1e-2)
+
+
+def test_mitoses_that_cover_much_of_a_field_do_not_move_themselves() -> None:
+    """3 % of the field at a logit of 4: the background lies among them, and only the bound keeps it away."""
+    found = field()
+    gap = background_gap(found, 0.99)
+    values = found.values.copy()
+    values[:16] = 1 / (1 + np.exp(-4.0))
+    dense = ProbabilityMap(values, found.cell_px, found.um_per_px)
+    level = background_logit(found, 0.99)
+    free, bound = (calibration_shift(dense, Calibration(0.99, level, most)) for most in (None, gap))
+    assert free < -6 and -0.5 < bound <= 0
+    assert calibration_shift(found, Calibration(0.99, level, gap)) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match="largest_gap"):
+        Calibration(0.99, 0.0, -1.0)
 
 
 def test_none_changes_nothing_and_bad_shares_are_refused() -> None:

@@ -11,9 +11,9 @@ from mitosis_core.interchange.contest_csv import (
     ImageDetections,
     read_annotations,
     read_detections,
-    write_detections,
 )
 from mitosis_core.types import Detections
+from tests.core.interchange.detections_file import write_detections
 
 HEADER = "image,x_px,y_px,label,um_per_px\n"
 

@@ -13,12 +13,12 @@ from mitosis_core.interchange.contest_csv import (
     ImageDetections,
     read_annotations,
     read_detections,
-    write_detections,
 )
 from mitosis_core.interchange.exchange import write_marks
 from mitosis_core.interchange.marks import LOOKALIKE, MITOSIS, Mark, MarkedImage
 from mitosis_core.interchange.safe_csv import plain_cell, safe_cell
 from mitosis_core.types import Detections
+from tests.core.interchange.detections_file import write_detections
 
 NAMES = ["=cmd|' /C calc'!A0", "+1.png", "-2.png", "@SUM(A1)", "\tx.png", "\rx.png", "'=x.png", "''=x", "'a'"]
 XY = np.array([[-1.5, 2.0]], np.float32)

@@ -13,7 +13,8 @@ from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import Ensemble
 from mitosis_core.model import Model, ModelCard, save_model
-from mitosis_core.types import Region
+from mitosis_core.scoring.evaluation import ScoredField
+from mitosis_core.types import Detections, Region
 from train.data.examples import Example
 from train.data.labels import BACKGROUND, IGNORED, MITOSIS
 from train.data.patches import Crops
@@ -21,7 +22,8 @@ from train.retrain.config import RetrainConfig
 from train.retrain.corrected import CorrectedField, reviewed_tissues, split_in_halves
 from train.retrain.estimate import MeasuredSpeed, estimate_seconds, measure_speed
 from train.retrain.retrain import Progress, retrain
-from train.retrain.session import Cancelled
+from train.retrain.session import Cancelled, RetrainSession
+from train.retrain.threshold import threshold_between
 
 QUICK = RetrainConfig(
     steps=4, batch=4, crops_per_field=8, crop_px=64, validate_every=2, average=0.5, blend=1.0, share_lookalike=0.0
@@ -61,6 +63,28 @@ def test_nothing_is_said_outside_the_reviewed_area(drawn: list[Example]) -> None
     assert tissue.ignored is not None and not tissue.ignored[:, :64].any() and tissue.ignored[:, 64:].all()
     assert (tissue.mitoses_xy_px[:, 0] < 64).all()
     assert len(tissue.mitoses_xy_px) == (drawn[0].mitoses_xy_px[:, 0] < 127).sum()
+
+
+def test_what_a_version_never_says_has_no_part_in_its_threshold(drawn: list[Example], base: Model) -> None:
+    """Two peaks, one of them 2 µm from the edge, where a version with a border of 3 µm says nothing."""
+    blobs = dataclasses.replace(base.card.blobs, border_um=3.0)
+    silent = dataclasses.replace(base, card=dataclasses.replace(base.card, blobs=blobs))
+    session = RetrainSession(silent, [drawn[0]], 1, QUICK, lambda: False)
+    values = np.full((32, 32), 0.001, np.float32)  # 2 µm a cell
+    values[16, 0] = values[16, 16] = 0.9
+    (scored,) = session.scored_fields({0: session.probability_map(0, values)})
+    assert len(scored.detections) == 1 and scored.detections.xy_px[0, 0] > 100
+
+
+def test_the_threshold_can_follow_from_false_detections(drawn: list[Example], base: Model) -> None:
+    """On 2 mm² one mitosis (0.6) and four false detections: one per mm² lets the best two of these through."""
+    session = RetrainSession(base, drawn, len(drawn), dataclasses.replace(QUICK, false_alarms=1.0), lambda: False)
+    at = np.array([[0, 0], [100, 0], [200, 0]], np.float32)
+    found = [Detections(at, [0.9, 0.6, 0.3], np.ones(3)), Detections(at[:2], [0.7, 0.2], np.ones(2))]
+    scored = [ScoredField("a", "s", found[0], at[1:2], 0.25, 1.0), ScoredField("b", "s", found[1], at[:0], 0.25, 1.0)]
+    assert 0.3 < threshold_between(session, scored, scored).raw < 0.31
+    session.config = QUICK
+    assert threshold_between(session, scored, scored).raw < 0.3
 
 
 def test_an_unsure_figure_is_ignored_but_not_the_mitosis_beside_it(drawn: list[Example]) -> None:
