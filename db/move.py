@@ -33,10 +33,10 @@ class Moved:
 def move(source: str, target: str, progress: Progress = no_progress) -> Moved:
     """Copy all rows of one database into another one that has none, and check that they are the same.
 
-    source, target: a data folder, or the URL of a PostgreSQL database. Nobody writes meanwhile. The file of a data folder
-    goes to its backups afterwards, so that nobody works on with it by mistake; a PostgreSQL database stays. progress: of
-    rows, each once copied and once compared. Raises StoreFailed: the source is not there or in use, the target is not
-    empty, something differs; then both are as they were.
+    source, target: a data folder, or the URL of a PostgreSQL database. Nobody writes meanwhile. The file of a data
+    folder goes to its backups afterwards, so that nobody works on with it by mistake; a PostgreSQL database stays.
+    progress: of rows, each once copied and once compared. Raises StoreFailed: the source is not there or in use, the
+    target is not empty, something differs; then both are as they were.
     """
     folder = _data_folder(source, target)
     here, there = (open_database(Path(one), one if _is_url(one) else "") for one in (source, target))
