@@ -141,15 +141,16 @@ class SharedBatchNorm(nn.BatchNorm2d):
         """[B, C, H, W] -> the same shape; as torch's batch norm when not training."""
         if not self.training:
             return super().forward(x)
-        # Sums in double precision, as torch's batch norm has them: some channels hardly vary round a large mean.
-        values, over, exact = x.float(), (0, 2, 3), torch.float64
-        count = _sum(torch.tensor([float(x.numel() // x.shape[1])]), self._group)
-        mean = (_sum(values.sum(over, dtype=exact), self._group) / count).float()
-        centred = values - mean.view(1, -1, 1, 1)
-        variance = (_sum(centred.square().sum(over, dtype=exact), self._group) / count).float()
+        here = float(x.numel() // x.shape[1])
+        count = _sum(torch.tensor([here]), self._group)
+        # Mean and variance of each share, then of all (Chan et al. 1979): exact also where a channel hardly varies.
+        own_variance, own_mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
+        mean = _sum(own_mean * here, self._group) / count
+        variance = _sum((own_variance + (own_mean - mean).square()) * here, self._group) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1).clamp_min(1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(x.dtype)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1)).to(x.dtype)
 
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
