@@ -3,7 +3,8 @@
 `python -m benchmarks.ddp [--quick]` trains the default recipe (SegMitos on EfficientNet-Lite0, batch norms and all) on
 drawn fields, from the weights of the shipped version: in one process with one thread and with one for every core, and
 in two processes with one thread each; in float32, where the two should be the same, and in the precision it is trained
-in. It writes benchmarks/results/ddp.json and prints the same JSON as its last line.
+in. Where others use the machine too, the seconds of the processor say more than those of the clock. It writes
+benchmarks/results/ddp.json and prints the same JSON as its last line.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,7 +30,7 @@ from benchmarks.record import Figures, cpu_name, write_result
 FIELDS, FIELD_PX = 4, 512
 _LEFT_OUT = 2  # steps at the beginning, in which memory is laid out
 
-Trained = dict[str, Any]  # losses, seconds of every step, weights
+Trained = dict[str, Any]  # losses, seconds of every step, seconds of the processor a step (all processes), weights
 
 
 def train_here(out: Path, steps: int, half: bool) -> None:
@@ -42,7 +44,7 @@ def train_here(out: Path, steps: int, half: bool) -> None:
     from train.methods import default_config
     from train.parallel import joined
 
-    train.loop.autocast = lambda device: autocast(device, half=half)  # type: ignore[attr-defined]
+    setattr(train.loop, "autocast", partial(autocast, half=half))  # noqa: B010
     drawn = [draw_sample_field(seed=n, size_px=FIELD_PX, mitoses=6, lookalikes=6) for n in range(FIELDS)]
     examples = [Example(one.field, f"{n}", one.mitoses_xy_px, one.lookalikes_xy_px) for n, one in enumerate(drawn)]
     config = dataclasses.replace(default_config("segmitos"), steps=steps, validate_every=steps, members=1)
@@ -54,9 +56,12 @@ def train_here(out: Path, steps: int, half: bool) -> None:
         ended.append(time.perf_counter())
 
     with joined():
+        before = time.process_time()
         ema = train.loop.fit_net(copy.deepcopy(net.members[0]), examples, config, report=report)
+        busy = sum(ranks.gather(time.process_time() - before)) / steps
         if ranks.is_first():
-            torch.save({"losses": losses, "seconds": np.diff(ended).tolist(), "weights": ema.state_dict()}, out)
+            seconds = np.diff(ended).tolist()
+            torch.save({"losses": losses, "seconds": seconds, "busy": busy, "weights": ema.state_dict()}, out)
 
 
 def train_in(processes: int, threads: int, steps: int, half: bool) -> Trained:
@@ -75,7 +80,9 @@ def compare(one: Trained, two: Trained) -> Figures:
     """How far the two trainings are apart."""
     losses = np.array([one["losses"], two["losses"]])
     weights = [(a.float(), two["weights"][name].float()) for name, a in one["weights"].items() if a.is_floating_point()]
-    away, size = (torch.cat([part(a, b).abs().flatten() for a, b in weights]) for part in (torch.sub, lambda a, b: a))
+    away, size = (torch.cat([one.abs().flatten() for one in some]) for some in (
+        [a - b for a, b in weights], [a for a, _ in weights]
+    ))  # fmt: skip
     return {
         "loss_relative_difference_max": float((np.abs(losses[1] - losses[0]) / losses[0]).max()),
         "weights_difference_max": float(away.max()),
@@ -103,10 +110,12 @@ def measure(steps: int, quick: bool) -> Figures:
             "two processes, 1 thread each": half[2],
         }  # fmt: skip
     figures["seconds_per_step"] = {name: median(run["seconds"][_LEFT_OUT:]) for name, run in seconds.items()}
+    figures["cpu_seconds_per_step"] = {name: run["busy"] for name, run in seconds.items()}
     half_here = has_half(torch.device("cpu")) and not quick
-    return figures | {
-        "precision_of_the_seconds": "bfloat16" if half_here else "float32", "steps": steps, "batch": 32, "cpu": cpu_name(),
-    }  # fmt: skip
+    precision = "bfloat16" if half_here else "float32"
+    load = round(os.getloadavg()[2], 1)  # of the last 15 minutes; the trainings themselves are 1 to 2 of it
+    about = {"precision_of_the_seconds": precision, "load_average": load, "steps": steps, "batch": 32}
+    return figures | about | {"cpu": cpu_name()}
 
 
 def main() -> None:
@@ -120,7 +129,7 @@ def main() -> None:
     if given.train:
         train_here(given.train, given.steps, given.half)
         return
-    steps = 8 if given.quick else 60
+    steps = 8 if given.quick else 40
     write_result("ddp-quick" if given.quick else "ddp", measure(steps, given.quick))
 
 

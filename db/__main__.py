@@ -19,6 +19,8 @@ from db.case_report import WRITERS, case_report
 from db.disk import create, move_into_place
 from db.engine import Store, data_folder, database_url, open_database, open_known
 from db.errors import as_sentences
+from db.image_copy import copy_images
+from db.image_files import image_files
 from db.label_commands import add_label_commands
 from db.preferences import read_preferences
 from db.versions import champion
@@ -74,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     examine.add_argument("--repair", "--mend", action="store_true", help="repair what can be repaired without loss")
     examine.set_defaults(command=_doctor)
 
+    images = commands.add_parser("images", help="copy all images to another folder, or to an object store by its URL")
+    images.add_argument("to", metavar="PLACE", help="a folder, or s3://BUCKET/PREFIX; CONCENTRIC_IMAGES names it then")
+    _folder_option(images, "--data")
+    images.set_defaults(command=_images)
+
     said = commands.add_parser("audit", help="all changes, decisions and deletions, oldest first")
     _folder_option(said, "--data")
     said.add_argument("--out", type=Path, help="a new file (default: the terminal)")
@@ -117,6 +124,9 @@ def _restore(given: argparse.Namespace) -> int:
     print(f"{given.folder}: {_holds(manifest)}")
     if database_url():
         print(f"Its database is a file there; python -m db move {given.folder} URL brings it to PostgreSQL.")
+    if place := os.environ.get("CONCENTRIC_IMAGES"):
+        print(f"The images lie in {given.folder / 'images'}. CONCENTRIC_IMAGES is set: to have them in {place}, unset "
+              f"it and run  python -m db images {place} --data {given.folder}")  # fmt: skip
     return _say([f"{name} was missing when the backup was made." for name in manifest.missing])
 
 
@@ -140,7 +150,7 @@ def _move(given: argparse.Namespace) -> int:
 def _doctor(given: argparse.Namespace) -> int:
     look = doctor.repair if given.repair else doctor.examine
     with _bar(" fields") as progress:
-        found = look(_existing(given.folder), progress, database_url())
+        found = look(_existing(given.folder), progress, database_url(), image_files(given.folder))
     if database_url():
         print(f"Examined: {open_database(given.folder, database_url()).place}, with the files in {given.folder}.")
     for one in found:
@@ -148,6 +158,15 @@ def _doctor(given: argparse.Namespace) -> int:
         print(f"[{how}] {one.says}")
     print("No problem found." if doctor.is_sound(found) else "Problems were found; see above.")
     return 0 if doctor.is_sound(found) else 1
+
+
+def _images(given: argparse.Namespace) -> int:
+    store = open_known(given.data)
+    with _bar(" images") as progress:
+        done = copy_images(store, given.to, progress)
+    print(f"{given.to}: {count_noun(done.copied, 'image')} copied, {done.there} there already. To use them, start the "
+          f"program with CONCENTRIC_IMAGES={given.to}")  # fmt: skip
+    return _say([f"{name} is missing or damaged in {store.image_files.where}." for name in done.damaged])
 
 
 def _audit(given: argparse.Namespace) -> int:

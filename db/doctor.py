@@ -15,6 +15,7 @@ from db.disk import readable_by_others, restrict_access
 from db.engine import Store, own_files
 from db.errors import as_sentences
 from db.fields import StoredField, UnscaledField, list_fields, list_unscaled, tombstones
+from db.image_files import ImageFiles
 from db.images import image_name, is_whole
 from db.orphans import find_aside, orphans, set_orphans_aside
 from db.reviews import miscounted, rebuild, replayed, reviews_of
@@ -32,14 +33,17 @@ class Finding:
     mendable: bool = False
 
 
-def examine(folder: Path, progress: Progress = no_progress, url: str = "") -> list[Finding]:
+def examine(
+    folder: Path, progress: Progress = no_progress, url: str = "", images: ImageFiles | None = None
+) -> list[Finding]:
     """Everything that is wrong with a data folder. Nothing is changed; others may go on working.
 
-    progress: of the fields. url: of the database, "" for the file in the folder.
+    progress: of the fields. url: of the database, "" for the file in the folder. images: where they lie, images/ in the
+    folder unless given.
 
     Opens every image, and replays every event. Raises StoreFailed, StoreBusy when the database cannot be read now.
     """
-    store = Store(folder, url=url)
+    store = Store(folder, url=url, images=images)
     try:
         if found := list(_database(store)):
             return [*found, *_aside(store)]
@@ -51,13 +55,15 @@ def examine(folder: Path, progress: Progress = no_progress, url: str = "") -> li
         store.close()
 
 
-def repair(folder: Path, progress: Progress = no_progress, url: str = "") -> list[Finding]:
+def repair(
+    folder: Path, progress: Progress = no_progress, url: str = "", images: ImageFiles | None = None
+) -> list[Finding]:
     """Mend what can be mended without loss, and examine again: what is left.
 
     Rebuilds marks and reviews from their events, sets files without a row aside, takes whole images back from there,
     and closes the folder to other users.
     """
-    store = Store(folder, url=url)
+    store = Store(folder, url=url, images=images)
     try:
         if not list(_database(store)):
             with as_sentences():
@@ -69,7 +75,7 @@ def repair(folder: Path, progress: Progress = no_progress, url: str = "") -> lis
                         rebuild(store, stored.id)
     finally:
         store.close()
-    return examine(folder, progress, url)
+    return examine(folder, progress, url, images)
 
 
 def is_sound(findings: Iterable[Finding]) -> bool:

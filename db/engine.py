@@ -16,7 +16,7 @@ from db.dialects.postgres import PostgresDatabase
 from db.dialects.sqlite import DATABASE, SqliteDatabase
 from db.disk import make_folders, restrict_access
 from db.errors import StoreBusy, StoreFailed, as_sentences
-from db.image_files import ImageFiles, image_files
+from db.image_files import ImageFiles, files_of, image_files
 from db.images import image_name
 from db.orphans import set_orphans_aside
 from db.schema import FieldRow
@@ -28,20 +28,16 @@ _LOOKED_AT = 20  # images that tell whether a folder belongs to a database
 class Store:
     """Open it with `open_store`. Safe to use from many threads; other processes may have it open too.
 
-    url: of the database, "" for the file concentric.sqlite in the folder. images: where they lie, CONCENTRIC_IMAGES or
-    images/ unless given. Raises StoreFailed for a URL that is none.
+    url: of the database, "" for the file concentric.sqlite in the folder. images: where they lie, images/ in the folder
+    unless given. Raises StoreFailed for a URL that is none.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        busy_timeout_s: float = BUSY_TIMEOUT_S,
-        url: str = "",
-        images: ImageFiles | None = None,
+        self, folder: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, url: str = "", images: ImageFiles | None = None
     ) -> None:
         self.folder = folder
         self.url = url
-        self.image_files = images or image_files(folder)
+        self.image_files = images or files_of(folder)
         self.file = folder / DATABASE
         self.images = folder / "images"
         self.aside = folder / "set-aside"
@@ -133,8 +129,8 @@ def open_store(
 
 
 def open_configured(folder: Path) -> Store:
-    """A folder with its database, or with the one that CONCENTRIC_DATABASE names."""
-    return open_store(folder, url=database_url())
+    """A folder with its database and images, or with those that CONCENTRIC_DATABASE and CONCENTRIC_IMAGES name."""
+    return open_store(folder, url=database_url(), images=image_files(folder))
 
 
 def open_known(folder: Path) -> Store:

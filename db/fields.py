@@ -27,7 +27,7 @@ from mitosis_core.types import Field, Region
 __all__ = [
     "StoredField", "Tombstone", "UnscaledField", "add_field", "add_unscaled", "appearances", "delete_field",
     "find_field", "finished_field_ids", "get_field", "image_path", "list_cases", "list_fields", "list_unscaled",
-    "load_field", "rename", "rename_case", "save_appearances", "set_case", "set_scale", "tombstones",
+    "load_field", "load_image", "rename", "rename_case", "save_appearances", "set_case", "set_scale", "tombstones",
 ]  # fmt: skip
 
 _SCALED = FieldRow.um_per_px.is_not(None)
@@ -257,13 +257,19 @@ def finished_field_ids(store: Store) -> set[int]:
 def load_field(store: Store, stored: StoredField) -> Field:
     """The field with its pixels. Raises ImageDamaged when the image is missing or not the one that was kept, another
     StoreFailed when the object store of the images cannot be reached."""
-    try:
-        pixels = decode(store.image_files.read_once(image_name(stored.digest)), stored.digest)
-    except OSError as error:
-        raise ImageDamaged(_damaged(stored, "missing or cannot be read")) from error
+    pixels = decode(load_image(store, stored), stored.digest)
     if pixels is None:
         raise ImageDamaged(_damaged(stored, "damaged"))
     return Field(pixels, stored.um_per_px, stored.name, stored.scale_source)
+
+
+def load_image(store: Store, stored: StoredField) -> bytes:
+    """The stored image of a field as it lies there, a PNG; whether it is the right one is not looked at. Raises as
+    `load_field`."""
+    try:
+        return store.image_files.read_once(image_name(stored.digest))
+    except OSError as error:
+        raise ImageDamaged(_damaged(stored, "missing or cannot be read")) from error
 
 
 def delete_field(store: Store, field_id: int, *, by: str) -> None:

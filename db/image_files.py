@@ -11,8 +11,8 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any, Protocol, cast
@@ -22,6 +22,8 @@ from db.errors import StoreFailed
 
 STALE_PART_S = 3600
 _OUR_PART = re.compile(r"[0-9a-f]{64}\.png\.[0-9a-f]{16}\.part")  # as db.disk.write_part names it
+# A store that is gone shall be noticed soon: others may be waiting to write.
+_S3 = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2}}
 _KEPT_BYTES = 256_000_000  # of images of an object store, in memory
 
 
@@ -83,9 +85,14 @@ class ImageFiles(Protocol):
 def image_files(folder: Path) -> ImageFiles:
     """Those of a data folder: CONCENTRIC_IMAGES, a folder or a URL (s3://BUCKET/PREFIX), or else its images/."""
     given = os.environ.get("CONCENTRIC_IMAGES", "")
-    if "://" in given:
-        return FilesByUrl(given)
-    return FilesInFolder(Path(given), Path(given) / "set-aside", swept=False) if given else files_of(folder)
+    return files_at(given) if given else files_of(folder)
+
+
+def files_at(place: str) -> ImageFiles:
+    """Those of a folder or a URL."""
+    if "://" in place:
+        return FilesByUrl(place)
+    return FilesInFolder(Path(place), Path(place) / "set-aside", swept=False)
 
 
 def files_of(folder: Path) -> FilesInFolder:
@@ -101,59 +108,73 @@ class FilesInFolder:
         self._folder, self._aside = folder, aside
 
     def prepare(self) -> None:
+        """The folder is made, closed to other users."""
         make_folders(self._folder)
 
     def names(self) -> list[str]:
+        """Files alone, without folders."""
         found = (file.name for file in self._folder.glob("*") if file.is_file())
         return sorted(name for name in found if not _OUR_PART.fullmatch(name))
 
     def size(self, name: str) -> int | None:
+        """As the folder says."""
         try:
             return (self._folder / name).stat().st_size
         except FileNotFoundError:
             return None
 
     def read(self, name: str) -> bytes:
+        """From the disk, or what the system keeps of it."""
         return (self._folder / name).read_bytes()
 
     read_once = read
 
     def open(self, name: str) -> IO[bytes]:
+        """From the disk."""
         return (self._folder / name).open("rb")
 
     def write_part(self, name: str, content: bytes) -> str:
+        """Down to the disk."""
         return write_part(self._folder / name, content).name
 
     def put(self, part: str, name: str) -> None:
+        """Renamed, and the name made to last through a power cut."""
         move_into_place(self._folder / part, self._folder / name)
 
     def take_in(self, file: Path, name: str) -> None:
+        """Renamed; copied from another disk."""
         if file.stat().st_dev == self._folder.stat().st_dev:
             move_into_place(file, self._folder / name)
         else:
             self.put(self.write_part(name, file.read_bytes()), name)
 
     def remove(self, name: str) -> None:
+        """Unlinked."""
         (self._folder / name).unlink(missing_ok=True)
 
     def remove_stale_parts(self) -> None:
+        """By the time of the file."""
         for file in self._folder.iterdir():
             if _OUR_PART.fullmatch(file.name) and time.time() - file.stat().st_mtime > STALE_PART_S:
                 file.unlink(missing_ok=True)
 
     def names_aside(self) -> list[str]:
+        """None while there is no such folder."""
         return sorted(file.name for file in self._aside.iterdir()) if self._aside.is_dir() else []
 
     def read_aside(self, name: str) -> bytes:
+        """From the disk."""
         return (self._aside / name).read_bytes()
 
     def set_aside(self, name: str) -> str:
+        """Renamed; both folders lie on one disk."""
         make_folders(self._aside)
         free = _free(name, lambda one: (self._aside / one).exists())
         (self._folder / name).rename(self._aside / free)
         return free
 
     def take_back(self, aside: str, name: str) -> None:
+        """Renamed."""
         (self._aside / aside).rename(self._folder / name)
 
 
@@ -175,15 +196,18 @@ class FilesByUrl:
         self._coming: dict[str, Lock] = {}
 
     def prepare(self) -> None:
+        """An empty object is written and removed."""
         probe = f"{self._root}/{secrets.token_hex(8)}.part"
         with self._sentences():
             self._connected().pipe_file(probe, b"")
             self._connected().rm_file(probe)
 
     def names(self) -> list[str]:
+        """A list of all objects, a request for a thousand."""
         return sorted(name for name in self._list(self._root) if not _OUR_PART.fullmatch(name))
 
     def size(self, name: str) -> int | None:
+        """One request, without the content."""
         try:
             with self._sentences():
                 return int(self._connected().info(self._at(name))["size"])
@@ -191,10 +215,12 @@ class FilesByUrl:
             return None
 
     def read(self, name: str) -> bytes:
+        """One request for all of it."""
         with self._sentences():
             return cast(bytes, self._connected().cat_file(self._at(name)))
 
     def read_once(self, name: str) -> bytes:
+        """From memory, or `read`; of two who ask at once the second waits."""
         with self._lock:
             coming = self._coming.setdefault(name, Lock())
         with coming:
@@ -207,31 +233,37 @@ class FilesByUrl:
             return content
 
     def open(self, name: str) -> IO[bytes]:
+        """Blocks of some megabytes, a request each."""
         with self._sentences():
-            return cast(IO[bytes], self._connected().open(self._at(name), "rb", cache_type="readahead"))
+            return cast(IO[bytes], _InPieces(self._connected().open(self._at(name), "rb"), self._sentences))
 
     def write_part(self, name: str, content: bytes) -> str:
+        """One upload."""
         part = f"{name}.{secrets.token_hex(8)}.part"
         with self._sentences():
             self._connected().pipe_file(self._at(part), content)
         return part
 
     def put(self, part: str, name: str) -> None:
+        """A copy on the server, and the part removed."""
         self._move(self._at(part), self._at(name))
         self._forget(name)
 
     def take_in(self, file: Path, name: str) -> None:
+        """One upload from the disk."""
         with self._sentences():
             self._connected().put_file(str(file), self._at(name))
         self._forget(name)
         file.unlink()
 
     def remove(self, name: str) -> None:
+        """One request."""
         self._forget(name)
         with suppress(FileNotFoundError), self._sentences():
             self._connected().rm_file(self._at(name))
 
     def remove_stale_parts(self) -> None:
+        """By the time the object store gives."""
         with self._sentences():
             for name in self._list(self._root):
                 if _OUR_PART.fullmatch(name):
@@ -240,13 +272,16 @@ class FilesByUrl:
                         self._connected().rm_file(self._at(name))
 
     def names_aside(self) -> list[str]:
+        """A list of the objects under set-aside/."""
         return self._list(f"{self._root}/set-aside")
 
     def read_aside(self, name: str) -> bytes:
+        """One request for all of it."""
         with self._sentences():
             return cast(bytes, self._connected().cat_file(f"{self._root}/set-aside/{name}"))
 
     def set_aside(self, name: str) -> str:
+        """A copy on the server, and the object removed."""
         taken = self.names_aside()
         free = _free(name, lambda one: one in taken)
         self._move(self._at(name), f"{self._root}/set-aside/{free}")
@@ -254,6 +289,7 @@ class FilesByUrl:
         return free
 
     def take_back(self, aside: str, name: str) -> None:
+        """A copy on the server, and the object removed."""
         self._move(f"{self._root}/set-aside/{aside}", self._at(name))
         self._forget(name)
 
@@ -289,7 +325,8 @@ class FilesByUrl:
             try:
                 import fsspec
 
-                self._files = fsspec.filesystem(protocol, use_listings_cache=False)
+                how = {"config_kwargs": _S3} if protocol in ("s3", "s3a") else {}
+                self._files = fsspec.filesystem(protocol, use_listings_cache=False, **how)
             except (ImportError, ValueError) as error:
                 raise StoreFailed(
                     f"CONCENTRIC_IMAGES is {self.where}, for which a package is missing ({error}). Please run  pip "
@@ -302,9 +339,11 @@ class FilesByUrl:
         """Whatever a client of an object store raises becomes StoreFailed, but FileNotFoundError."""
         try:
             yield
-        except (FileNotFoundError, StoreFailed):
+        except StoreFailed:
             raise
         except Exception as error:  # botocore's errors have no common kind with those of other stores
+            if isinstance(error, FileNotFoundError) and "bucket does not exist" not in str(error):
+                raise
             said = " ".join(str(error).split())[:200] or type(error).__name__
             raise StoreFailed(
                 f"The images at {self.where} could not be read or written ({said}). Nothing was saved; please try "
@@ -312,7 +351,24 @@ class FilesByUrl:
             ) from error
 
 
-def _free(name: str, taken: Any) -> str:
+class _InPieces:
+    """A file that is being read; what fails on the way becomes a sentence."""
+
+    def __init__(self, file: Any, sentences: Callable[[], AbstractContextManager[None]]) -> None:
+        self._file, self._sentences = file, sentences
+
+    def read(self, size: int) -> bytes:
+        with self._sentences():
+            return cast(bytes, self._file.read(size))
+
+    def __enter__(self) -> _InPieces:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _free(name: str, taken: Callable[[str], bool]) -> str:
     """A name like this one that is not taken."""
     stem, dot, suffix = name.rpartition(".")
     found, number = name, 1

@@ -25,8 +25,7 @@ from db.dialects.base import database_of
 from db.disk import FOLDER_MODE, move_into_place
 from db.disk_space import check_disk_space
 from db.engine import Store, open_store
-from db.errors import BackupDamaged, as_sentences
-from db.image_files import files_of
+from db.errors import BackupDamaged, StoreFailed, as_sentences
 from db.images import image_name, image_path, is_whole
 from db.ops import OP_ID, BadOp, check_reader
 from db.replay import Event
@@ -89,7 +88,7 @@ def merge_archive(store: Store, place: Path, progress: Progress = no_progress) -
     with tempfile.TemporaryDirectory(dir=store.folder, prefix="merge-") as folder:
         unpacked = Path(folder) / "archive"
         restore(place, unpacked, progress)
-        other = open_store(unpacked, images=files_of(unpacked))
+        other = open_store(unpacked)
         try:
             _check_images(store, other)
             return _merge(store, other)
@@ -126,7 +125,8 @@ def _merge(store: Store, other: Store) -> Merged:
             return work.merged
     except BaseException:
         for take_away in placed:
-            take_away()
+            with suppress(OSError, StoreFailed):
+                take_away()
         raise
 
 

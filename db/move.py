@@ -15,6 +15,8 @@ from db.archive import Progress, no_progress
 from db.dialects.base import Database
 from db.engine import open_database
 from db.errors import StoreFailed, as_sentences
+from db.image_files import image_files
+from db.images import image_name
 from db.schema import FieldRow
 from db.table_copy import Rows, copy_rows, count_rows, read_rows
 from mitosis_core.plurals import count_noun
@@ -109,15 +111,16 @@ def _refuse_full(database: Database, connection: Connection) -> None:
 
 
 def _missing_images(connection: Connection, folder: Path | None) -> int:
-    """How many images are not in the folder. Raises StoreFailed when it is all of them."""
+    """How many images are not where those of the folder lie. Raises StoreFailed when it is all of them."""
     if folder is None:
         return 0
-    names = [f"{digest}.png" for digest in connection.execute(select(FieldRow.digest)).scalars()]
-    missing = sum(not (folder / "images" / name).exists() for name in names)
+    files = image_files(folder)
+    names = {image_name(digest) for digest in connection.execute(select(FieldRow.digest)).scalars()}
+    missing = len(names - set(files.names()))
     if names and missing == len(names):
         raise StoreFailed(
-            f"The images of the database are not in {folder}; please name its data folder, or copy images and versions "
-            "there first."
+            f"The images of the database are not in {files.where}; please name its data folder, or copy images and "
+            "versions there first."
         )
     return missing
 

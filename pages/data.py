@@ -11,6 +11,7 @@ from db import audit, doctor
 from db.backup import make_copy
 from db.engine import Store, data_folder, database_url
 from db.fields import list_fields
+from db.image_files import image_files
 from db.merge import merge_archive
 from mitosis_core.errors import ConcentricError
 from pages.shared import session
@@ -135,6 +136,7 @@ def _examine() -> None:
                 data_folder(),
                 lambda done, total: slot.progress(done / max(total, 1), f"Field {done} of {total}"),
                 database_url(),
+                image_files(data_folder()),
             )
         except ConcentricError as error:
             st.error(plain(str(error)))

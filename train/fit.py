@@ -181,11 +181,10 @@ def member_jobs(
 
 def train_all(todo: Sequence[TrainingJob], jobs: int, report: Report) -> None:
     """Train every job that is not done yet, each once; coarser networks first, as several jobs may start from one."""
-    done = ranks.from_first(lambda: {job.folder for job in todo if _finished(job)})
-    coarser = [job.coarser for job in todo if job.coarser and job.folder not in done]
+    coarser = [job.coarser for job in _unfinished(todo) if job.coarser]
     if coarser:
         train_all(coarser, jobs, report)
-    todo = list({job.folder: job for job in todo if job.folder not in done}.values())
+    todo = list({job.folder: job for job in _unfinished(todo)}.values())
     if jobs == 1:
         for job in todo:
             train_one(job, report)
@@ -229,8 +228,10 @@ def train_one(job: TrainingJob, report: Report | None = None) -> None:
         (job.folder / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")  # for the benchmarks
 
 
-def _finished(job: TrainingJob) -> bool:
-    return last_snapshot(job).exists()
+def _unfinished(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
+    return [
+        jobs[i] for i in ranks.from_first(lambda: [i for i, job in enumerate(jobs) if not last_snapshot(job).exists()])
+    ]
 
 
 def last_snapshot(job: TrainingJob) -> Path:

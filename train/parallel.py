@@ -141,14 +141,16 @@ class SharedBatchNorm(nn.BatchNorm2d):
         """[B, C, H, W] -> the same shape; as torch's batch norm when not training."""
         if not self.training:
             return super().forward(x)
-        count = _sum(torch.tensor([float(x.numel() // x.shape[1])]), self._group)
-        values = x.float()
-        mean = _sum(values.sum((0, 2, 3)), self._group) / count
-        centred = values - mean.view(1, -1, 1, 1)
-        variance = _sum(centred.square().sum((0, 2, 3)), self._group) / count
+        here = float(x.numel() // x.shape[1])
+        count = _sum(torch.tensor([here]), self._group)
+        # Mean and variance of each share, then of all (Chan et al. 1979): exact also where a channel hardly varies.
+        own_variance, own_mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
+        mean = _sum(own_mean * here, self._group) / count
+        variance = _sum((own_variance + (own_mean - mean).square()) * here, self._group) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1).clamp_min(1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(x.dtype)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1)).to(x.dtype)
 
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None

@@ -18,7 +18,7 @@ class Setting:
 SETTINGS = (
     Setting("CONCENTRIC_DATA", "`data/` beside app.py", "the data folder: database, images, versions, runs, keys"),
     Setting("CONCENTRIC_DATABASE", "a file in the data folder", "the URL of a PostgreSQL database (docs/operation.md)"),
-    Setting("CONCENTRIC_IMAGES", "`images/` in the data folder", "a folder, or an `s3://` URL, where images lie instead"),
+    Setting("CONCENTRIC_IMAGES", "`images/` in the data folder", "where images lie: a folder or `s3://BUCKET/PREFIX`"),
     Setting("CONCENTRIC_CACHE", "`~/.cache/concentric`", "converted networks and downloaded encoders; may be deleted"),
     Setting("CONCENTRIC_LOG", "`INFO`", "the level of the log: `DEBUG`, `INFO`, `WARNING` or `ERROR`"),
     Setting("CONCENTRIC_RESERVE_MB", "500", "megabytes of the disk that new fields, versions and runs leave free"),

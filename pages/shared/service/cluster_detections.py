@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from db.detection_queue import Detection
 from db.engine import Store
-from db.fields import StoredField, get_field, load_field
-from db.images import encode, image_path
+from db.fields import StoredField, get_field, load_field, load_image
+from db.images import image_path
 from db.versions import load_version
 from mitosis_core.cluster import Cluster
 from mitosis_core.cluster_detection import ImageFile, Needed, analyse_stored, look_over
@@ -94,5 +94,5 @@ class ClusterDetections:
         if path.is_file():
             file = ImageFile.at(path, send=self._sent[needed])
         else:
-            file = ImageFile(path, 0, 0, encode(load_field(self._store, stored).pixels))
+            file = ImageFile(path, 0, 0, load_image(self._store, stored))
         return self._cluster.submit(analyse_stored, needed, file, stored.name, stored.um_per_px, stored.digest)
