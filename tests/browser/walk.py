@@ -39,8 +39,13 @@ from tests.browser.hands import FieldActions, KeyboardReader, MouseReader, Place
 Truth = Mapping[str, Sequence[Place]]
 MOUSE, KEYS = "Anna", "Bert"  # who reads by what
 REVIEW_STATES = {
-    "ring": ("n", "o"), "grid": ("g",), "gallery": ("k",), "cross": ("ArrowRight",), "look-only": ("l",), "finish": ("f",),
-}  # fmt: skip
+    "ring": ("n", "o"),
+    "grid": ("g",),
+    "gallery": ("k",),
+    "cross": ("ArrowRight",),
+    "look-only": ("l",),
+    "finish": ("f",),
+}
 SETTLE_MS = 500
 
 
