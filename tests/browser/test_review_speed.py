@@ -437,3 +437,31 @@ def test_the_whole_viewer_is_in_sight_below_what_stands_above_it(bench: Bench) -
             return 0 < height - box["y"] - box["height"] < 80
 
         until(desk.page, ends)
+
+
+def test_what_says_that_all_is_decided_hides_no_cell(bench: Bench) -> None:
+    desk = bench.desk("Nothing hidden")
+    desk.keys("n", "1", "1").saved()
+    said = desk.page.get_by_text("All cells of this field are decided.").first
+    said.wait_for()
+    stage, line = desk.page.locator(".stage").bounding_box(), said.bounding_box()
+    assert line["x"] >= stage["x"] + stage["width"] or line["y"] >= stage["y"] + stage["height"]
+
+
+# A field that the viewer shows ahead of the page, and then what the page said of the field before, late.
+LATE = """async () => {
+  const host = [...document.querySelectorAll("*")].find((one) => one.shadowRoot?.querySelector(".viewer"));
+  const { viewer } = [host.shadowRoot, ...host.shadowRoot.querySelectorAll("*")].find((one) => one.viewer);
+  const { component } = viewer, before = component.data;
+  const [field, ahead] = Object.entries(before.next_fields.fields)[0];
+  viewer.showAhead(ahead, viewer.triggers + 1);
+  viewer.update({ ...component, data: { ...before, last_step: viewer.triggers } });
+  await new Promise((done) => setTimeout(done, 4000));
+  return [field, viewer.root.dataset.ready];
+}"""
+
+
+def test_a_slow_server_throws_nobody_back_to_the_field_that_was_left(bench: Bench) -> None:
+    desk = bench.desk("Slow server")
+    ahead, shown = desk.page.evaluate(LATE)
+    assert shown == ahead != str(bench.fields[0].id)
