@@ -16,7 +16,6 @@ from mitosis_core.scale import check_um_per_px
 from mitosis_core.scoring.counting import FIELD_DIAMETER_MM, check_field_diameter
 
 KEY_LAYOUTS = ("standard", "left hand", "right hand")
-THEMES = ("system", "light", "dark")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class Preferences:
     version: str | None = None
     key_layout: str = KEY_LAYOUTS[0]
     advance: bool = True
-    theme: str = THEMES[0]
 
 
 def read_preferences(store: Store, user: str) -> Preferences:
@@ -62,15 +60,12 @@ def _read(session: Session, user: str) -> Preferences:
     # Of a newer or an older program: what is not known here counts as not chosen.
     if kept["key_layout"] not in KEY_LAYOUTS:
         del kept["key_layout"]
-    if kept["theme"] not in THEMES:
-        del kept["theme"]
     return Preferences(**kept)
 
 
 def _checked(chosen: Preferences) -> Preferences:
-    for value, known in ((chosen.key_layout, KEY_LAYOUTS), (chosen.theme, THEMES)):
-        if value not in known:
-            raise ConcentricError(f"Please choose one of {', '.join(known)}.")
+    if chosen.key_layout not in KEY_LAYOUTS:
+        raise ConcentricError(f"Please choose one of {', '.join(KEY_LAYOUTS)}.")
     if chosen.um_per_px is not None:
         check_um_per_px(chosen.um_per_px)
     check_field_diameter(chosen.field_diameter_mm)

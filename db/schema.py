@@ -137,7 +137,7 @@ class PreferencesRow(Base):
     version: Mapped[str | None] = mapped_column(String(100))
     key_layout: Mapped[str] = mapped_column(String(20))
     advance: Mapped[bool]
-    theme: Mapped[str] = mapped_column(String(10))
+    theme: Mapped[str] = mapped_column(String(10), default="system")  # not used: each browser keeps its own
     at: Mapped[datetime] = mapped_column(Utc)
 
 

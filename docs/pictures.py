@@ -25,7 +25,8 @@ def free_port() -> int:
 
 
 def main() -> None:
-    """The Detect and the Review page with the sample field, 1440 x 900, as docs/pictures/detect.jpg and review.jpg."""
+    """Quick look, Review and Results with drawn fields, 1440 x 900, as detect.jpg, review.jpg and results.jpg."""
+    (HERE / "pictures").mkdir(exist_ok=True)
     port = free_port()
     data = tempfile.TemporaryDirectory()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
@@ -42,9 +43,9 @@ def main() -> None:
                     page.wait_for_timeout(500)
             page.get_by_role("button", name="sample").click(timeout=60_000)
             page.locator(".viewer").wait_for(timeout=120_000)
-            page.wait_for_timeout(3000)  # the image and its circles have been drawn
-            (HERE / "pictures").mkdir(exist_ok=True)
-            page.screenshot(path=HERE / "pictures" / "detect.jpg", type="jpeg", quality=85)
+            page.get_by_role("button", name="End the tour").click()
+            take(page, "detect")
+            add_case(page, f"http://127.0.0.1:{port}")
             take_review(page, f"http://127.0.0.1:{port}")
             browser.close()
     finally:
@@ -53,36 +54,58 @@ def main() -> None:
         data.cleanup()
 
 
-def drawn_file(folder: Path) -> Path:
-    """A field like the sample, which itself is not offered for review, as a file that says its µm/px."""
+def drawn_files(folder: Path, number: int = 4) -> list[Path]:
+    """Fields of one case like the sample, which itself is not offered for review, as files that say their µm/px."""
     import tifffile
 
-    field = draw_sample_field(seed=1).field
-    assert field.um_per_px is not None
-    per_cm = 1e4 / field.um_per_px
-    tifffile.imwrite(
-        path := folder / "drawn.tif", field.pixels, resolution=(per_cm, per_cm), resolutionunit="CENTIMETER"
-    )
-    return path
+    files = []
+    for seed in range(1, number + 1):
+        field = draw_sample_field(seed=seed).field
+        assert field.um_per_px is not None
+        per_cm = 1e4 / field.um_per_px
+        files.append(folder / f"D01_{seed:02d}.tif")
+        tifffile.imwrite(files[-1], field.pixels, resolution=(per_cm, per_cm), resolutionunit="CENTIMETER")
+    return files
+
+
+def add_case(page: Page, address: str) -> None:
+    """Drawn fields of one case, detected."""
+    page.goto(f"{address}/cases")
+    with tempfile.TemporaryDirectory() as folder:
+        files = drawn_files(Path(folder))
+        chooser = page.get_by_label("Add fields").locator("xpath=self::input").first
+        chooser.set_input_files(files, timeout=60_000)
+        page.get_by_text("To read").first.wait_for(timeout=120_000)
+        page.locator(".tile .badge:visible").nth(len(files) - 1).wait_for(timeout=120_000)
+
+
+def take(page: Page, name: str) -> None:
+    """The page as docs/pictures/NAME.jpg, once it stands still."""
+    page.wait_for_timeout(2500)
+    page.screenshot(path=HERE / "pictures" / f"{name}.jpg", type="jpeg", quality=85)
 
 
 def take_review(page: Page, address: str) -> None:
-    """Keep a drawn field, judge a few proposals, and take the picture."""
-    page.goto(f"{address}/detect")
-    with tempfile.TemporaryDirectory() as folder:
-        page.locator("input[type=file]").set_input_files(drawn_file(Path(folder)), timeout=60_000)
-        page.get_by_role("button", name="Keep for review").wait_for(timeout=120_000)
-    page.get_by_role("button", name="Keep for review").click()
-    page.get_by_role("button", name="Keep 1 field").click()
-    page.locator(".board[data-ready] .tile").wait_for(timeout=60_000)
-    page.goto(f"{address}/review?reader=Anna")
-    page.locator(".viewer[data-editable]").wait_for(timeout=60_000)
+    """A field of the case with a few verdicts, the cells of the case, and its result once all is read."""
+    page.goto(f"{address}/review?reader=Anna&case=D01")
+    viewer = page.locator(".viewer")
+    viewer.and_(page.locator("[data-editable]")).wait_for(timeout=60_000)
     page.wait_for_timeout(2000)
-    for key in ("n", "1", "n", "1", "n", "2", "n", "3", "Escape", "0"):
+    for key in ("n", "1", "1", "2", "3", "Escape", "0"):
         page.keyboard.press(key)
     page.locator(".viewer[data-outbox='0']").wait_for()
-    page.wait_for_timeout(1500)
-    page.screenshot(path=HERE / "pictures" / "review.jpg", type="jpeg", quality=85)
+    page.mouse.move(5, 5)
+    take(page, "review")
+    for _ in range(4):
+        field = viewer.get_attribute("data-ready")
+        page.keyboard.press("f")
+        page.get_by_role("button", name="Accept").last.click()
+        page.locator(f".viewer:not([data-ready='{field}']), .panel .state[data-state='complete']").first.wait_for()
+        page.wait_for_timeout(1500)
+    page.goto(f"{address}/results?case=D01&by=reader:Anna")
+    page.locator(".case-figures").wait_for(timeout=60_000)
+    page.locator(".grid img").nth(6).wait_for()
+    take(page, "results")
 
 
 if __name__ == "__main__":

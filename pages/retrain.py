@@ -80,8 +80,8 @@ def _offer(store: Store, by: str, source: str, known: Material, *, filled: bool)
         else:
             st.markdown("Retraining makes a better version from fields that you have finished: at least 2 fields of "
                         "one case to learn from, and one of another case to judge it on.")  # fmt: skip
-            if st.button("Review fields", type="primary", icon=":material/rate_review:"):
-                st.switch_page("pages/review.py")
+        if st.button("Review fields", type="primary", icon=":material/rate_review:"):
+            st.switch_page("pages/review.py")
         return
     left, right = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
     with left, st.spinner("Reading the versions…"):

@@ -11,7 +11,7 @@ import pytest
 from db.labels import reviewed_fields
 from db.preferences import change_preferences, read_preferences
 from db.reviews import history, review_of
-from tests.browser.review_bench import PROPOSED, Bench, Desk, bench, shared, until
+from tests.browser.review_bench import PROPOSED, SIDE, Bench, Desk, bench, shared, until
 
 __all__ = ["bench", "shared"]  # fixtures
 pytestmark = pytest.mark.browser
@@ -405,3 +405,63 @@ def test_on_a_tablet_nothing_is_cut_and_the_verdicts_are_in_reach(bench: Bench, 
     verdict.tap()
     desk.saved()
     assert bench.verdicts(desk.reader) == ["lookalike"]
+
+
+def test_a_missed_cell_is_marked_by_keys_alone(bench: Bench) -> None:
+    desk = bench.desk("Keys alone")
+    desk.keys("ArrowRight", "ArrowDown", "Shift+ArrowRight")
+    aim = desk.page.locator(".aim")
+    aim.wait_for()
+    box, sheet = aim.bounding_box(), desk.page.locator(".sheet").bounding_box()
+    scale = sheet["width"] / SIDE
+    middle = [(box[axis] + box[size] / 2 - sheet[axis]) / scale - 0.5
+              for axis, size in (("x", "width"), ("y", "height"))]  # fmt: skip
+    desk.keys("o", "2").saved()
+    assert bench.verdicts("Keys alone") == ["lookalike"]
+    (mark,) = review_of(bench.store, bench.fields[0].id, "Keys alone").standing
+    assert (mark.x, mark.y) == pytest.approx(middle, abs=1)
+    desk.click(500, 500)
+    aim.wait_for(state="hidden")
+
+
+def test_the_whole_viewer_is_in_sight_below_what_stands_above_it(bench: Bench) -> None:
+    desk = bench.desk("In sight")
+    for following in (1, 2, 2):
+        desk.keys("n", "1", "1", "f").ready(following)
+    desk.page.get_by_text("is read:").wait_for()  # a row more
+    for width, height in ((1440, 900), (1024, 768), (768, 1024)):
+        desk.page.set_viewport_size({"width": width, "height": height})
+
+        def ends(height: int = height) -> bool:
+            box = desk.viewer.bounding_box()
+            return 0 < height - box["y"] - box["height"] < 80
+
+        until(desk.page, ends)
+
+
+def test_what_says_that_all_is_decided_hides_no_cell(bench: Bench) -> None:
+    desk = bench.desk("Nothing hidden")
+    desk.keys("n", "1", "1").saved()
+    said = desk.page.get_by_text("All cells of this field are decided.").first
+    said.wait_for()
+    stage, line = desk.page.locator(".stage").bounding_box(), said.bounding_box()
+    assert line["x"] >= stage["x"] + stage["width"] or line["y"] >= stage["y"] + stage["height"]
+
+
+# A field that the viewer shows ahead of the page, and then what the page said of the field before, late.
+LATE = """async () => {
+  const host = [...document.querySelectorAll("*")].find((one) => one.shadowRoot?.querySelector(".viewer"));
+  const { viewer } = [host.shadowRoot, ...host.shadowRoot.querySelectorAll("*")].find((one) => one.viewer);
+  const { component } = viewer, before = component.data;
+  const [field, ahead] = Object.entries(before.next_fields.fields)[0];
+  viewer.showAhead(ahead, viewer.triggers + 1);
+  viewer.update({ ...component, data: { ...before, last_step: viewer.triggers } });
+  await new Promise((done) => setTimeout(done, 4000));
+  return [field, viewer.root.dataset.ready];
+}"""
+
+
+def test_a_slow_server_throws_nobody_back_to_the_field_that_was_left(bench: Bench) -> None:
+    desk = bench.desk("Slow server")
+    ahead, shown = desk.page.evaluate(LATE)
+    assert shown == ahead != str(bench.fields[0].id)

@@ -31,12 +31,22 @@ from mitosis_core.image.reading import IMAGE_SUFFIXES
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.interchange import FORMATS
 from mitosis_core.model import DEFAULT_VERSION
+from pages.shared.navigation import TITLES
 from tests.browser.camera import Camera, wait_until_still
 from tests.browser.conftest import CHROMIUM, FLAGS, Server
 from tests.browser.hands import FieldActions, KeyboardReader, MouseReader, Place, Reader
 
 Truth = Mapping[str, Sequence[Place]]
 MOUSE, KEYS = "Anna", "Bert"  # who reads by what
+REVIEW_STATES = {
+    "ring": ("n", "o"),
+    "grid": ("g",),
+    "gallery": ("k",),
+    "cross": ("ArrowRight",),
+    "look-only": ("l",),
+    "finish": ("f",),
+}
+SETTLE_MS = 500
 
 
 @dataclass
@@ -215,6 +225,31 @@ def take_in(one: Installation, file: Path, name: str, reader: str, camera: Camer
     one.page.get_by_text(f"imported for {reader}").wait_for()
 
 
+def look_around(one: Installation, case: str, camera: Camera) -> None:
+    """Pictures of every page, and of what opens on the Review page, after the case was read."""
+    if camera.folder is None:
+        return
+    for name, keys in REVIEW_STATES.items():
+        one.go("review", "Review", reader="Carl", case=case)
+        one.page.locator(".viewer[data-ready]").wait_for()
+        for key in keys:
+            one.page.keyboard.press(key)
+            one.page.wait_for_timeout(SETTLE_MS)
+        camera.shoot(one.page, f"review-{name}")
+    for view in ("History", "Agreement"):
+        one.go("review", "Review", reader=MOUSE, case=case)
+        one.page.get_by_test_id("stButtonGroup").get_by_text(view, exact=True).click()
+        wait_until_still(one.page)
+        camera.shoot(one.page, f"review-{view.lower()}")
+    for name, title in TITLES.items():
+        one.go(name, title)
+        camera.shoot(one.page, name)
+    for button in ("Help", MOUSE):
+        one.go("cases", "Cases", reader=MOUSE)
+        one.page.locator(".st-key-frame").get_by_role("button", name=button).click()
+        camera.shoot(one.page, f"frame-{button.lower()}")
+
+
 # ---- the whole way
 
 
@@ -230,6 +265,7 @@ def walk(browser: Any, files: Sequence[Path], truth: Truth | None, um_per_px: fl
         said["counts"] = {reader: counts(first.store, reader) for reader in (MOUSE, KEYS)}
         said["reports"] = report_case(first, case, out, camera)
         exported = export(first, case, MOUSE, names, out / "exported", camera)
+        look_around(first, case, camera)
     with installation(browser, out / "second", app) as second:
         add_case(second, files, um_per_px, Camera(None))
         for name, file in exported.items():

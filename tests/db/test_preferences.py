@@ -17,7 +17,7 @@ from tests.db.conftest import reopen
 
 CHOSEN: dict[str, Any] = {
     "reader": "Dr. Jörg Ärzt", "um_per_px": 0.2456, "field_diameter_mm": 0.5, "version": "v1",
-    "key_layout": "left hand", "advance": False, "theme": "dark",
+    "key_layout": "left hand", "advance": False,
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_one_row_a_user_and_nothing_else_is_touched(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "error"),
-    [({"theme": "pink"}, ConcentricError), ({"key_layout": ""}, ConcentricError), ({"um_per_px": 25.0}, MissingScale),
+    [({"key_layout": ""}, ConcentricError), ({"um_per_px": 25.0}, MissingScale),
      ({"um_per_px": float("nan")}, MissingScale), ({"field_diameter_mm": 0.0}, ConcentricError),
      ({"field_diameter_mm": float("nan")}, ConcentricError), ({"reader": "a\nb"}, ConcentricError),
      ({"colour": "plum"}, TypeError)],
@@ -60,5 +60,5 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
 def test_what_another_program_wrote_counts_as_not_chosen(store: Store) -> None:
     change_preferences(store, "ann", **CHOSEN)
     with store.writing() as session:
-        session.execute(update(PreferencesRow).values(theme="sepia", key_layout="dvorak"))
-    assert read_preferences(store, "ann") == Preferences(**(CHOSEN | {"theme": "system", "key_layout": "standard"}))
+        session.execute(update(PreferencesRow).values(key_layout="dvorak"))
+    assert read_preferences(store, "ann") == Preferences(**(CHOSEN | {"key_layout": "standard"}))

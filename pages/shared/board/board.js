@@ -2,6 +2,7 @@
 // the page goes there as a wish; what a hand has set outlives the page in `memory`.
 
 const STORED_EVERY_MS = 700;
+const WAY = ["Drop the fields of a case", "Read them: one key per cell", "Result, report, export", "Retrain on what was read"];
 
 function memory() {
   window.concentricCases ??= {
@@ -139,6 +140,8 @@ class Board {
     const look = element("a", "look", this.empty, { href: "detect" });
     look.textContent = "Take a quick look at a sample instead; nothing is kept";
     look.addEventListener("click", (event) => this.follow(event, "detect", {}));
+    const way = element("ol", "way", this.empty);
+    for (const step of WAY) element("li", "", way).textContent = step;
   }
 
   drawFilters(cards) {

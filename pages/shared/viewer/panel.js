@@ -99,7 +99,7 @@ class Panel {
   // Below the gallery, which the viewer puts between.
   makeFoot() {
     const { act } = this;
-    const foot = make("div", "edit foot", this.root);
+    const foot = (this.foot = make("div", "edit foot", this.root));
     this.state = make("div", "row state", foot);
     this.stateText = make("span", "", this.state);
     this.exclude = this.button(this.state, "Exclude", "Leave this field out of the review", act.exclude, "link");

@@ -3,6 +3,7 @@
 
 const QUIET_MS = 300; // after the last change was saved, before the page is notified
 const LEAVING_MS = 3000; // for the page to bring the next field
+const AHEAD_MS = 20000; // and where the viewer shows it already: a busy server throws nobody back to the field before
 
 function download(name, content) {
   const link = make("a", "", null, { download: name });
@@ -62,7 +63,6 @@ class Reviewer extends Viewer {
       ...super.toolActions(),
       area: () => this.editing.refuses() || this.drawArea(!this.drawing),
       look: () => this.look(!this.looking),
-      finish: () => this.finish(),
       onward: () => this.onward(),
       wholeField: () => this.editing.setArea(null),
       retry: () => this.outbox.retry(),
@@ -126,7 +126,7 @@ class Reviewer extends Viewer {
       this.ahead = null;
       if (late) super.update(late);
     };
-    this.ahead = { step, late: null, timer: setTimeout(wait, LEAVING_MS) };
+    this.ahead = { step, late: null, timer: setTimeout(wait, AHEAD_MS) };
     const { strip, preferences, gallery, next_fields } = this.data;
     this.show({ strip, preferences, gallery, next_fields, ...data });
   }
@@ -236,8 +236,7 @@ class Reviewer extends Viewer {
   // When the model's proposals are all decided.
   drawOnward(listed) {
     const decided = listed.some((one) => one.decided && one.src === "model") && !this.undecided(listed).length;
-    const keys = { finish: spokenKey(this.layout.keyOf("finish")), onward: spokenKey(this.layout.keyOf("onward")) };
-    this.tools.showOnward(decided && !this.editing.closed && !this.looking, keys);
+    this.tools.showOnward(decided && !this.editing.closed && !this.looking, spokenKey(this.layout.keyOf("onward")));
   }
 
   // What is known here is newer than what the page said.

@@ -4,7 +4,7 @@ const NOTICE_MS = 8000;
 
 class Tools {
   // act: { zoom(factor), fit(), ruler(), display(), help() -> rows, layout(name), focus() }, and for a reviewer also { area(),
-  //   wholeField(), look(), menu(), finish(), onward(), retry(), download(), discard() }
+  //   wholeField(), look(), menu(), onward(), retry(), download(), discard() }
   constructor(parent, act) {
     this.act = act;
     const tools = this.catchPointer(make("div", "tools", parent));
@@ -22,7 +22,7 @@ class Tools {
     this.looking = make("div", "looking-chip", parent, { role: "status" });
     this.looking.hidden = true;
     this.takeFocus = this.catchPointer(makeButton("take-focus", parent, "Click here to use the keys", "Click here to use the keys", act.focus));
-    this.onward = this.catchPointer(make("div", "onward", parent, { role: "status" }));
+    this.onward = make("div", "onward", null, { role: "status" }); // in the panel: over the field it would hide cells
     this.onward.hidden = true;
     this.chip = this.catchPointer(make("div", "chip", parent));
     this.chip.hidden = true;
@@ -71,15 +71,14 @@ class Tools {
     this.looking.textContent = sentence;
   }
 
-  // All cells of the field are decided: where it goes on.
-  showOnward(visible, keys) {
+  // All cells of the field are decided: where it goes on. key: of that button.
+  showOnward(visible, key) {
     if (visible === !this.onward.hidden) return;
     this.onward.hidden = !visible;
     this.onward.replaceChildren();
     if (!visible) return;
     make("span", "", this.onward).textContent = "All cells of this field are decided.";
-    makeButton("main", this.onward, `Finish field (${keys.finish})`, "Finish this field and go on", this.act.finish);
-    makeButton("", this.onward, `Next undecided (${keys.onward})`, "To the next undecided cell, in another field", this.act.onward);
+    makeButton("", this.onward, `Next undecided (${key})`, "To the next undecided cell, in another field", this.act.onward);
   }
 
   showArea(drawing, area) {

@@ -22,6 +22,7 @@ class Viewer {
     this.panel = new Panel(this.root, this.panelActions());
     this.gallery = new Gallery(this.panel.root, { pick: (id) => this.goTo(id), open: (id) => this.open(id) });
     this.panel.makeFoot();
+    this.panel.foot.prepend(this.tools.onward);
     this.live = make("div", "live", this.root, { "aria-live": "polite" });
     this.root.addEventListener("keydown", (event) => onKey(this, event));
     this.root.addEventListener("keyup", (event) => onKeyUp(this, event));
