@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.accuracy import report
+from mitosis_core.errors import UnusableData
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches, read_tissue
 from train.fit import TrainingJob, held_out_cases, plan_jobs, snapshots, train_all
@@ -28,7 +29,7 @@ class Measured:
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """The options that `read_data` reads, and --work and --jobs."""
-    parser.add_argument("--fields", nargs="+", required=True, metavar="DIR=SCANNER")
+    parser.add_argument("--fields", nargs="+", default=[], metavar="DIR=SCANNER")
     parser.add_argument("--painted", type=Path)
     parser.add_argument("--patches", type=Path, nargs="*", default=[])
     parser.add_argument("--crops", type=Path)
@@ -42,6 +43,8 @@ def read_data(given: argparse.Namespace) -> tuple[list[Example], list[Example], 
 
     Raises UnusableData or UnreadableField.
     """
+    if not given.fields:
+        raise UnusableData("Please name the folders of fields: --fields DIR=SCANNER.")
     fields: list[Example] = []
     for pair in given.fields:
         folder, _, scanner = pair.partition("=")

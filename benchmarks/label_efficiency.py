@@ -220,9 +220,7 @@ def _rounds(
 
 def _round(side: Side, draw: int, size: int, config: RetrainConfig, given: argparse.Namespace) -> Round:
     """One retraining, or what `work` keeps of it."""
-    identity = [side.base.card.weights_sha256, side.base.card.raw_threshold, side.group, draw, size, given.seed,
-                dataclasses.asdict(config), {name: len(some) for name, some in side.known.items()}]  # fmt: skip
-    kept = given.work / "rounds" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.json"
+    kept = _kept(side, draw, size, config, given)
     if kept.exists():
         return Round.from_dict(json.loads(kept.read_text(encoding="utf-8")))
     kept.parent.mkdir(exist_ok=True)
@@ -230,6 +228,12 @@ def _round(side: Side, draw: int, size: int, config: RetrainConfig, given: argpa
     with atomic_write(kept) as part:
         part.write_text(json.dumps(done.to_dict()), encoding="utf-8")
     return done
+
+
+def _kept(side: Side, draw: int, size: int, config: RetrainConfig, given: argparse.Namespace) -> Path:
+    identity = [side.base.card.weights_sha256, side.base.card.raw_threshold, side.group, draw, size, given.seed,
+                dataclasses.asdict(config), {name: len(some) for name, some in side.known.items()}]  # fmt: skip
+    return Path(given.work) / "rounds" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.json"
 
 
 def _measure_round(side: Side, draw: int, size: int, config: RetrainConfig, given: argparse.Namespace) -> Round:
@@ -312,7 +316,7 @@ def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> Figures:
         "gain_at_3_low": gain[main_size]["low"],
         "gain_at_3_high": gain[main_size]["high"],
         "forgetting": _forgetting(at[main_size], BOTH),
-        "seconds_per_round": float(np.mean([r.seconds for r in at[main_size]])),
+        "seconds_per_round": float(np.median([r.seconds for r in at[main_size]])),
         "curve": _curve(at, sizes),
         "gain": gain,
         "by_group": {g: {s: float(np.mean([r.gain() for r in at[s] if r.group == g])) for s in sizes
@@ -320,7 +324,7 @@ def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> Figures:
         "ablations": {way: {s: {**_gain(at[s], way), "forgetting": _forgetting(at[s], way)} for s in sizes}
                       for way in (BOTH, WEIGHTS, THRESHOLD)},
         "forgetting_at": {s: _forgetting(at[s], BOTH) for s in sizes},
-        "seconds_at": {s: float(np.mean([r.seconds for r in at[s]])) for s in sizes},
+        "seconds_at": {s: float(np.median([r.seconds for r in at[s]])) for s in sizes},
         "rounds": [{"group": r.group, "order": r.draw, "corrected": r.corrected, "before": f1(r.before),
                     "after": {way: f1(counts) for way, counts in r.after.items()}, "thresholds": r.thresholds,
                     "forgotten": {name: r.forgotten(name) for name in r.known}, "seconds": r.seconds} for r in rounds],

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 from benchmarks.accuracy import QUICK
 from benchmarks.held_out import Measured, add_data_options, chosen_folds, read_data, train_folds
@@ -43,6 +44,7 @@ from train.selection.evaluation import (
 )
 
 ALARMS_PER_MM2 = 2.0  # where the recall of crops is measured
+TWINS_UM = (HIT_RADIUS_UM, 15.0)  # how far the plates of one telophase may lie apart
 PROTOCOL = (
     f"each slide held out in turn on both scanners together, one-to-one within {HIT_RADIUS_UM:g} µm; step, calibration "
     "and threshold from the other slides, each judged by the networks that had not seen it (but had seen this one: its "
@@ -106,6 +108,7 @@ def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) ->
         "scanners": {
             group.split(", ")[-1]: _scores(marked, group, own, at) for group in sorted({f.slide for f in marked})
         },
+        "pairs_5_to_15_um_apart": sum(pairs_apart(one, own, *TWINS_UM) for one in marked),
         "false_alarms_per_mm2": {
             "painted": detections_per_mm2(painted, own),
             "other laboratories": detections_per_mm2(tissue, own),
@@ -137,6 +140,12 @@ def detections_per_mm2(scored: Sequence[ScoredField], threshold: float) -> float
     """How many lie at or above a threshold; None without any area."""
     area_mm2 = sum(f.area_mm2 or 0.0 for f in scored)
     return sum(len(f.detections.above(threshold)) for f in scored) / area_mm2 if area_mm2 else None
+
+
+def pairs_apart(one: ScoredField, threshold: float, least_um: float, most_um: float) -> int:
+    """How many pairs of its detections at or above a threshold lie so far from each other, as two plates may."""
+    xy_um = one.detections.above(threshold).xy_px * one.um_per_px
+    return int(np.count_nonzero(pdist(xy_um) > least_um) - np.count_nonzero(pdist(xy_um) > most_um))
 
 
 def _by_laboratory(scored: Sequence[ScoredField], threshold: float) -> dict[str, float | None]:

@@ -49,14 +49,22 @@ def tissue_fraction(pixels: UInt8) -> float:
 
 
 def stain_profile(*images: UInt8) -> StainProfile | None:
-    """Profile over the tissue of one or more images of one slide (every 4th pixel); None where there is none."""
+    """Profile over the tissue of one or more images of one slide (every 4th pixel), ink left out; None where there is
+    none."""
     sparse = np.concatenate([image[::4, ::4].reshape(-1, 1, 3) for image in images])
     density = cv2.LUT(sparse, _LOG)
     tissue = (cv2.transform(density, np.full((1, 3), 1 / 3)) > TISSUE_DENSITY).astype(np.uint8)
+    tissue[_is_ink(density)] = 0
     if np.count_nonzero(tissue) < 100:
         return None
     mean, spread = cv2.meanStdDev(cv2.transform(density, np.linalg.inv(STAINS).T), mask=tissue)
     return StainProfile((*map(float, mean.ravel()),), (*map(float, spread.ravel()),))  # type: ignore[arg-type]
+
+
+def _is_ink(density: Float32) -> npt.NDArray[np.bool_]:
+    """Bool[H, W]: blue or green ink, which takes far more of the red light than of the green; no tissue in H&E does."""
+    red, green = density[..., 0], density[..., 1]
+    return np.asarray((red > 1.3 * green) & (red > 0.4))
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,17 @@ def test_a_profile_is_mean_and_spread_over_the_tissue_of_all_images() -> None:
         assert profile.spread == pytest.approx(abs(dark - pale) / 2, abs=1e-4)
 
 
+@pytest.mark.parametrize("ink", [(20, 60, 160), (20, 120, 60)], ids=["blue", "green"])
+def test_ink_has_no_part_in_the_stain_of_a_field(ink: tuple[int, int, int]) -> None:
+    pixels = draw_sample_field(0).field.pixels
+    rest = stain_profile(pixels[200:])
+    marked = pixels.copy()
+    marked[:200] = ink
+    assert stain_profile(marked) == rest
+    whole = stain_profile(pixels[:, ::2])
+    assert whole is not None and rest is not None and whole.mean == pytest.approx(rest.mean, rel=0.05)
+
+
 def test_macenko_brings_two_stainings_of_one_tissue_together() -> None:
     plain = draw_sample_field(seed=4, size_px=256, mitoses=1, lookalikes=1).field.pixels
     stains = to_stains(torch.from_numpy(plain.copy()).permute(2, 0, 1)) * torch.tensor([0.7, 1.3, 1.0]).view(3, 1, 1)
