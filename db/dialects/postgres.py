@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 from db.dialects.base import NUMBERED, Database
 from db.dialects.sqlite import WITHOUT_LOG, SqliteDatabase, open_existing
 from db.disk import create
-from db.errors import CHANGED, StoreFailed, as_sentences
+from db.errors import CHANGED, StoreAway, StoreFailed, as_sentences
 from db.migrate import known_versions, newest_version, refuse_beside_images, upgrade
 from db.schema import Base, SecretRow
 from db.table_copy import copy_rows
@@ -68,6 +68,7 @@ class PostgresDatabase(Database):
         )
         snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._reader = self.engine.execution_options(**snapshot)
+        self._version = newest_version()  # read once: every write compares it
 
     def is_there(self) -> bool:
         """Whether there are tables of ours."""
@@ -106,7 +107,7 @@ class PostgresDatabase(Database):
             else:
                 _take(connection, _ALL, shared=True)
                 _take(connection, only)
-            if connection.execute(_VERSION).scalar() != newest_version():
+            if connection.execute(_VERSION).scalar() != self._version:
                 raise StoreFailed(CHANGED)  # a newer program has migrated it meanwhile
             yield session
             session.commit()
@@ -117,14 +118,13 @@ class PostgresDatabase(Database):
         held: list[Connection] = []
 
         def take() -> bool:
+            asked = {"key": _key(f"lock {name}")}
             try:
-                if not held:
-                    held.append(self._alone.connect())
-                asked = {"key": _key(f"lock {name}")}
-                return bool(held[0].execute(text("SELECT pg_try_advisory_lock(:key)"), asked).scalar())
-            except DBAPIError as error:
-                if not error.connection_invalidated and held:
-                    raise
+                with as_sentences():
+                    if not held:
+                        held.append(self._alone.connect())
+                    return bool(held[0].execute(text("SELECT pg_try_advisory_lock(:key)"), asked).scalar())
+            except StoreAway:
                 release()
                 return False
 
@@ -136,8 +136,7 @@ class PostgresDatabase(Database):
             held.clear()
 
         try:
-            with as_sentences():
-                yield take
+            yield take
         finally:
             release()
 

@@ -315,3 +315,9 @@ def test_runs_get_numbers_of_their_own_from_two_servers(store: Store) -> None:
     with ThreadPoolExecutor(4) as pool:
         numbers = list(pool.map(one, range(8)))
     assert len(set(numbers)) == 8 and {run.id for run in runs.list_runs(store)} == set(numbers)
+
+
+def test_what_goes_wrong_under_a_lock_stays_what_it_is(store: Store) -> None:
+    with pytest.raises(FileNotFoundError), store.lock("device") as take:
+        assert take()
+        raise FileNotFoundError("of a run, not of the store")
