@@ -21,6 +21,7 @@ from db.runs import Run
 from mitosis_core.cluster import WorkerRefused
 from mitosis_core.errors import ClusterUnusable
 from mitosis_core.model import DEFAULT_VERSION
+from mitosis_core.vocabulary import RunState
 from pages.shared.service import background, cluster_runs, training
 from tests.train.finished import finished_fields
 from tests.waiting import until
@@ -59,8 +60,8 @@ def queued(store: Store) -> Run:
 
 def works_at(run: Run) -> list[psutil.Process]:
     """The processes of a run."""
-    wanted = ["train", "run", "--data", "--run", str(run.id)]
-    return [one for one in psutil.process_iter(["cmdline"]) if set(wanted) <= set(one.info["cmdline"] or [])]
+    wanted = {cluster_runs.__name__, "--run", str(run.id), "--here"}
+    return [one for one in psutil.process_iter(["cmdline"]) if wanted <= set(one.info["cmdline"] or [])]
 
 
 @pytest.mark.slow
@@ -93,17 +94,14 @@ def test_a_run_that_waits_for_a_worker_gives_signs_of_life_and_can_be_cancelled(
     assert runs.get_run(store, run.id).state == "cancelled" and not works_at(run)
 
 
-def test_a_run_that_was_taken_sees_itself_that_it_is_cancelled(
-    store: Store, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ended from here it would be taken for one that is to go on."""
-    monkeypatch.setattr(cluster_runs, "_LOOK_S", 0.1)
+@pytest.mark.parametrize("state", ["cancelled", "failed", "done"])
+def test_a_process_that_comes_too_late_finds_the_run_ended(store: Store, state: RunState) -> None:
+    """`python -m train run` would take it up again."""
     run = queued(store)
-    order = cluster_runs._order(store, run.id)
-    runs.beat(store, run.id, {"order": order.id})
-    assert cluster_runs._has_begun(store, order)
-    runs.requeue(store, run.id)
-    assert not cluster_runs._has_begun(store, cluster_runs._order(store, run.id))  # another one, of the same run
+    runs.end(store, run.id, state)
+    ended = runs.get_run(store, run.id)
+    assert cluster_runs.main(["--data", str(store.folder), "--run", str(run.id), "--here"]) == 0
+    assert runs.get_run(store, run.id) == dataclasses.replace(ended, heartbeat=runs.get_run(store, run.id).heartbeat)
 
 
 def test_a_worker_that_does_not_train_for_this_store_says_why(store: Store, tmp_path: Path) -> None:

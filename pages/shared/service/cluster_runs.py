@@ -2,9 +2,9 @@
 
     python -m pages.shared.service.cluster_runs --data FOLDER --run NUMBER
 
-The page starts it in the place of `python -m train run`. On the worker the run is that very process: it gives its own
-signs of life to the store, looks there whether it is cancelled, and writes its checkpoint. Until it does, they are
-given here, and a run that still waits for a worker is cancelled here.
+The page starts it in the place of `python -m train run`. On the worker the run is a process too: it gives its own signs
+of life to the store, looks there whether it is cancelled, and writes its checkpoint. Until it has begun, the signs of
+life are given here, and a run that waits for a worker is cancelled here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from db import runs
 from db.engine import Store, open_configured
@@ -49,7 +48,6 @@ class Order:
     """A run for a worker. asked_at: when the run was, by which its store is told from others. host: of a store whose
     database is a file; "" for one on a server."""
 
-    id: str
     program: str
     data: Path
     run_id: int
@@ -75,10 +73,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument("--run", type=int, required=True, help="a run that is queued")
+    parser.add_argument("--here", action="store_true", help="do it in this process, on the worker")
     given = parser.parse_args(arguments)
     start_logging()
     try:
-        hand_over(open_configured(given.data), given.run)
+        store = open_configured(given.data)
+        if given.here:
+            from train.job import do_run as train  # brings torch along
+
+            train(store, given.run)
+        else:
+            hand_over(store, given.run)
     except ConcentricError as error:
         print(error, file=sys.stderr)
         return 1
@@ -87,54 +92,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def hand_over(store: Store, run_id: int) -> None:
     """Have a worker do a run. When that cannot be, the run has failed, with a sentence."""
-    order = _order(store, run_id)
     try:
         with open_cluster(dask_address()) as cluster:
             resource = training_resource() or ""
             cluster.wait_for_workers(WORKERS_S, resource)
-            future = cluster.submit(do_run, order, resources={resource: 1} if resource else None)
-            _wait(store, order, cluster, future)
+            future = cluster.submit(do_run, _order(store, run_id), resources={resource: 1} if resource else None)
+            _wait(store, run_id, cluster, future)
     except ConcentricError as error:
         log.warning("run %d was not done by the cluster: %s", run_id, error)
-        if not _has_begun(store, order):  # one that has goes on without this process, or falls silent
+        if not _has_begun(store, run_id):  # one that has goes on without this process, or falls silent
             runs.end(store, run_id, "failed", message=str(error))
 
 
 def _order(store: Store, run_id: int) -> Order:
     run = runs.get_run(store, run_id)
     host = "" if store.url else platform.node()
-    return Order(uuid4().hex, program_id(*_CODE), store.folder.resolve(), run_id, run.created_at, host)
+    return Order(program_id(*_CODE), store.folder.resolve(), run_id, run.created_at, host)
 
 
-def _has_begun(store: Store, order: Order) -> bool:
-    """Whether a worker has taken the run: its process gives the signs of life, and looks whether it is cancelled."""
-    run = runs.get_run(store, order.run_id)
-    return run.started_at is not None or run.progress.get("order") == order.id
+def _has_begun(store: Store, run_id: int) -> bool:
+    return runs.get_run(store, run_id).started_at is not None
 
 
-def _wait(store: Store, order: Order, cluster: Cluster, future: Future) -> None:
+def _wait(store: Store, run_id: int, cluster: Cluster, future: Future) -> None:
     while not future.done():
         cluster.look()
-        # One that is on its way is not kept alive from here: when its process falls silent, that shall be seen.
-        if runs.get_run(store, order.run_id).started_at is None:
-            cancelled = runs.beat(store, order.run_id)
-            if cancelled and not _has_begun(store, order):
-                future.cancel()
+        # One that has begun is not kept alive from here: when its process falls silent, that shall be seen.
+        if not _has_begun(store, run_id) and runs.beat(store, run_id):
+            future.cancel()
+            runs.end(store, run_id, "cancelled")  # a process that is about to begin finds it ended
+            return
         time.sleep(_LOOK_S)
-    if future.cancelled():
-        if not _has_begun(store, order):  # taken at the last moment: then its process sees that it is cancelled
-            runs.end(store, order.run_id, "cancelled")
-        return
     cluster.result(future)
-    if runs.get_run(store, order.run_id).started_at is None:
-        runs.end(store, order.run_id, "failed", message="Its process on the worker ended before it began; see the log.")
+    if not _has_begun(store, run_id) and runs.get_run(store, run_id).is_open:
+        runs.end(store, run_id, "failed", message="Its process on the worker ended before it began; see the log.")
 
 
 # ---- on the worker
 
 
 def do_run(order: Order) -> int:
-    """Do a run on this worker, in a process of its own; returns its exit code. Raises WorkerRefused."""
+    """Do a run on this worker, in a process of its own; returns its exit code. Raises WorkerRefused.
+
+    Dask asks the next worker when this one is killed. The process, if it lives, has the lock of the device, and the
+    second one finds the run ended.
+    """
     here = f"A worker on {platform.node()}"
     if program_id(*_CODE) != order.program:
         raise WorkerRefused(f"{here} has Concentric {program_id(*_CODE)}, and {order.program} is needed.")
@@ -144,21 +146,16 @@ def do_run(order: Order) -> int:
             "alone. Workers on other computers need a store on PostgreSQL (docs/cluster.md)."
         )
     folder = order.data / "runs" / str(order.run_id)
-    if not folder.is_dir() or not _take(order):
+    if not folder.is_dir() or not _is_there(order):
         raise WorkerRefused(f"{here} does not see the store in {order.data} (docs/cluster.md).")
-    arguments = ["train", "run", "--data", str(order.data), "--run", str(order.run_id)]
+    arguments = [__name__, "--data", str(order.data), "--run", str(order.run_id), "--here"]
     return background.start(arguments, folder / "log.txt", without=_SET_BY_DASK).wait()
 
 
-def _take(order: Order) -> bool:
-    """Say in the store that the run is taken; False where the store has no such run."""
+def _is_there(order: Order) -> bool:
     store = open_configured(order.data)
     try:
-        run = runs.get_run(store, order.run_id)
-        if run.created_at != order.asked_at:
-            return False
-        runs.beat(store, order.run_id, {**run.progress, "order": order.id})
-        return True
+        return runs.get_run(store, order.run_id).created_at == order.asked_at
     except RunGone:
         return False
     finally:
@@ -166,4 +163,6 @@ def _take(order: Order) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from pages.shared.service import cluster_runs  # the worker finds `do_run` by the name of its module
+
+    sys.exit(cluster_runs.main())
