@@ -163,13 +163,19 @@ def _trained(table: str, data: Data, jobs: int) -> list[Figures]:
         choice = choose_settings(last, config)
         scored = [one for fold in detections(last, choice, config) for one in fold]
         first = first or scored
-        rows.append({
-            "setting": setting.name, "paper_f1": setting.paper, "f1": _mean(choice.validation.f1_by_slide.values()),
-            "average_precision": _average_precision(scored), "average_precision_by_slide":
-            {slide: _average_precision(some) for slide, some in _by_slide(scored).items()},
-            "difference": _difference(first, scored, _average_precision),
-            "budget": f"{config.steps} steps of {config.batch} crops of {config.crop_px} px on {config.encoder}",
-        })  # fmt: skip
+        rows.append(
+            {
+                "setting": setting.name,
+                "paper_f1": setting.paper,
+                "f1": _mean(choice.validation.f1_by_slide.values()),
+                "average_precision": _average_precision(scored),
+                "average_precision_by_slide": {
+                    slide: _average_precision(some) for slide, some in _by_slide(scored).items()
+                },
+                "difference": _difference(first, scored, _average_precision),
+                "budget": f"{config.steps} steps of {config.batch} crops of {config.crop_px} px on {config.encoder}",
+            }
+        )
         print(rows[-1], flush=True)
     return rows
 

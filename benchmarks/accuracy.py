@@ -41,8 +41,17 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "rdlm with verification": {"method": "rdlm", "verifier": "efficientnet_lite0"},
     "instance_max as published": {"method": "instance_max", "stain": "macenko", "threshold": "image"},
 }
-QUICK: dict[str, Any] = {"steps": 20, "batch": 8, "crop_px": 96, "validate_every": 20, "mine_every": 0, "members": 1,
-                         "ema": 0.9, "lr_head": 5e-3, "frozen_stages": 4}  # fmt: skip
+QUICK: dict[str, Any] = {
+    "steps": 20,
+    "batch": 8,
+    "crop_px": 96,
+    "validate_every": 20,
+    "mine_every": 0,
+    "members": 1,
+    "ema": 0.9,
+    "lr_head": 5e-3,
+    "frozen_stages": 4,
+}
 QUICK_SYSTEMS = ["segmitos", "rdlm"]  # one that answers with a map, one with boxes
 PROTOCOL = (
     f"leave one slide out, one-to-one within {HIT_RADIUS_UM:g} µm; step and threshold by an inner leave-one-slide-out "

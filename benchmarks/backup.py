@@ -111,8 +111,19 @@ def review(folder: Path, number: int, end: float) -> list[tuple[float, float]]:
 
 def change(field: int, mark: str, seq: int, x: float) -> dict[str, Any]:
     """A mark as a page sends it."""
-    return {"op_id": uuid.uuid4().hex, "client": "bench", "seq": seq, "t": 0, "field": str(field), "base": 0,
-            "kind": "add", "id": mark, "x": x, "y": 20.0, "cls": "mitosis"}  # fmt: skip
+    return {
+        "op_id": uuid.uuid4().hex,
+        "client": "bench",
+        "seq": seq,
+        "t": 0,
+        "field": str(field),
+        "base": 0,
+        "kind": "add",
+        "id": mark,
+        "x": x,
+        "y": 20.0,
+        "cls": "mitosis",
+    }
 
 
 def identical(store: Store, back: Store, events: int) -> bool:

@@ -80,9 +80,10 @@ def compare(one: Trained, two: Trained) -> Figures:
     """How far the two trainings are apart."""
     losses = np.array([one["losses"], two["losses"]])
     weights = [(a.float(), two["weights"][name].float()) for name, a in one["weights"].items() if a.is_floating_point()]
-    away, size = (torch.cat([one.abs().flatten() for one in some]) for some in (
-        [a - b for a, b in weights], [a for a, _ in weights]
-    ))  # fmt: skip
+    away, size = (
+        torch.cat([one.abs().flatten() for one in some])
+        for some in ([a - b for a, b in weights], [a for a, _ in weights])
+    )
     return {
         "loss_relative_difference_max": float((np.abs(losses[1] - losses[0]) / losses[0]).max()),
         "weights_difference_max": float(away.max()),
@@ -106,9 +107,10 @@ def measure(steps: int, quick: bool) -> Figures:
         figures["as trained"] = compare(half[1], half[2])
         every = train_in(1, cores, steps, half=True)
         seconds = {
-            "one process, 1 thread": half[1], f"one process, {cores} threads": every,
+            "one process, 1 thread": half[1],
+            f"one process, {cores} threads": every,
             "two processes, 1 thread each": half[2],
-        }  # fmt: skip
+        }
     figures["seconds_per_step"] = {name: median(run["seconds"][_LEFT_OUT:]) for name, run in seconds.items()}
     figures["cpu_seconds_per_step"] = {name: run["busy"] for name, run in seconds.items()}
     half_here = has_half(torch.device("cpu")) and not quick

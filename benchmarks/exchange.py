@@ -71,10 +71,19 @@ def make_store(folder: Path, count: int) -> Store:
     now = datetime.now(UTC)
     with store.writing() as session:
         for image in images(count, 0):
-            session.add(FieldRow(
-                digest=image.digest, name=image.name, case=image.slide, um_per_px=image.um_per_px, scale_source="given",
-                width_px=SIDE_PX, height_px=SIDE_PX, file_size=0, created_at=now,
-            ))  # fmt: skip
+            session.add(
+                FieldRow(
+                    digest=image.digest,
+                    name=image.name,
+                    case=image.slide,
+                    um_per_px=image.um_per_px,
+                    scale_source="given",
+                    width_px=SIDE_PX,
+                    height_px=SIDE_PX,
+                    file_size=0,
+                    created_at=now,
+                )
+            )
     return store
 
 

@@ -249,8 +249,20 @@ def reviewed(folder: Path) -> None:
 
 def make_op(field: int, number: int, **own: Any) -> dict[str, Any]:
     """A change as a page sends it."""
-    return {"op_id": f"{field:08d}{number:08d}" * 2, "client": "bench", "seq": number + 1, "t": 0, "field": str(field),
-            "base": 0, "kind": "add", "id": f"m{number}", "x": 10.0, "y": 10.0, "cls": "mitosis", **own}  # fmt: skip
+    return {
+        "op_id": f"{field:08d}{number:08d}" * 2,
+        "client": "bench",
+        "seq": number + 1,
+        "t": 0,
+        "field": str(field),
+        "base": 0,
+        "kind": "add",
+        "id": f"m{number}",
+        "x": 10.0,
+        "y": 10.0,
+        "cls": "mitosis",
+        **own,
+    }
 
 
 # -- 3. a store that cannot be used --------------------------------------------------------------------------------
@@ -313,8 +325,15 @@ def _try(whole: Path, data: Path, fault: Fault, field: int, said: str, *, runnin
         kept, sound = _kept(where, field)
     right = stored if status == 200 else status == fault.status and sentence.endswith(".")
     good = right and after == 200 and sound and len(kept) == len(set(kept)) == 51
-    return {"good": good, "answered": status, "said": sentence.replace(str(where), "DATA"), "stored": stored,
-            "after": after, "events": len(kept), "whole": sound}  # fmt: skip
+    return {
+        "good": good,
+        "answered": status,
+        "said": sentence.replace(str(where), "DATA"),
+        "stored": stored,
+        "after": after,
+        "events": len(kept),
+        "whole": sound,
+    }
 
 
 def _kept(data: Path, field: int) -> tuple[list[str], bool]:

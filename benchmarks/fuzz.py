@@ -208,9 +208,27 @@ def image_judge(rng: Random) -> Judge:
 
 
 _VALUES: tuple[Any, ...] = (
-    None, [], {}, "", "x", 0, -1, 1, 10**30, 1e308, float("nan"), float("inf"), True, "\ud800", "=1+1", "../x",
-    [[[]]], {"a": {"b": []}}, "0" * 64, "x" * 100_000,
-)  # fmt: skip
+    None,
+    [],
+    {},
+    "",
+    "x",
+    0,
+    -1,
+    1,
+    10**30,
+    1e308,
+    float("nan"),
+    float("inf"),
+    True,
+    "\ud800",
+    "=1+1",
+    "../x",
+    [[[]]],
+    {"a": {"b": []}},
+    "0" * 64,
+    "x" * 100_000,
+)
 
 
 def _changed_card(card: dict[str, Any], rng: Random) -> str:

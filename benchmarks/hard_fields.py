@@ -49,12 +49,15 @@ def main() -> None:
     marked = _one_a_slide(read_examples(given.annotations, given.images))
     empty = _one_a_slide(read_tissue(given.painted / "fields.csv", given.painted / "images", given.painted / "masks"))
     patches = read_patches(given.patches, given.patches.parent / "images")
-    write_result("hard_fields", {
-        "rows": [*_changed(marked, model), *_crowded(empty, patches, model), *_small(marked, model)],
-        "version": model.version,
-        "fields": [e.field.name for e in marked],
-        "machine": f"{cpu_name()}, {platform.system()}",
-    })  # fmt: skip
+    write_result(
+        "hard_fields",
+        {
+            "rows": [*_changed(marked, model), *_crowded(empty, patches, model), *_small(marked, model)],
+            "version": model.version,
+            "fields": [e.field.name for e in marked],
+            "machine": f"{cpu_name()}, {platform.system()}",
+        },
+    )
 
 
 def _one_a_slide(examples: Sequence[Example]) -> list[Example]:
@@ -65,8 +68,15 @@ def _one_a_slide(examples: Sequence[Example]) -> list[Example]:
 
 def _row(change: str, part: str, before: Scores, after: Scores) -> Figures:
     print(change, part, before, after, flush=True)
-    return {"change": change, "counted": part, "mitoses": after.tp + after.fn, "recall_before": before.recall,
-            "recall": after.recall, "extra_before": before.fp, "extra": after.fp}  # fmt: skip
+    return {
+        "change": change,
+        "counted": part,
+        "mitoses": after.tp + after.fn,
+        "recall_before": before.recall,
+        "recall": after.recall,
+        "extra_before": before.fp,
+        "extra": after.fp,
+    }
 
 
 def _changed(marked: Sequence[Example], model: Model) -> Iterator[Figures]:
@@ -89,10 +99,15 @@ def _compare(
     sides = []
     for change_or_not in ((lambda pixels: pixels), draw):
         found = [_detect(change_or_not(e.field.pixels), e, model) for e in marked]
-        sides.append(reduce(add, (
-            match(beside(d.xy_px, e), beside(e.mitoses_xy_px, e), HIT_RADIUS_UM / e.um_per_px).scores
-            for d, e in zip(found, marked, strict=True)
-        )))  # fmt: skip
+        sides.append(
+            reduce(
+                add,
+                (
+                    match(beside(d.xy_px, e), beside(e.mitoses_xy_px, e), HIT_RADIUS_UM / e.um_per_px).scores
+                    for d, e in zip(found, marked, strict=True)
+                ),
+            )
+        )
     return _row(change, where, *sides)
 
 
@@ -165,8 +180,13 @@ def _with_mitoses(pixels: UInt8, patches: Sequence[Example], many: int) -> tuple
 
 def _small(marked: Sequence[Example], model: Model) -> Iterator[Figures]:
     """Each mitosis cut out with little tissue round it."""
-    whole = reduce(add, (match(_detect(e.field.pixels, e, model).xy_px, e.mitoses_xy_px,
-                               HIT_RADIUS_UM / e.um_per_px).scores for e in marked))  # fmt: skip
+    whole = reduce(
+        add,
+        (
+            match(_detect(e.field.pixels, e, model).xy_px, e.mitoses_xy_px, HIT_RADIUS_UM / e.um_per_px).scores
+            for e in marked
+        ),
+    )
     for side in SIDES_PX:
         scores = Scores()
         for e in marked:

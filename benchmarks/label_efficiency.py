@@ -147,14 +147,21 @@ def main() -> None:
     protocol = PROTOCOL.format(
         members=given.members, seed=given.seed, draws=draws, radius=HIT_RADIUS_UM, elsewhere=ELSEWHERE
     )
-    write_result(name, {
-        **figures(rounds, sizes),
-        "data": {"fields": len(fields), "mitoses": sum(len(e.mitoses_xy_px) for e in fields), "patches": len(patches)},
-        "members": given.members,
-        "protocol": protocol,
-        "recipe": dataclasses.asdict(recipe),
-        "machine": cpu_name(),
-    })  # fmt: skip
+    write_result(
+        name,
+        {
+            **figures(rounds, sizes),
+            "data": {
+                "fields": len(fields),
+                "mitoses": sum(len(e.mitoses_xy_px) for e in fields),
+                "patches": len(patches),
+            },
+            "members": given.members,
+            "protocol": protocol,
+            "recipe": dataclasses.asdict(recipe),
+            "machine": cpu_name(),
+        },
+    )
 
 
 class Side:
@@ -213,8 +220,11 @@ def _rounds(
                     done = _round(side, draw, size, dataclasses.replace(recipe, seed=draw), given)
                     fell = {name: round(done.forgotten(name), 3) for name in done.known}
                     gains = {way: round(done.gain(way), 3) for way in done.after}
-                    print(f"{done.group}, order {draw}, {size} corrected: F1 {f1(done.before):.3f}, {gains}, forgotten "
-                          f"{fell}, {done.seconds:.0f} s, thresholds {done.thresholds}", flush=True)  # fmt: skip
+                    print(
+                        f"{done.group}, order {draw}, {size} corrected: F1 {f1(done.before):.3f}, {gains}, forgotten "
+                        f"{fell}, {done.seconds:.0f} s, thresholds {done.thresholds}",
+                        flush=True,
+                    )
                     yield done
 
 
@@ -231,8 +241,16 @@ def _round(side: Side, draw: int, size: int, config: RetrainConfig, given: argpa
 
 
 def _kept(side: Side, draw: int, size: int, config: RetrainConfig, given: argparse.Namespace) -> Path:
-    identity = [side.base.card.weights_sha256, side.base.card.raw_threshold, side.group, draw, size, given.seed,
-                dataclasses.asdict(config), {name: len(some) for name, some in side.known.items()}]  # fmt: skip
+    identity = [
+        side.base.card.weights_sha256,
+        side.base.card.raw_threshold,
+        side.group,
+        draw,
+        size,
+        given.seed,
+        dataclasses.asdict(config),
+        {name: len(some) for name, some in side.known.items()},
+    ]
     return Path(given.work) / "rounds" / f"{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.json"
 
 
@@ -252,11 +270,15 @@ def _measure_round(side: Side, draw: int, size: int, config: RetrainConfig, give
             old.counts(rest, raw["base"]),
             {way: (old if way == THRESHOLD else new).counts(rest, raw[way]) for way in (BOTH, WEIGHTS, THRESHOLD)},
             {name: old.counts(some, raw["base"]) for name, some in side.known.items()},
-            {way: {name: (old if way == THRESHOLD else new).counts(some, raw[way])
-                   for name, some in side.known.items()} for way in (BOTH, WEIGHTS, THRESHOLD)},
+            {
+                way: {
+                    name: (old if way == THRESHOLD else new).counts(some, raw[way]) for name, some in side.known.items()
+                }
+                for way in (BOTH, WEIGHTS, THRESHOLD)
+            },
             raw,
             seconds,
-        )  # fmt: skip
+        )
 
 
 def thresholds(
@@ -319,16 +341,34 @@ def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> Figures:
         "seconds_per_round": float(np.median([r.seconds for r in at[main_size]])),
         "curve": _curve(at, sizes),
         "gain": gain,
-        "by_group": {g: {s: float(np.mean([r.gain() for r in at[s] if r.group == g])) for s in sizes
-                         if any(r.group == g for r in at[s])} for g in sorted({r.group for r in rounds})},
-        "ablations": {way: {s: {**_gain(at[s], way), "forgetting": _forgetting(at[s], way)} for s in sizes}
-                      for way in (BOTH, WEIGHTS, THRESHOLD)},
+        "by_group": {
+            g: {
+                s: float(np.mean([r.gain() for r in at[s] if r.group == g]))
+                for s in sizes
+                if any(r.group == g for r in at[s])
+            }
+            for g in sorted({r.group for r in rounds})
+        },
+        "ablations": {
+            way: {s: {**_gain(at[s], way), "forgetting": _forgetting(at[s], way)} for s in sizes}
+            for way in (BOTH, WEIGHTS, THRESHOLD)
+        },
         "forgetting_at": {s: _forgetting(at[s], BOTH) for s in sizes},
         "seconds_at": {s: float(np.median([r.seconds for r in at[s]])) for s in sizes},
-        "rounds": [{"group": r.group, "order": r.draw, "corrected": r.corrected, "before": f1(r.before),
-                    "after": {way: f1(counts) for way, counts in r.after.items()}, "thresholds": r.thresholds,
-                    "forgotten": {name: r.forgotten(name) for name in r.known}, "seconds": r.seconds} for r in rounds],
-    }  # fmt: skip
+        "rounds": [
+            {
+                "group": r.group,
+                "order": r.draw,
+                "corrected": r.corrected,
+                "before": f1(r.before),
+                "after": {way: f1(counts) for way, counts in r.after.items()},
+                "thresholds": r.thresholds,
+                "forgotten": {name: r.forgotten(name) for name in r.known},
+                "seconds": r.seconds,
+            }
+            for r in rounds
+        ],
+    }
 
 
 def _gain(rounds: Sequence[Round], way: str) -> Figures:

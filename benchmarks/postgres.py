@@ -167,10 +167,13 @@ def _look(store: Store, fields: int) -> Figures:
     processor_s = time.process_time() - began
     uncertain = _times([lambda: reviewing.queue(store, "Ann", "v1", order="uncertainty")] * 5)
     return {
-        "open_p50_ms": _ms(opened, 0.5), "open_p95_ms": _ms(opened, 0.95), "queue_p50_ms": _ms(queue, 0.5),
-        "queue_least_ms": _ms(queue, 0.0), "queue_own_processor_ms": round(1000 * processor_s, 1),
+        "open_p50_ms": _ms(opened, 0.5),
+        "open_p95_ms": _ms(opened, 0.95),
+        "queue_p50_ms": _ms(queue, 0.5),
+        "queue_least_ms": _ms(queue, 0.0),
+        "queue_own_processor_ms": round(1000 * processor_s, 1),
         "queue_most_uncertain_first_p50_ms": _ms(uncertain, 0.5),
-    }  # fmt: skip
+    }
 
 
 def _open(store: Store, field: int) -> None:
@@ -205,62 +208,122 @@ def fill_many(store: Store, fields: int) -> None:
             ProposalRow: (_proposal(n, place) for n in range(1, fields + 1) for place in range(PROPOSED)),
             EventRow: (
                 _event(n, reader, step, now)
-                for n in range(1, fields + 1) for reader in range(len(NAMES)) for step in range(EVENTS_EACH)
+                for n in range(1, fields + 1)
+                for reader in range(len(NAMES))
+                for step in range(EVENTS_EACH)
             ),
             MarkRow: (
                 _mark(n, reader, mark)
-                for n in range(1, fields + 1) for reader in range(len(NAMES)) for mark in range(_MARKS)
+                for n in range(1, fields + 1)
+                for reader in range(len(NAMES))
+                for mark in range(_MARKS)
             ),
             ReviewRow: (_review(n, reader) for n in range(1, fields + 1) for reader in range(len(NAMES))),
-        }  # fmt: skip
+        }
         for table, made in rows.items():
             while portion := list(islice(made, 10_000)):
                 session.connection().execute(insert(table), portion)
 
 
 def _field(number: int, now: datetime) -> dict[str, Any]:
-    return {"id": number, "digest": f"{number - 1:064d}", "name": f"field {number}", "case": f"case {number // 20}",
-            "um_per_px": 0.25, "scale_source": "given", "width_px": 2000, "height_px": 2000, "file_size": 1,
-            "created_at": now}  # fmt: skip
+    return {
+        "id": number,
+        "digest": f"{number - 1:064d}",
+        "name": f"field {number}",
+        "case": f"case {number // 20}",
+        "um_per_px": 0.25,
+        "scale_source": "given",
+        "width_px": 2000,
+        "height_px": 2000,
+        "file_size": 1,
+        "created_at": now,
+    }
 
 
 def _prediction(number: int, now: datetime) -> dict[str, Any]:
-    return {"id": number, "field_id": number, "version": "v1", "um_per_px": 0.25, "threshold": 0.5,
-            "doubt": number % 97 / 97, "seconds": 1.0, "notes": "", "created_at": now}  # fmt: skip
+    return {
+        "id": number,
+        "field_id": number,
+        "version": "v1",
+        "um_per_px": 0.25,
+        "threshold": 0.5,
+        "doubt": number % 97 / 97,
+        "seconds": 1.0,
+        "notes": "",
+        "created_at": now,
+    }
 
 
 def _proposal(number: int, place: int) -> dict[str, Any]:
-    return {"prediction_id": number, "place": place, "x": 100.0 * place, "y": 50.0, "score": 0.9 - place / 20,
-            "area_um2": 20.0}  # fmt: skip
+    return {
+        "prediction_id": number,
+        "place": place,
+        "x": 100.0 * place,
+        "y": 50.0,
+        "score": 0.9 - place / 20,
+        "area_um2": 20.0,
+    }
 
 
 def _event(number: int, reader: int, step: int, now: datetime) -> dict[str, Any]:
     key = (number - 1) * EVENTS_EACH * len(NAMES) + reader * EVENTS_EACH + step + 1
-    blank = dict.fromkeys(("x", "y", "verdict", "version", "score", "state", "x0", "y0", "x1", "y1", "seconds",
-                           "comment"))  # fmt: skip
-    own: dict[str, Any] = {"kind": "add" if step < _MARKS else "class", "target": f"m{step % _MARKS}",
-                           "x": 10.0 * step, "y": 7.0, "verdict": "mitosis" if step < _MARKS else "lookalike",
-                           }  # fmt: skip
+    blank = dict.fromkeys(
+        ("x", "y", "verdict", "version", "score", "state", "x0", "y0", "x1", "y1", "seconds", "comment")
+    )
+    own: dict[str, Any] = {
+        "kind": "add" if step < _MARKS else "class",
+        "target": f"m{step % _MARKS}",
+        "x": 10.0 * step,
+        "y": 7.0,
+        "verdict": "mitosis" if step < _MARKS else "lookalike",
+    }
     if step == EVENTS_EACH - 2:
         own = {"kind": "time", "target": ":time", "seconds": 60.0}
     if step == EVENTS_EACH - 1:
         own = {"kind": "state", "target": ":state", "state": "complete"}
-    return {**blank, "id": key, "op_id": f"{key:032x}", "field_id": number, "reader": NAMES[reader], "client": "page",
-            "seq": step + 1, "base": 0, "sent_ms": 0.0, "at": now, "superseded": False, "settles": False, **own,
-            }  # fmt: skip
+    return {
+        **blank,
+        "id": key,
+        "op_id": f"{key:032x}",
+        "field_id": number,
+        "reader": NAMES[reader],
+        "client": "page",
+        "seq": step + 1,
+        "base": 0,
+        "sent_ms": 0.0,
+        "at": now,
+        "superseded": False,
+        "settles": False,
+        **own,
+    }
 
 
 def _mark(number: int, reader: int, mark: int) -> dict[str, Any]:
     changed = mark < EVENTS_EACH - 2 - _MARKS
-    return {"field_id": number, "reader": NAMES[reader], "id": f"m{mark}",
-            "x": 10.0 * (mark + _MARKS if changed else mark), "y": 7.0,
-            "verdict": "lookalike" if changed else "mitosis", "deleted": False, "settles": False}  # fmt: skip
+    return {
+        "field_id": number,
+        "reader": NAMES[reader],
+        "id": f"m{mark}",
+        "x": 10.0 * (mark + _MARKS if changed else mark),
+        "y": 7.0,
+        "verdict": "lookalike" if changed else "mitosis",
+        "deleted": False,
+        "settles": False,
+    }
 
 
 def _review(number: int, reader: int) -> dict[str, Any]:
     last = (number - 1) * EVENTS_EACH * len(NAMES) + (reader + 1) * EVENTS_EACH
-    return {"field_id": number, "reader": NAMES[reader], "state": "complete", "seconds": 60.0, "rev": last,
-            "mitoses": _MARKS - 2, "lookalikes": 2, "unsure": 0}  # fmt: skip
+    return {
+        "field_id": number,
+        "reader": NAMES[reader],
+        "state": "complete",
+        "seconds": 60.0,
+        "rev": last,
+        "mitoses": _MARKS - 2,
+        "lookalikes": 2,
+        "unsure": 0,
+    }
 
 
 if __name__ == "__main__":

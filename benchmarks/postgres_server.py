@@ -44,11 +44,23 @@ class PostgresServer:
             self.port = free.getsockname()[1]
         # A collation in which "b" comes before "C": what depends on the order of bytes must say so.
         language = ["--locale-provider=icu", "--icu-locale=en-US"] if int(tools.parent.name) >= 15 else []
-        self._run("initdb", "-D", self._data, "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8",
-                  "--no-sync", *language)  # fmt: skip
-        chosen = _SETTINGS | ({} if durable else _FORGETFUL) | {
-            "port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder)
-        }  # fmt: skip
+        self._run(
+            "initdb",
+            "-D",
+            self._data,
+            "-U",
+            USER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            *language,
+        )
+        chosen = (
+            _SETTINGS
+            | ({} if durable else _FORGETFUL)
+            | {"port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder)}
+        )
         settings = "".join(f"{name} = '{value}'\n" for name, value in chosen.items())
         with (self._data / "postgresql.conf").open("a") as file:
             file.write(settings)
@@ -97,9 +109,15 @@ class PostgresServer:
         # Into a file: what stays running would keep a pipe open.
         with tempfile.TemporaryFile("w+") as said:
             done = subprocess.run(
-                [self._tools / tool, *map(str, arguments)], user=self._owner, cwd=self.folder, stdout=said,
-                stderr=said, stdin=subprocess.DEVNULL, check=False, **_group(self._owner),
-            )  # fmt: skip
+                [self._tools / tool, *map(str, arguments)],
+                user=self._owner,
+                cwd=self.folder,
+                stdout=said,
+                stderr=said,
+                stdin=subprocess.DEVNULL,
+                check=False,
+                **_group(self._owner),
+            )
             said.seek(0)
             if done.returncode:
                 raise RuntimeError(f"{tool} failed: {said.read()}")

@@ -42,8 +42,15 @@ from mitosis_core.types import Detections, Field, Prediction
 ROOT = Path(__file__).parent.parent
 SIDE_PX = 2084
 MANY_MARKS, MANY_EVENTS = 500, 2000
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 # Watches the viewer (in its shadow root) from the last pointer or key event on.
 WATCH = """() => {
@@ -114,11 +121,23 @@ def mark(store: Store, field: int, marks: int, events: int) -> None:
     rng = np.random.default_rng(0)
     places = rng.uniform(20, SIDE_PX - 20, (events, 2)).round(1).tolist()
     ops = [
-        parse_op({"op_id": uuid.uuid4().hex, "client": "bench", "seq": n + 1, "t": 0, "field": str(field), "base": 0,
-                  "kind": "add" if n < marks else "move", "id": f"m{n % marks}", "x": x, "y": y,
-                  "cls": ("mitosis", "lookalike", "unsure")[n % 3]})
+        parse_op(
+            {
+                "op_id": uuid.uuid4().hex,
+                "client": "bench",
+                "seq": n + 1,
+                "t": 0,
+                "field": str(field),
+                "base": 0,
+                "kind": "add" if n < marks else "move",
+                "id": f"m{n % marks}",
+                "x": x,
+                "y": y,
+                "cls": ("mitosis", "lookalike", "unsure")[n % 3],
+            }
+        )
         for n, (x, y) in enumerate(places)
-    ]  # fmt: skip
+    ]
     apply_ops(store, field, "Reader 1", ops)
 
 
@@ -192,8 +211,19 @@ def transaction_ms(store: Store, field: int) -> float:
     """What storing one change takes, from having the database to being on disk, at the median."""
     taken = []
     for n in range(30):
-        op = {"op_id": uuid.uuid4().hex, "client": "bench", "seq": n + 1, "t": 0, "field": str(field), "base": 0,
-              "kind": "add", "id": f"t{n}", "x": 5.0, "y": 5.0, "cls": "mitosis"}  # fmt: skip
+        op = {
+            "op_id": uuid.uuid4().hex,
+            "client": "bench",
+            "seq": n + 1,
+            "t": 0,
+            "field": str(field),
+            "base": 0,
+            "kind": "add",
+            "id": f"t{n}",
+            "x": 5.0,
+            "y": 5.0,
+            "cls": "mitosis",
+        }
         started = time.perf_counter()
         apply_ops(store, field, "Nobody", [parse_op(op)])
         taken.append(1000 * (time.perf_counter() - started))

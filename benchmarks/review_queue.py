@@ -55,20 +55,43 @@ def fill(folder: Path, fields: int) -> Store:
     """The rows alone: nobody opens the images."""
     store, now = open_store(folder), datetime.now(UTC)
     predictions = [
-        {"id": 2 * n + v + 1, "field_id": n + 1, "version": f"v{v}", "um_per_px": 0.25, "threshold": 0.5,
-         "uncertainty": n / fields, "seconds": 1.0, "notes": "", "created_at": now}
-        for n in range(fields) for v in range(2)
-    ]  # fmt: skip
+        {
+            "id": 2 * n + v + 1,
+            "field_id": n + 1,
+            "version": f"v{v}",
+            "um_per_px": 0.25,
+            "threshold": 0.5,
+            "uncertainty": n / fields,
+            "seconds": 1.0,
+            "notes": "",
+            "created_at": now,
+        }
+        for n in range(fields)
+        for v in range(2)
+    ]
     proposals = [
         {"prediction_id": one["id"], "place": k, "x": 9.0 * k, "y": 5.0, "score": 1 - k / 60, "area_um2": 20.0}
         for one in predictions
         for k in range(CELLS)
     ]
     with store.writing() as writing:
-        writing.execute(insert(FieldRow), [
-            {"digest": f"{n:064d}", "name": f"f{n}", "case": "", "um_per_px": 0.25, "scale_source": "given",
-             "width_px": 100, "height_px": 100, "file_size": 1, "created_at": now} for n in range(fields)
-        ])  # fmt: skip
+        writing.execute(
+            insert(FieldRow),
+            [
+                {
+                    "digest": f"{n:064d}",
+                    "name": f"f{n}",
+                    "case": "",
+                    "um_per_px": 0.25,
+                    "scale_source": "given",
+                    "width_px": 100,
+                    "height_px": 100,
+                    "file_size": 1,
+                    "created_at": now,
+                }
+                for n in range(fields)
+            ],
+        )
         writing.execute(insert(PredictionRow), predictions)
         writing.execute(insert(ProposalRow), proposals)
     save_appearances(store, {n + 1: (n / fields, 0.0) for n in range(fields)})

@@ -105,9 +105,19 @@ class Reader:
     def next_op(self) -> Op:
         """A new mark."""
         self._seq += 1
-        return {"op_id": uuid.uuid4().hex, "client": f"bench-{id(self)}", "seq": self._seq, "t": 0,
-                "field": str(self.field), "base": 0, "kind": "add", "id": f"m{id(self)}-{self._seq}",
-                "x": 10.0 + self._seq % 200, "y": 10.0 + self._seq // 200 % 200, "cls": "mitosis"}  # fmt: skip
+        return {
+            "op_id": uuid.uuid4().hex,
+            "client": f"bench-{id(self)}",
+            "seq": self._seq,
+            "t": 0,
+            "field": str(self.field),
+            "base": 0,
+            "kind": "add",
+            "id": f"m{id(self)}-{self._seq}",
+            "x": 10.0 + self._seq % 200,
+            "y": 10.0 + self._seq // 200 % 200,
+            "cls": "mitosis",
+        }
 
     def send(self, op: Op) -> bool:
         """Whether the change was acknowledged."""

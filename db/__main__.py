@@ -71,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("file", type=Path)
     verify.set_defaults(command=_verify)
 
+    _add_looks(commands)
+    add_label_commands(commands)
+    return parser
+
+
+def _add_looks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands for one data folder: what is wrong with it, where its images lie, what was done, its cases."""
     examine = commands.add_parser("doctor", help="say what is wrong with a data folder and its database")
     _folder_option(examine, "folder", nargs="?")
     examine.add_argument("--repair", "--mend", action="store_true", help="repair what can be repaired without loss")
@@ -94,8 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--by", help="consensus, reader:NAME or detections:VERSION (default: as on the Results page)")
     report.add_argument("--field-diameter-mm", type=float, help="of the microscope (default: as chosen on the pages)")
     report.set_defaults(command=_report)
-    add_label_commands(commands)
-    return parser
 
 
 def _folder_option(parser: argparse.ArgumentParser, name: str, **more: Any) -> None:
@@ -125,8 +130,10 @@ def _restore(given: argparse.Namespace) -> int:
     if database_url():
         print(f"Its database is a file there; python -m db move {given.folder} URL brings it to PostgreSQL.")
     if place := os.environ.get("CONCENTRIC_IMAGES"):
-        print(f"The images lie in {given.folder / 'images'}. CONCENTRIC_IMAGES is set: to have them in {place}, unset "
-              f"it and run  python -m db images {place} --data {given.folder}")  # fmt: skip
+        print(
+            f"The images lie in {given.folder / 'images'}. CONCENTRIC_IMAGES is set: to have them in {place}, unset "
+            f"it and run  python -m db images {place} --data {given.folder}"
+        )
     return _say([f"{name} was missing when the backup was made." for name in manifest.missing])
 
 
@@ -164,8 +171,10 @@ def _images(given: argparse.Namespace) -> int:
     store = open_known(given.data)
     with _bar(" images") as progress:
         done = copy_images(store, given.to, progress)
-    print(f"{given.to}: {count_noun(done.copied, 'image')} copied, {done.there} there already. To use them, start the "
-          f"program with CONCENTRIC_IMAGES={given.to}")  # fmt: skip
+    print(
+        f"{given.to}: {count_noun(done.copied, 'image')} copied, {done.there} there already. To use them, start the "
+        f"program with CONCENTRIC_IMAGES={given.to}"
+    )
     return _say([f"{name} is missing or damaged in {store.image_files.where}." for name in done.damaged])
 
 
@@ -201,9 +210,13 @@ def _report(given: argparse.Namespace) -> int:
     number = len(counts.fields)
     with _bar(" fields") as progress:
         made = case_report(
-            store, counts, case_names(store)[given.case], diameter_mm, datetime.now(UTC),
+            store,
+            counts,
+            case_names(store)[given.case],
+            diameter_mm,
+            datetime.now(UTC),
             lambda share, name: progress(round(share * number), number),
-        )  # fmt: skip
+        )
     with as_sentences(), atomic_write(given.out) as part:
         part.write_bytes(WRITERS[kind](made))
     print(f"{given.out}: {counts.case}, {count_noun(counts.count.mitoses, 'mitosis')}, by {counts.by.key}")

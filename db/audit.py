@@ -64,9 +64,25 @@ class Entry:
 
 
 _SAME = (  # named alike in the table of events
-    "id", "at", "field_id", "case", "target", "verdict", "state", "seconds", "superseded", "version", "score", "op_id",
-    "client", "seq", "base", "sent_ms", "comment", "settles",
-)  # fmt: skip
+    "id",
+    "at",
+    "field_id",
+    "case",
+    "target",
+    "verdict",
+    "state",
+    "seconds",
+    "superseded",
+    "version",
+    "score",
+    "op_id",
+    "client",
+    "seq",
+    "base",
+    "sent_ms",
+    "comment",
+    "settles",
+)
 COLUMNS = tuple(one.name for one in fields(Entry))
 
 
@@ -104,10 +120,19 @@ def _events(session: Session) -> Iterator[Entry]:
     named = (field.digest, field.name, field.case)
     for row in _rows(session, select(*event, *named).join_from(EventRow, FieldRow).order_by(event.id)):
         yield Entry(
-            record="event", who=row.reader, what=row.kind, field_digest=row.digest, field_name=row.name,
-            x_px=row.x, y_px=row.y, x0_px=row.x0, y0_px=row.y0, x1_px=row.x1, y1_px=row.y1,
+            record="event",
+            who=row.reader,
+            what=row.kind,
+            field_digest=row.digest,
+            field_name=row.name,
+            x_px=row.x,
+            y_px=row.y,
+            x0_px=row.x0,
+            y0_px=row.y0,
+            x1_px=row.x1,
+            y1_px=row.y1,
             **{name: getattr(row, name) for name in _SAME},
-        )  # fmt: skip
+        )
 
 
 def _decisions(session: Session) -> Iterator[Entry]:
@@ -118,6 +143,15 @@ def _decisions(session: Session) -> Iterator[Entry]:
 def _deletions(session: Session) -> Iterator[Entry]:
     for row in _rows(session, select(*TombstoneRow.__table__.c).order_by(TombstoneRow.id)):
         yield Entry(
-            row.at, "deletion", row.id, row.by, "delete field", field_id=row.field_id, field_digest=row.digest,
-            field_name=row.name, case=row.case, marks=row.marks, events=row.events,
-        )  # fmt: skip
+            row.at,
+            "deletion",
+            row.id,
+            row.by,
+            "delete field",
+            field_id=row.field_id,
+            field_digest=row.digest,
+            field_name=row.name,
+            case=row.case,
+            marks=row.marks,
+            events=row.events,
+        )

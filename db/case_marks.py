@@ -17,9 +17,24 @@ from db.reviews import mark_times, reading_times
 from mitosis_core.interchange.safe_csv import SafeTable
 
 COLUMNS = (
-    "case", "image", "digest", "um_per_px", "um_per_px_source", "x_px", "y_px", "x_um", "y_um", "label", "counted",
-    "verdicts_of", "reader", "time", "score", "version", "threshold",
-)  # fmt: skip
+    "case",
+    "image",
+    "digest",
+    "um_per_px",
+    "um_per_px_source",
+    "x_px",
+    "y_px",
+    "x_um",
+    "y_um",
+    "label",
+    "counted",
+    "verdicts_of",
+    "reader",
+    "time",
+    "score",
+    "version",
+    "threshold",
+)
 CONSENSUS = "consensus"
 
 
@@ -56,11 +71,31 @@ def _rows(store: Store, counts: CaseCounts, field: CaseField) -> Iterator[tuple[
     for cell in sorted(field.cells, key=lambda one: (one.y_px, one.x_px)):
         places = (cell.x_px, cell.y_px, cell.x_px * stored.um_per_px, cell.y_px * stored.um_per_px)
         said = (cell.verdict, int(cell in counted), source, "; ".join(cell.readers) or cell.version)
-        yield (*known, *(round(one, 3) for one in places), *said, _time(times, cell), _score(cell), cell.version,
-               field.threshold)  # fmt: skip
+        yield (
+            *known,
+            *(round(one, 3) for one in places),
+            *said,
+            _time(times, cell),
+            _score(cell),
+            cell.version,
+            field.threshold,
+        )
     if not field.cells:
-        yield (*known, "", "", "", "", "", "", source, "; ".join(field.readers) or field.version, times.get(""), "", "",
-               field.threshold)  # fmt: skip
+        yield (
+            *known,
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            source,
+            "; ".join(field.readers) or field.version,
+            times.get(""),
+            "",
+            "",
+            field.threshold,
+        )
 
 
 def _times(store: Store, field: CaseField, counts: CaseCounts) -> dict[str, str]:

@@ -63,8 +63,16 @@ def read_overview(store: Store, version: str) -> list[FieldOverview]:
     with store.reading() as session:
         queue, found, assigned = _queue(session), _detected(session, version), _assigned(session)
         reviews = _reviews(session)
-        columns = (FieldRow.id, FieldRow.digest, FieldRow.name, FieldRow.case, FieldRow.um_per_px, FieldRow.width_px,
-                   FieldRow.height_px, FieldRow.created_at)  # fmt: skip
+        columns = (
+            FieldRow.id,
+            FieldRow.digest,
+            FieldRow.name,
+            FieldRow.case,
+            FieldRow.um_per_px,
+            FieldRow.width_px,
+            FieldRow.height_px,
+            FieldRow.created_at,
+        )
         return [
             _overview(row, found.get(row.id), queue.get(row.id, ("", "")), reviews.get(row.id, {}), assigned)
             for row in session.execute(select(*columns).order_by(FieldRow.id))
@@ -72,16 +80,26 @@ def read_overview(store: Store, version: str) -> list[FieldOverview]:
 
 
 def _overview(
-    row: object, found: tuple[str, int] | None, queued: tuple[str, str], reviews: Mapping[str, ReadBy],
+    row: object,
+    found: tuple[str, int] | None,
+    queued: tuple[str, str],
+    reviews: Mapping[str, ReadBy],
     assigned: Mapping[int, tuple[str, ...]],
-) -> FieldOverview:  # fmt: skip
+) -> FieldOverview:
     values = dict(row._mapping)  # type: ignore[attr-defined]
     state, message = queued
     if state == "waiting" and values["um_per_px"] is None:
         state = "needs_scale"
     version, detected = found or (None, None)
-    return FieldOverview(**values, version=version, detected=detected, detection=state, message=message,
-                         reviews=reviews, assigned=assigned.get(values["id"], ()))  # fmt: skip
+    return FieldOverview(
+        **values,
+        version=version,
+        detected=detected,
+        detection=state,
+        message=message,
+        reviews=reviews,
+        assigned=assigned.get(values["id"], ()),
+    )
 
 
 def _queue(session: Session) -> dict[int, tuple[str, str]]:

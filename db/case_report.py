@@ -59,9 +59,13 @@ class _Drawn:
 
 
 def case_report(
-    store: Store, counts: CaseCounts, name: str, field_diameter_mm: float, made_at: datetime,
+    store: Store,
+    counts: CaseCounts,
+    name: str,
+    field_diameter_mm: float,
+    made_at: datetime,
     progress: Progress = lambda share, name: None,
-) -> Report:  # fmt: skip
+) -> Report:
     """The report of a counted case. name: what to call it (`case_counts.case_names`); made_at: UTC.
 
     The same store and arguments give the same report. Raises ImageDamaged.
@@ -154,20 +158,26 @@ def _picture_groups(counts: CaseCounts, figures: CaseFigures, drawn: list[_Drawn
     if not drawn:
         return
     yield PictureGroup(
-        f"Counted: {count_noun(counts.count.mitoses, 'mitosis')}", cells, _CELL_MM,
+        f"Counted: {count_noun(counts.count.mitoses, 'mitosis')}",
+        cells,
+        _CELL_MM,
         f"Each {CROP_UM:g} µm wide; field, place in pixels{_scores(counts)}.",
-    )  # fmt: skip
+    )
     yield PictureGroup(
-        "Fields", tuple(one.marked for one in drawn), _FIELD_MM,
+        "Fields",
+        tuple(one.marked for one in drawn),
+        _FIELD_MM,
         f"Rings: what was counted. Yellow: outline of the tissue.{window} Bar: 100 µm.",
-    )  # fmt: skip
+    )
     if not cells:
         return
     legend = _picture(density_legend(600, 24), f"0 to {density_max(counts.counted):.0f} mitoses per mm²")
     yield PictureGroup(
-        "Density of mitoses", (*(one.dense for one in drawn), legend), _FIELD_MM,
+        "Density of mitoses",
+        (*(one.dense for one in drawn), legend),
+        _FIELD_MM,
         f"Mitoses per mm² of tissue, averaged with a Gaussian of {DENSITY_SIGMA_UM:g} µm; one scale for all fields.",
-    )  # fmt: skip
+    )
 
 
 def _reader_tables(store: Store, counts: CaseCounts, read: list[Reading]) -> Iterator[Table]:
@@ -176,12 +186,18 @@ def _reader_tables(store: Store, counts: CaseCounts, read: list[Reading]) -> Ite
             "Read by",
             ("Reader", "Fields finished", "Mitoses", "First change (UTC)", "Last change (UTC)", "Time spent"),
             tuple(
-                (one.reader, str(one.fields), str(one.mitoses), _time(one.first), _time(one.last),
-                 f"{one.seconds / 60:.0f} min")
+                (
+                    one.reader,
+                    str(one.fields),
+                    str(one.mitoses),
+                    _time(one.first),
+                    _time(one.last),
+                    f"{one.seconds / 60:.0f} min",
+                )
                 for one in read
             ),
             (3, 2, 1.5, 2.5, 2.5, 1.5),
-        )  # fmt: skip
+        )
     pairs = over_all(compare(store, [one.field for one in counts.fields])) if len(read) > 1 else {}
     if pairs:
         yield Table(
@@ -209,9 +225,11 @@ def _repeat_tables(store: Store, counts: CaseCounts) -> Iterator[Table]:
     used = _versions(store, counts)
     if used:
         yield Table(
-            "Versions that analysed the fields", ("Version", "Threshold", "sha256 of the weights"), tuple(used),
+            "Versions that analysed the fields",
+            ("Version", "Threshold", "sha256 of the weights"),
+            tuple(used),
             (2.5, 1, 5),
-        )  # fmt: skip
+        )
 
 
 def _source_row(one: CaseField) -> tuple[str, ...]:

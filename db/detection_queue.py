@@ -83,8 +83,9 @@ def enqueue(store: Store, field_ids: Iterable[int], version: str, *, by: str) ->
         for field_id in dict.fromkeys(field_ids):
             if session.get(FieldRow, field_id) is None:
                 continue
-            row = session.scalar(select(DetectionRow).where(
-                DetectionRow.field_id == field_id, DetectionRow.version == version))  # fmt: skip
+            row = session.scalar(
+                select(DetectionRow).where(DetectionRow.field_id == field_id, DetectionRow.version == version)
+            )
             if row is not None and row.state in _OPEN:
                 continue
             state = "waiting" if prediction_id(session, field_id, version) is None else "done"

@@ -49,8 +49,12 @@ def examine(
             return [*found, *_aside(store)]
         with as_sentences():
             return [
-                *_rights(store), *_orphans(store), *_fields(store, progress), *_versions(store), *_aside(store),
-            ]  # fmt: skip
+                *_rights(store),
+                *_orphans(store),
+                *_fields(store, progress),
+                *_versions(store),
+                *_aside(store),
+            ]
     finally:
         store.close()
 

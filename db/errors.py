@@ -105,7 +105,7 @@ _BY_STATE: dict[str, tuple[type[StoreFailed], str]] = {
         "CONCENTRIC_DATABASE names.",
     ),
     "XX": (StoreFailed, "The database server says that the database is damaged; please ask its administrator."),
-}  # fmt: skip
+}
 # What a server says to who is not let in, for which there is no code.
 _NOT_LET_IN = {
     r"password authentication failed|no password supplied|role .* does not exist|authentication failed": (

@@ -25,10 +25,29 @@ from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Field, Region
 
 __all__ = [
-    "StoredField", "Tombstone", "UnscaledField", "add_field", "add_unscaled", "appearances", "delete_field",
-    "find_field", "finished_field_ids", "get_field", "image_path", "list_cases", "list_fields", "list_unscaled",
-    "load_field", "load_image", "rename", "rename_case", "save_appearances", "set_case", "set_scale", "tombstones",
-]  # fmt: skip
+    "StoredField",
+    "Tombstone",
+    "UnscaledField",
+    "add_field",
+    "add_unscaled",
+    "appearances",
+    "delete_field",
+    "find_field",
+    "finished_field_ids",
+    "get_field",
+    "image_path",
+    "list_cases",
+    "list_fields",
+    "list_unscaled",
+    "load_field",
+    "load_image",
+    "rename",
+    "rename_case",
+    "save_appearances",
+    "set_case",
+    "set_scale",
+    "tombstones",
+]
 
 _SCALED = FieldRow.um_per_px.is_not(None)
 NEEDS_SCALE = "The file does not say how many µm a pixel measures. Please give it; until then the field waits."
@@ -333,9 +352,15 @@ def _tombstone(session: Session, row: FieldRow, by: str) -> TombstoneRow:
     marks = select(func.count()).where(MarkRow.field_id == row.id, ~MarkRow.deleted)
     events = select(func.count()).where(EventRow.field_id == row.id)
     return TombstoneRow(
-        field_id=row.id, digest=row.digest, name=row.name, case=row.case, marks=session.scalar(marks) or 0,
-        events=session.scalar(events) or 0, by=_line(by, 60) or "somebody", at=datetime.now(UTC),
-    )  # fmt: skip
+        field_id=row.id,
+        digest=row.digest,
+        name=row.name,
+        case=row.case,
+        marks=session.scalar(marks) or 0,
+        events=session.scalar(events) or 0,
+        by=_line(by, 60) or "somebody",
+        at=datetime.now(UTC),
+    )
 
 
 def _damaged(stored: StoredField, how: str) -> str:

@@ -79,9 +79,15 @@ def _write(
     store: Store, name: str, problem: str, *, by: str = "", size: int = 0, modified_ns: int = 0, watched: bool = False
 ) -> None:
     values = {
-        "name": short_name(name), "watched": watched, "size": size, "modified_ns": modified_ns, "problem": problem,
-        "dismissed": False, "by": by[:60], "at": datetime.now(UTC),
-    }  # fmt: skip
+        "name": short_name(name),
+        "watched": watched,
+        "size": size,
+        "modified_ns": modified_ns,
+        "problem": problem,
+        "dismissed": False,
+        "by": by[:60],
+        "at": datetime.now(UTC),
+    }
     with store.writing() as session:
         statement = database_of(session).upsert(IncomingFileRow).values(**values)
         session.execute(statement.on_conflict_do_update(index_elements=["name", "watched"], set_=values))

@@ -47,9 +47,14 @@ def _add_import(taken: argparse.ArgumentParser) -> None:
     taken.add_argument("--reader", required=True, metavar="NAME", help="whose labels they become")
     taken.add_argument("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}; by default what the file looks like")
     taken.add_argument(
-        "--map", dest="classes", action="append", default=[], type=class_is, metavar="CLASS=VERDICT",
+        "--map",
+        dest="classes",
+        action="append",
+        default=[],
+        type=class_is,
+        metavar="CLASS=VERDICT",
         help=f"what a class of the file is: {', '.join(LABELS)} or {SKIP}; may be repeated",
-    )  # fmt: skip
+    )
     taken.add_argument("--from-reader", default="", metavar="NAME", help="only marks of this reader of the file")
     taken.add_argument("--swap-xy", action="store_true", help="x and y are exchanged in the file")
     taken.add_argument("--leave-out", action="store_true", help="leave out marks outside their image, take the others")
@@ -68,9 +73,7 @@ def _export(given: argparse.Namespace) -> int:
     store, labels = open_known(given.data), _labels(given)
     ids = None if given.case is None else _fields_of(store, given.case)
     chosen = format_to_write(given.out, given.format)
-    written = export_labels(
-        store, given.out, labels, field_ids=ids, format_name=chosen.name, overwrite=given.overwrite
-    )  # fmt: skip
+    written = export_labels(store, given.out, labels, field_ids=ids, format_name=chosen.name, overwrite=given.overwrite)
     print(f"{given.out} ({chosen.title})")
     print(summary(written, chosen.title))
     if left := unfinished_fields(store, labels, ids):

@@ -224,8 +224,7 @@ class _Found:
 
     def _unlike(self, session: Session, one: _Placed, digest: str, reader: str) -> list[_Change]:
         """What must change so that the reader has each mark of the file."""
-        columns = (_MARK.id, _MARK.x, _MARK.y, _MARK.verdict, _MARK.deleted, _MARK.version, _MARK.score,
-                   _MARK.comment)  # fmt: skip
+        columns = (_MARK.id, _MARK.x, _MARK.y, _MARK.verdict, _MARK.deleted, _MARK.version, _MARK.score, _MARK.comment)
         rows = session.execute(select(*columns).where(_MARK.field_id == one.field_id, _MARK.reader == reader)).all()
         deleted = {row.id for row in rows if row.deleted}
         standing = _Standing(self._near_px, [row for row in rows if not row.deleted])
@@ -243,9 +242,18 @@ class _Found:
 
 def _event(blank: Event, seq: int, change: _Change) -> Event:
     return replace(
-        blank, op_id=secrets.token_hex(16), seq=seq, kind=change.kind, target=change.mark, x=change.x, y=change.y,
-        verdict=change.verdict, version=change.version, score=change.score, comment=change.comment,
-    )  # fmt: skip
+        blank,
+        op_id=secrets.token_hex(16),
+        seq=seq,
+        kind=change.kind,
+        target=change.mark,
+        x=change.x,
+        y=change.y,
+        verdict=change.verdict,
+        version=change.version,
+        score=change.score,
+        comment=change.comment,
+    )
 
 
 def _locked(told: ImageImport, reader: str, state: str, changes: int) -> ImageImport:

@@ -71,9 +71,15 @@ class Merged:
     def says(self) -> str:
         """What was added, in a sentence."""
         nouns = {
-            "fields": "field", "events": "change to reviews", "predictions": "prediction", "versions": "version",
-            "decisions": "decision", "runs": "run", "splits": "split of cases", "deletions": "deletion",
-        }  # fmt: skip
+            "fields": "field",
+            "events": "change to reviews",
+            "predictions": "prediction",
+            "versions": "version",
+            "decisions": "decision",
+            "runs": "run",
+            "splits": "split of cases",
+            "deletions": "deletion",
+        }
         added = [_counted(getattr(self, name), noun) for name, noun in nouns.items() if getattr(self, name)]
         return f"{', '.join(added)} added." if added else "Nothing was added: all of it is here already."
 
@@ -242,9 +248,13 @@ class _Merge:
         for row in self._theirs.scalars(select(PredictionRow).order_by(PredictionRow.id)):
             field_id, version = self._fields[row.field_id].id, str(self._version(row.version))
             found = _proposals(self._theirs, row.id)
-            known = self._ours.scalar(select(PredictionRow).where(
-                PredictionRow.field_id == field_id, PredictionRow.version == version,
-                PredictionRow.um_per_px == row.um_per_px))  # fmt: skip
+            known = self._ours.scalar(
+                select(PredictionRow).where(
+                    PredictionRow.field_id == field_id,
+                    PredictionRow.version == version,
+                    PredictionRow.um_per_px == row.um_per_px,
+                )
+            )
             if known is None:
                 new = PredictionRow(**{**_values(row, "id"), "field_id": field_id, "version": version})
                 self._ours.add(new)
@@ -314,10 +324,16 @@ class _Merge:
             split = {side: [ids[key] for key in members if key in ids] for side, members in row.split.items()}
             last = max((here for there, here in self._events.items() if there <= row.last_event), default=0)
             ended = row.state not in ("queued", "running")
-            new = RunRow(**{
-                **_values(row, "id"), "base_version": base, "version": self._version(row.version), "split": split,
-                "last_event": last, "state": row.state if ended else "lost",
-            })  # fmt: skip
+            new = RunRow(
+                **{
+                    **_values(row, "id"),
+                    "base_version": base,
+                    "version": self._version(row.version),
+                    "split": split,
+                    "last_event": last,
+                    "state": row.state if ended else "lost",
+                }
+            )
             self._ours.add(new)
             self._ours.flush()
             self._runs[row.id] = new.id

@@ -17,9 +17,13 @@ SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def upgrade(
-    connection: Connection, to: str, *, foreign: str, before_a_new_one: Callable[[], object],
+    connection: Connection,
+    to: str,
+    *,
+    foreign: str,
+    before_a_new_one: Callable[[], object],
     before_a_step: Callable[[], object],
-) -> bool:  # fmt: skip
+) -> bool:
     """In the transaction that is open: all steps or none; whether there was anything to do.
 
     foreign: the sentence for a database with tables of another program. before_a_new_one, before_a_step: called before

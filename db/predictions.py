@@ -103,15 +103,21 @@ def write_prediction(session: Session, field: FieldRow, prediction: Prediction) 
 
 def prediction_id(session: Session, field_id: int, version: str) -> int | None:
     """The prediction of a version in a field at its present µm/px, if there is one."""
-    return session.scalar(select(PredictionRow.id).join(FieldRow, _current()).where(
-        FieldRow.id == field_id, PredictionRow.version == version))  # fmt: skip
+    return session.scalar(
+        select(PredictionRow.id)
+        .join(FieldRow, _current())
+        .where(FieldRow.id == field_id, PredictionRow.version == version)
+    )
 
 
 def proposals(store: Store, field_id: int, version: str) -> Proposals | None:
     """None while this version has not looked at the field at its present µm/px."""
     with store.reading() as session:
-        one = session.scalar(select(PredictionRow).join(FieldRow, _current()).where(
-            FieldRow.id == field_id, PredictionRow.version == version))  # fmt: skip
+        one = session.scalar(
+            select(PredictionRow)
+            .join(FieldRow, _current())
+            .where(FieldRow.id == field_id, PredictionRow.version == version)
+        )
         if one is None:
             return None
         table = ProposalRow.__table__.c

@@ -26,10 +26,32 @@ from mitosis_core.types import Region, on_image
 from mitosis_core.vocabulary import ShownState, Verdict
 
 __all__ = [
-    "Applied", "BadOp", "Event", "Mark", "Op", "Overview", "Review", "apply_ops", "check_reader", "events_of",
-    "history", "mark_times", "miscounted", "overviews", "parse_op", "readers", "reading_times", "rebuild", "replay",
-    "replayed", "reserve_event_ids", "restore", "review_of", "reviews_of", "write_events",
-]  # fmt: skip
+    "Applied",
+    "BadOp",
+    "Event",
+    "Mark",
+    "Op",
+    "Overview",
+    "Review",
+    "apply_ops",
+    "check_reader",
+    "events_of",
+    "history",
+    "mark_times",
+    "miscounted",
+    "overviews",
+    "parse_op",
+    "readers",
+    "reading_times",
+    "rebuild",
+    "replay",
+    "replayed",
+    "reserve_event_ids",
+    "restore",
+    "review_of",
+    "reviews_of",
+    "write_events",
+]
 
 MAX_OPS = 5000
 LOCKED = {
@@ -175,9 +197,7 @@ def restore(store: Store, field_id: int, reader: str, event_id: int) -> Applied:
 def replayed(store: Store, field_id: int) -> tuple[dict[str, Review], bool]:
     """What the events of a field give, by reader, and whether each was rightly applied or superseded."""
     courses: dict[str, ReplayState] = defaultdict(ReplayState)
-    rightly = [
-        courses[event.reader].take(event).superseded == event.superseded for event in history(store, field_id)
-    ]  # fmt: skip
+    rightly = [courses[event.reader].take(event).superseded == event.superseded for event in history(store, field_id)]
     return {reader: course.review() for reader, course in courses.items()}, all(rightly)
 
 
@@ -188,9 +208,10 @@ def miscounted(store: Store, field_id: int) -> set[str]:
         kept = {reader: numbers for reader, *numbers in session.execute(wanted)}
         right = {reader: _counted(session, field_id, reader) for reader in kept}
     return {
-        reader for reader, numbers in kept.items()
+        reader
+        for reader, numbers in kept.items()
         if numbers != [right[reader].get(verdict, 0) for verdict in _COUNTED.values()]
-    }  # fmt: skip
+    }
 
 
 def rebuild(store: Store, field_id: int) -> None:
@@ -338,9 +359,19 @@ def _steps_back(now: Review, then: Review, reader: str) -> Iterable[Event]:
         old = before.get(mark.id) or replace(mark, deleted=True)  # made later: taken away
         if old != mark and not (old.deleted and mark.deleted):
             kind = "delete" if old.deleted else "restore"
-            yield replace(blank, op_id=secrets.token_hex(16), kind=kind, target=mark.id, x=old.x, y=old.y,
-                          verdict=old.verdict, version=old.version, score=old.score, comment=old.comment,
-                          settles=old.settles)  # fmt: skip
+            yield replace(
+                blank,
+                op_id=secrets.token_hex(16),
+                kind=kind,
+                target=mark.id,
+                x=old.x,
+                y=old.y,
+                verdict=old.verdict,
+                version=old.version,
+                score=old.score,
+                comment=old.comment,
+                settles=old.settles,
+            )
     if now.area != then.area:
         yield replace(blank, op_id=secrets.token_hex(16), kind="area", target=":area", area=then.area)
     if now.state != then.state:
@@ -385,9 +416,7 @@ def _mark_row(mark: Mark, field_id: int, reader: str) -> dict[str, Any]:
     return {"field_id": field_id, "reader": reader, **{one.name: getattr(mark, one.name) for one in fields(mark)}}
 
 
-def _review_row(
-    review: Review | ReplayState, field_id: int, reader: str, counts: Mapping[Any, int]
-) -> dict[str, Any]:  # fmt: skip
+def _review_row(review: Review | ReplayState, field_id: int, reader: str, counts: Mapping[Any, int]) -> dict[str, Any]:
     numbers = {column: counts.get(verdict, 0) for column, verdict in _COUNTED.items()}
     values = {"state": review.state, "seconds": review.seconds, "rev": review.rev, **_sides(review.area)}
     return {"field_id": field_id, "reader": reader, **values, **numbers}

@@ -59,15 +59,33 @@ def run_folder(store: Store, run_id: int) -> Path:
 
 
 def queue_run(
-    store: Store, *, by: str, base_version: str, source: str, last_event: int, settings: Mapping[str, Any],
-    split: Mapping[Part, list[int]], code: str,
-) -> Run:  # fmt: skip
+    store: Store,
+    *,
+    by: str,
+    base_version: str,
+    source: str,
+    last_event: int,
+    settings: Mapping[str, Any],
+    split: Mapping[Part, list[int]],
+    code: str,
+) -> Run:
     """A new run, not started yet."""
     now = datetime.now(UTC)
     row = RunRow(
-        state="queued", by=by, base_version=base_version, source=source, last_event=last_event, settings=dict(settings),
-        split=dict(split), code=code, progress={}, message="", cancel_asked=False, created_at=now, heartbeat=now,
-    )  # fmt: skip
+        state="queued",
+        by=by,
+        base_version=base_version,
+        source=source,
+        last_event=last_event,
+        settings=dict(settings),
+        split=dict(split),
+        code=code,
+        progress={},
+        message="",
+        cancel_asked=False,
+        created_at=now,
+        heartbeat=now,
+    )
     with store.writing() as session:
         session.add(row)
         session.flush()

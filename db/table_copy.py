@@ -31,9 +31,7 @@ class Rows:
 
 def count_rows(connection: Connection) -> dict[str, int]:
     """table -> how many rows it has."""
-    return {
-        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one() for table in TABLES
-    }  # fmt: skip
+    return {table.name: connection.execute(select(func.count()).select_from(table)).scalar_one() for table in TABLES}
 
 
 def copy_rows(

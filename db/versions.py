@@ -58,9 +58,15 @@ def weights_path(store: Store, name: str) -> Path:
 
 
 def add_version(
-    store: Store, name: str, sha256: str, *, by: str, parent: str | None = None, run_id: int | None = None,
+    store: Store,
+    name: str,
+    sha256: str,
+    *,
+    by: str,
+    parent: str | None = None,
+    run_id: int | None = None,
     comparison: Comparison | None = None,
-) -> StoredVersion:  # fmt: skip
+) -> StoredVersion:
     """Enter a version whose files are in their place already. Raises UnusableModel when they are not what is said."""
     path = weights_path(store, name)
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
@@ -210,14 +216,22 @@ def write_files(store: Store, name: str, weights: bytes, card: str) -> Path:
 
 
 def store_version(
-    store: Store, name: str, weights: bytes, card: str, *, by: str, parent: str | None = None,
-    run_id: int | None = None, comparison: Comparison | None = None,
-) -> StoredVersion:  # fmt: skip
+    store: Store,
+    name: str,
+    weights: bytes,
+    card: str,
+    *,
+    by: str,
+    parent: str | None = None,
+    run_id: int | None = None,
+    comparison: Comparison | None = None,
+) -> StoredVersion:
     """Files and row of a new version; when it is refused, nothing is left of it."""
     path = write_files(store, name, weights, card)
     try:
-        return add_version(store, name, hashlib.sha256(weights).hexdigest(), by=by, parent=parent, run_id=run_id,
-                           comparison=comparison)  # fmt: skip
+        return add_version(
+            store, name, hashlib.sha256(weights).hexdigest(), by=by, parent=parent, run_id=run_id, comparison=comparison
+        )
     except BaseException:
         for file in (path, path.with_suffix(".json")):
             file.unlink(missing_ok=True)

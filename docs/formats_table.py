@@ -13,9 +13,15 @@ from mitosis_core.interchange.marks import LABELS
 PAGE = Path(__file__).parent / "formats.md"
 _MARKS = re.compile(r"(<!-- table:formats -->\n).*?(<!-- /table:formats -->)", re.DOTALL)
 _COLUMNS = {
-    "score": "score", "size of the cell": "cell_size", "reader": "reader", "time": "time",
-    "size of the image": "image_size", "µm/px": "um_per_px", "slide": "slide", "digest": "digest",
-}  # fmt: skip
+    "score": "score",
+    "size of the cell": "cell_size",
+    "reader": "reader",
+    "time": "time",
+    "size of the image": "image_size",
+    "µm/px": "um_per_px",
+    "slide": "slide",
+    "digest": "digest",
+}
 
 
 def formats_table() -> str:

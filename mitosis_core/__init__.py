@@ -27,9 +27,17 @@ _HOME = {
 }
 
 __all__ = [
-    "Detections", "Field", "Model", "Prediction", "ProbabilityMap", "describe_device", "list_versions",
-    "load_model", "predict", "read_field",
-]  # fmt: skip
+    "Detections",
+    "Field",
+    "Model",
+    "Prediction",
+    "ProbabilityMap",
+    "describe_device",
+    "list_versions",
+    "load_model",
+    "predict",
+    "read_field",
+]
 
 
 def __getattr__(name: str) -> Any:

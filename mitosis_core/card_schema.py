@@ -110,9 +110,20 @@ SCHEMA = _object(
         "verifier": _or_none(_VERIFIER),
         "stain": _CHOICE,
     },
-    ("version", "method", "encoder", "um_per_px", "stride", "members", "raw_threshold", "blobs", "calibration",
-     "weights_sha256", "created_at"),
-)  # fmt: skip
+    (
+        "version",
+        "method",
+        "encoder",
+        "um_per_px",
+        "stride",
+        "members",
+        "raw_threshold",
+        "blobs",
+        "calibration",
+        "weights_sha256",
+        "created_at",
+    ),
+)
 
 
 def read_card(text: str | bytes) -> dict[str, Any]:

@@ -53,9 +53,11 @@ def add_detect(
     detect.add_argument("--threshold", type=share, help="lowest score; by default the version's own")
     detect.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     detect.add_argument(
-        "--out", type=Path, metavar="FILE",
+        "--out",
+        type=Path,
+        metavar="FILE",
         help=".csv, .jsonl and .parquet grow field by field and are gone on with; others are written at the end",
-    )  # fmt: skip
+    )
     detect.add_argument("--to", metavar="FORMAT", help=f"{', '.join(FORMATS)}; by default what FILE ends with")
     detect.add_argument("--overlay", type=Path, metavar="DIR", help="draw the detections on the images, as JPEG")
     detect.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, such as tcp://computer:8786, or “local”")

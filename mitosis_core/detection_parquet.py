@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 _MOST_FIELDS, _LONGEST_S = 1000, 60.0  # in memory until a file is written
 _MISSING = "Parquet needs pyarrow, which is not installed here: pip install -r requirements-scale.txt"
-_TYPES = {"image": "string", "model": "string", "digest": "string", "width_px": "int32", "height_px": "int32",
-          "detections": "int32"}  # fmt: skip
+_TYPES = {
+    "image": "string",
+    "model": "string",
+    "digest": "string",
+    "width_px": "int32",
+    "height_px": "int32",
+    "detections": "int32",
+}
 _OF_DONE = ("image", "digest", "model", "um_per_px", "threshold", "tissue_mm2", "detections")
 
 

@@ -43,18 +43,29 @@ def _choose(store: Store) -> tuple[list[Model], list[ReviewedField]]:
         st.session_state[session.COMPARED] = [name for name in asked if name in names] or names[:3]
     known = [name for name in st.session_state[session.COMPARED] if name in names]
     st.session_state[session.COMPARED] = known[: version_comparison.MOST]
-    chosen = left.multiselect("Versions", names, key=session.COMPARED, max_selections=version_comparison.MOST,
-                              help=f"Two to {version_comparison.MOST}, of any method. Make versions on the Retrain "
-                              "page, or import them on the Models page.")  # fmt: skip
+    chosen = left.multiselect(
+        "Versions",
+        names,
+        key=session.COMPARED,
+        max_selections=version_comparison.MOST,
+        help=f"Two to {version_comparison.MOST}, of any method. Make versions on the Retrain "
+        "page, or import them on the Models page.",
+    )
     st.query_params[_ADDRESS] = ",".join(chosen)
     source = middle.selectbox(
-        "Labels", [CONSENSUS, *training.sources(store)], key=session.COMPARED_BY,
+        "Labels",
+        [CONSENSUS, *training.sources(store)],
+        key=session.COMPARED_BY,
         format_func=lambda name: f"of {name}" if name else "Consensus",
-    )  # fmt: skip
+    )
     which = right.segmented_control(
-        "Fields", [_HELD_OUT, _EVERY], default=_HELD_OUT, required=True, key=session.COMPARED_ON,
+        "Fields",
+        [_HELD_OUT, _EVERY],
+        default=_HELD_OUT,
+        required=True,
+        key=session.COMPARED_ON,
         help="Held out: finished fields of cases that are never trained on here.",
-    )  # fmt: skip
+    )
     if which == _EVERY:
         st.warning("Versions may have been trained on some of these fields; their figures are then too good.")
     return _load(chosen), version_comparison.fields_of(store, source, every=which == _EVERY)

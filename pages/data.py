@@ -53,8 +53,14 @@ def _show(store: Store, who: Person) -> None:
     st.caption("All changes to reviews, decisions about versions and deleted fields, oldest first.")
     with st.container(horizontal=True):
         for form in audit.FORMATS:
-            st.download_button(f"Audit ({form.upper()})", backup_copies.audit_file(store, form), f"audit.{form}",
-                               backup_copies.MIME[form], icon=":material/download:", on_click="ignore")  # fmt: skip
+            st.download_button(
+                f"Audit ({form.upper()})",
+                backup_copies.audit_file(store, form),
+                f"audit.{form}",
+                backup_copies.MIME[form],
+                icon=":material/download:",
+                on_click="ignore",
+            )
     if rows := backup_copies.deleted(store):
         st.markdown("**Deleted fields**")
         show_table(rows)
@@ -62,10 +68,12 @@ def _show(store: Store, who: Person) -> None:
 
 def _add_archive(store: Store) -> None:
     given = st.file_uploader(
-        "Archive of another installation", ["zip"], key=session.MERGED_FILE,
+        "Archive of another installation",
+        ["zip"],
+        key=session.MERGED_FILE,
         help="Made there by “Back up now”. What is here stays; images, reviews, versions and decisions are added. "
         "Larger ones: python -m db merge FILE",
-    )  # fmt: skip
+    )
     if given is None or not st.button("Add", icon=":material/merge:"):
         return
     slot = st.progress(0.0, "Unpacking…")
@@ -88,9 +96,14 @@ def _show_standing(stands: backup_copies.BackupStatus, place: DeltaGenerator, bu
         return
     newest = stands.copies[0]
     if newest.bytes <= backup_copies.DOWNLOAD_BYTES:
-        buttons.download_button(f"Download the last copy ({backup_copies.size(newest.bytes)})",
-                                newest.path.read_bytes, newest.path.name, "application/zip",
-                                icon=":material/download:", on_click="ignore")  # fmt: skip
+        buttons.download_button(
+            f"Download the last copy ({backup_copies.size(newest.bytes)})",
+            newest.path.read_bytes,
+            newest.path.name,
+            "application/zip",
+            icon=":material/download:",
+            on_click="ignore",
+        )
     else:
         place.caption(plain(f"The last copy, {backup_copies.size(newest.bytes)}: {newest.path}"))
 

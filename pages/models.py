@@ -43,8 +43,13 @@ def main() -> None:
 
 def _offer_comparison(chosen: list[str]) -> None:
     enough = FEWEST <= len(chosen) <= MOST
-    if st.button(f"Compare {len(chosen)} versions" if enough else "Compare", type="primary" if enough else "secondary",
-                 disabled=not enough, icon=":material/compare:", key="compare"):  # fmt: skip
+    if st.button(
+        f"Compare {len(chosen)} versions" if enough else "Compare",
+        type="primary" if enough else "secondary",
+        disabled=not enough,
+        icon=":material/compare:",
+        key="compare",
+    ):
         st.session_state[session.COMPARED] = chosen
         st.switch_page("pages/compare.py")
     if not enough:
@@ -57,9 +62,17 @@ def _show_decisions(store: Store) -> None:
         return
     with st.expander("Decisions"):
         show_table(
-            [{"when (UTC)": one.at.replace(tzinfo=None), "what": one.kind.replace("_", " "), "version": one.version,
-              "by": one.by, "note": one.note} for one in reversed(said)],
-        )  # fmt: skip
+            [
+                {
+                    "when (UTC)": one.at.replace(tzinfo=None),
+                    "what": one.kind.replace("_", " "),
+                    "version": one.version,
+                    "by": one.by,
+                    "note": one.note,
+                }
+                for one in reversed(said)
+            ],
+        )
 
 
 def _take_in(store: Store, by: str) -> None:

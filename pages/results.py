@@ -74,9 +74,13 @@ def _choose_case(store: Store, names: dict[str, str]) -> str:
     asked = st.query_params.get("case") or _case_on_review(store) or st.session_state.get(session.RESULT_CASE)
     chosen = asked if asked in names else next(iter(names))
     case = st.selectbox(
-        "Case", list(names), index=list(names).index(chosen), format_func=names.__getitem__, width=260,
+        "Case",
+        list(names),
+        index=list(names).index(chosen),
+        format_func=names.__getitem__,
+        width=260,
         help="Type to search",
-    )  # fmt: skip
+    )
     st.query_params["case"] = st.session_state[session.RESULT_CASE] = case
     return case
 
@@ -101,9 +105,12 @@ def _choose_verdicts(store: Store, case: str, who: Person) -> CountBy:
     if asked not in labels:
         asked = next(iter(labels))
     key = st.selectbox(
-        "Counted by", list(labels), index=list(labels).index(asked), width=300,
+        "Counted by",
+        list(labels),
+        index=list(labels).index(asked),
+        width=300,
         format_func=lambda key: case_result.choice_label(labels[key]),
-    )  # fmt: skip
+    )
     st.query_params["by"] = st.session_state[session.RESULT_BY] = key
     by = labels[key]
     return by if by.reviewed else _with_threshold(by)
@@ -112,9 +119,16 @@ def _choose_verdicts(store: Store, case: str, who: Person) -> CountBy:
 def _with_threshold(by: CountBy) -> CountBy:
     """The lowest score that counts: that of the version, unless another is given."""
     given = st.number_input(
-        "Score from", min_value=0.0, max_value=1.0, value=None, step=0.05, format="%.2f", width=170,
-        placeholder="default", key=session.RESULT_SCORE,
-    )  # fmt: skip
+        "Score from",
+        min_value=0.0,
+        max_value=1.0,
+        value=None,
+        step=0.05,
+        format="%.2f",
+        width=170,
+        placeholder="default",
+        key=session.RESULT_SCORE,
+    )
     return CountBy(by.kind, by.name, given)
 
 
@@ -132,17 +146,40 @@ def _offer_export(store: Store, counts: CaseCounts, slot: DeltaGenerator) -> Non
     name = case_result.safe_file_name(counts.case)
     diameter_mm = field_diameter_mm()
     final = counts.is_final and counts.by.reviewed
-    with slot, st.popover("Report and export", icon=":material/download:", disabled=not counts.counted,
-                          type="primary" if final else "secondary"):  # fmt: skip
+    with (
+        slot,
+        st.popover(
+            "Report and export",
+            icon=":material/download:",
+            disabled=not counts.counted,
+            type="primary" if final else "secondary",
+        ),
+    ):
         for kind, mime in (("PDF", "application/pdf"), ("HTML", "text/html")):
             st.download_button(
-                f"Report ({kind})", partial(case_result.report, store, counts, diameter_mm, kind.lower()),
-                f"{name}_report.{kind.lower()}", mime, on_click="ignore", width="stretch",
-            )  # fmt: skip
-        st.download_button("Marks (CSV)", lambda: marks_csv(store, counts), f"{name}_marks.csv", "text/csv",
-                           on_click="ignore", width="stretch")  # fmt: skip
-        st.download_button("Annotated pictures (zip)", lambda: case_result.annotated_pictures(store, counts),
-                           f"{name}_pictures.zip", "application/zip", on_click="ignore", width="stretch")  # fmt: skip
+                f"Report ({kind})",
+                partial(case_result.report, store, counts, diameter_mm, kind.lower()),
+                f"{name}_report.{kind.lower()}",
+                mime,
+                on_click="ignore",
+                width="stretch",
+            )
+        st.download_button(
+            "Marks (CSV)",
+            lambda: marks_csv(store, counts),
+            f"{name}_marks.csv",
+            "text/csv",
+            on_click="ignore",
+            width="stretch",
+        )
+        st.download_button(
+            "Annotated pictures (zip)",
+            lambda: case_result.annotated_pictures(store, counts),
+            f"{name}_pictures.zip",
+            "application/zip",
+            on_click="ignore",
+            width="stretch",
+        )
 
 
 def _lead_on(counts: CaseCounts, slot: DeltaGenerator) -> None:

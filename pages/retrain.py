@@ -55,11 +55,13 @@ def _choose_labels(store: Store) -> str:
     if len(readers) < 2:
         return CONSENSUS
     chosen = st.selectbox(
-        "Labels", [CONSENSUS, *readers], width=360,
+        "Labels",
+        [CONSENSUS, *readers],
+        width=360,
         format_func=lambda name: f"of {name}" if name else "Consensus of all readers",
         help="Only finished fields are used. A mitosis is a disc with an ignored ring; a look-alike is a hard "
         "negative; an unsure cell and everything outside the reviewed area are ignored.",
-    )  # fmt: skip
+    )
     return str(chosen)
 
 
@@ -78,8 +80,10 @@ def _offer(store: Store, by: str, source: str, known: Material, *, filled: bool)
         if known.fields:
             st.warning(plain(known.plan.objection))
         else:
-            st.markdown("Retraining makes a better version from fields that you have finished: at least 2 fields of "
-                        "one case to learn from, and one of another case to judge it on.")  # fmt: skip
+            st.markdown(
+                "Retraining makes a better version from fields that you have finished: at least 2 fields of "
+                "one case to learn from, and one of another case to judge it on."
+            )
         if st.button("Review fields", type="primary", icon=":material/rate_review:"):
             st.switch_page("pages/review.py")
         return
@@ -105,8 +109,11 @@ def _start(
     waiting = any(run.is_open for run in runs.list_runs(store))
     here = _choose_computer()
     with st.container(horizontal=True, vertical_alignment="center"):
-        pressed = st.button("Queue another run" if waiting else "Retrain", type="primary" if filled else "secondary",
-                            icon=":material/model_training:")  # fmt: skip
+        pressed = st.button(
+            "Queue another run" if waiting else "Retrain",
+            type="primary" if filled else "secondary",
+            icon=":material/model_training:",
+        )
         expected_s = training.expected_s(store, known.plan, base, settings)
         if expected_s is not None:
             st.caption(f"About {reviewing.duration(expected_s)}, by an earlier run on this machine.")

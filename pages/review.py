@@ -26,8 +26,15 @@ from pages.shared.views.review_queue import choose_field, read_queue, show_queue
 from pages.shared.views.review_viewer import show_field
 
 _MODES = ("Review", "History", "Agreement")
-_CHOICES = (session.MODE, session.CASE, session.ORDER, session.VERSION, session.BLIND, session.OTHERS,
-            session.ONLY_ASKED)  # fmt: skip
+_CHOICES = (
+    session.MODE,
+    session.CASE,
+    session.ORDER,
+    session.VERSION,
+    session.BLIND,
+    session.OTHERS,
+    session.ONLY_ASKED,
+)
 
 
 def main() -> None:

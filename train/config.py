@@ -39,12 +39,18 @@ class TrainConfig:
     variant: str = option("", "what of the method; empty is what its paper recommends, see docs/methods.md")
     verifier: str = option("", "encoder of a second stage that looks again at every detection; empty is none")
     encoder: str = option("efficientnet_lite0", "backbone; see mitosis_core.encoders")
-    labels: str = option("random", f"label variant: {', '.join(LABELS)}; the last two need masks",
-                         choices=LABELS)  # fmt: skip
-    stain: str = option("", "what fields are brought to: empty is the product's reference stain, macenko, or none",
-                        choices=("", "macenko", "none"))  # fmt: skip
-    threshold: str = option("", "where the threshold comes from: empty is the steady best F1 of centroids, image the "
-                            "operating point of image-level labels", choices=("", "image"))  # fmt: skip
+    labels: str = option("random", f"label variant: {', '.join(LABELS)}; the last two need masks", choices=LABELS)
+    stain: str = option(
+        "",
+        "what fields are brought to: empty is the product's reference stain, macenko, or none",
+        choices=("", "macenko", "none"),
+    )
+    threshold: str = option(
+        "",
+        "where the threshold comes from: empty is the steady best F1 of centroids, image the "
+        "operating point of image-level labels",
+        choices=("", "image"),
+    )
     um_per_px: float = option(0.333, "scale at which the network sees tissue", 0.1, 2.0)
     steps: int = option(500, "optimiser steps", 1, 1_000_000)
     batch: int = option(32, "crops per step", 1, 1024)
@@ -59,8 +65,9 @@ class TrainConfig:
     mitosis_weight: float = option(4.0, "weight of a disc pixel against a background pixel", 0.1, 100.0)
     share_mitosis: float = option(0.25, "share of crops round a mitosis of a field", 0.0, 1.0)
     share_patch: float = option(0.3, "share of crops that show an extra patch", 0.0, 1.0)
-    share_whole: float = option(0.0, "of those, share that shows it whole, its rim as background; else a piece "
-                                "is set into a field", 0.0, 1.0)  # fmt: skip
+    share_whole: float = option(
+        0.0, "of those, share that shows it whole, its rim as background; else a piece is set into a field", 0.0, 1.0
+    )
     share_lookalike: float = option(0.1, "share of crops round a given look-alike", 0.0, 1.0)
     share_hard: float = option(0.15, "share of crops round a false detection found while training", 0.0, 1.0)
     share_anywhere: float = option(0.2, "share of crops from any place of a field", 0.0, 1.0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -123,9 +124,15 @@ def fit(
 
 
 def _finish(
-    by_fold: Sequence[Fold], final: Sequence[TrainingJob], fields: Sequence[Example], patches: Sequence[Example],
-    config: TrainConfig, out: Path, work: Path, provenance: Provenance,
-) -> Model:  # fmt: skip
+    by_fold: Sequence[Fold],
+    final: Sequence[TrainingJob],
+    fields: Sequence[Example],
+    patches: Sequence[Example],
+    config: TrainConfig,
+    out: Path,
+    work: Path,
+    provenance: Provenance,
+) -> Model:
     """From the trained networks to the version."""
     choice = choose_settings(by_fold, config)
     net = make_ensemble([load_snapshot(snapshots(job)[choice.step], config) for job in final])
@@ -244,20 +251,29 @@ def snapshots(job: TrainingJob) -> dict[int, Path]:
     return {int(path.stem): path for path in sorted(job.folder.glob("[0-9]*.pt"))}
 
 
-def make_card(
-    version: str, stride: int, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig,
-    choice: Choice, second: SecondStage | None, provenance: Provenance,
-) -> ModelCard:  # fmt: skip
-    """What is said of a version: its data, its settings, and how good it was where these were chosen."""
-    data = {
+def _data(fields: Sequence[Example], patches: Sequence[Example]) -> dict[str, Any]:
+    """What a version learnt from, for its card."""
+    return {
         "sha256": digest([*fields, *patches]),
         "fields": len(fields),
         "scanners": sorted({e.scanner for e in fields if e.scanner}),
         "slides": sorted({e.slide for e in fields}),
         "mitoses": sum(len(e.mitoses_xy_px) for e in fields),
         "patches": len(patches),
-        **provenance.data,
     }
+
+
+def make_card(
+    version: str,
+    stride: int,
+    fields: Sequence[Example],
+    patches: Sequence[Example],
+    config: TrainConfig,
+    choice: Choice,
+    second: SecondStage | None,
+    provenance: Provenance,
+) -> ModelCard:
+    """What is said of a version: its data, its settings, and how good it was where these were chosen."""
     scores = choice.validation
     validation = {
         "f1": scores.f1,
@@ -280,7 +296,7 @@ def make_card(
         calibration=choice.calibration,
         weights_sha256="",
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        data=data,
+        data={**_data(fields, patches), **provenance.data},
         split={"held out in turn": folds_by_slide(fields), "unit": "slide"},
         training={**dataclasses.asdict(config), "step kept": choice.step},
         scores={"validation": validation},

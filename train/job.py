@@ -187,8 +187,16 @@ def _train(store: Store, run: Run, heartbeat: _Heartbeat, waited_s: float) -> st
         active, comparison = _active_version(store, base), None
         if held_out:
             comparison = evaluate_challenger(active, model, held_out, lambda: heartbeat.cancelled, told.phase)
-        versions.store_version(store, name, out.read_bytes(), model.card.to_json(), by=run.by, parent=base.version,
-                       run_id=run.id, comparison=comparison)  # fmt: skip
+        versions.store_version(
+            store,
+            name,
+            out.read_bytes(),
+            model.card.to_json(),
+            by=run.by,
+            parent=base.version,
+            run_id=run.id,
+            comparison=comparison,
+        )
     finally:
         _remove(folder, f"{name}.*")
     _remove(folder, "checkpoint.pt*")
@@ -262,8 +270,12 @@ class _ProgressReport:
         self._send()
 
     def _send(self) -> None:
-        self._heartbeat.progress = {**self._known, **self._clock.to_dict(), "curve": self._curve[-2000:],
-                                    "at": time.time()}  # fmt: skip
+        self._heartbeat.progress = {
+            **self._known,
+            **self._clock.to_dict(),
+            "curve": self._curve[-2000:],
+            "at": time.time(),
+        }
 
 
 class _Heartbeat:
@@ -326,9 +338,15 @@ def queue(store: Store, *, by: str, base_version: str, source: str, config: Retr
     base.check()
     planned = _planned(known, splits.decide(store, fields, by=by))
     return runs.queue_run(
-        store, by=by, base_version=base_version, source=source, last_event=last_event(store),
-        settings=config.acting(way_of(base.card)), split=planned.split, code=code_version(),
-    )  # fmt: skip
+        store,
+        by=by,
+        base_version=base_version,
+        source=source,
+        last_event=last_event(store),
+        settings=config.acting(way_of(base.card)),
+        split=planned.split,
+        code=code_version(),
+    )
 
 
 def check_split(store: Store, run: Run) -> None:
@@ -345,8 +363,14 @@ def check_split(store: Store, run: Run) -> None:
 def code_version() -> str:
     """The commit of this program, or "unknown" outside a checkout."""
     try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, text=True,
-                              capture_output=True, check=True, timeout=5)  # fmt: skip
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            text=True,
+            capture_output=True,
+            check=True,
+            timeout=5,
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()

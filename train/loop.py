@@ -71,9 +71,7 @@ def fit_net(
     share_network(net)
     torch.manual_seed(config.seed + ranks.number())  # what networks drop out at random differs between the processes
     net = net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    for part in net.freezable_stages()[: config.frozen_stages]:
-        part.requires_grad_(False)
-        part.train(not freeze_statistics)
+    _freeze(net, config.frozen_stages, freeze_statistics)
     ema = copy.deepcopy(net).eval()
     optimiser = _optimiser(net, config)
     tissues = prepare(examples, config.um_per_px, config.stain) if tissues is None else tissues
@@ -94,6 +92,12 @@ def fit_net(
         if ranks.is_first():
             report(Step(step, loss, score))
     return ema
+
+
+def _freeze(net: DetectorNet, stages: int, statistics: bool) -> None:
+    for part in net.freezable_stages()[:stages]:
+        part.requires_grad_(False)
+        part.train(not statistics)
 
 
 class _Learner(nn.Module):
@@ -172,9 +176,14 @@ def mine_hard_negatives(net: DetectorNet, tissues: Sequence[Tissue], config: Tra
 
 
 def _at_validation(
-    validate: Callable[[DetectorNet, int], float | None], checkpoint: Path | None, step: int, net: nn.Module,
-    ema: DetectorNet, optimiser: torch.optim.Optimizer, tissues: Sequence[Tissue],
-) -> float | None:  # fmt: skip
+    validate: Callable[[DetectorNet, int], float | None],
+    checkpoint: Path | None,
+    step: int,
+    net: nn.Module,
+    ema: DetectorNet,
+    optimiser: torch.optim.Optimizer,
+    tissues: Sequence[Tissue],
+) -> float | None:
     """In the first process: validate and keep a checkpoint. The others go on when it has."""
 
     def work() -> float | None:

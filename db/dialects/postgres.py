@@ -37,10 +37,13 @@ log = logging.getLogger("concentric")
 
 URL_FORM = "postgresql://USER@HOST/NAME"
 TRIGGERS = {
-    *(f"{table}_{what}" for table in ("event", "decision", "tombstone", "version_label")
-      for what in ("update", "delete", "truncate")),
+    *(
+        f"{table}_{what}"
+        for table in ("event", "decision", "tombstone", "version_label")
+        for what in ("update", "delete", "truncate")
+    ),
     "field_delete",
-}  # fmt: skip
+}
 _DRIVERS = ("postgresql", "postgres", "postgresql+psycopg")
 _POOL, _OVERFLOW = 5, 15  # a server of PostgreSQL lets 100 in, if nobody says otherwise
 _MIGRATION_S = 60.0  # that a server waits for another one that migrates
@@ -60,9 +63,13 @@ class PostgresDatabase(Database):
         self.url = parse_url(url)
         self.place = self.url.set(password=None, query={}).render_as_string().replace("+psycopg", "")
         self.engine = create_engine(
-            self.url, connect_args=_connect_args(busy_timeout_s), pool_size=_POOL, max_overflow=_OVERFLOW,
-            pool_timeout=busy_timeout_s, pool_pre_ping=True,
-        )  # fmt: skip
+            self.url,
+            connect_args=_connect_args(busy_timeout_s),
+            pool_size=_POOL,
+            max_overflow=_OVERFLOW,
+            pool_timeout=busy_timeout_s,
+            pool_pre_ping=True,
+        )
         self._alone = create_engine(
             self.url, connect_args=_connect_args(busy_timeout_s), poolclass=NullPool, isolation_level="AUTOCOMMIT"
         )
@@ -86,9 +93,12 @@ class PostgresDatabase(Database):
             connection.execute(text(f"SET LOCAL lock_timeout = {round(1000 * _MIGRATION_S)}"))
             _take(connection, _ALL)
             upgrade(
-                connection, to, before_a_new_one=before_a_new_one, before_a_step=self._copy_if_possible,
+                connection,
+                to,
+                before_a_new_one=before_a_new_one,
+                before_a_step=self._copy_if_possible,
                 foreign=f"The database {self.place} holds tables of another program; please name an empty database.",
-            )  # fmt: skip
+            )
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -179,8 +189,12 @@ class PostgresDatabase(Database):
         secret = {"PGPASSWORD": self.url.password} if self.url.password else {}
         done = subprocess.run(
             [tool, "--format=custom", f"--file={place}", f"--dbname={plain.render_as_string()}"],
-            env={**os.environ, **secret}, capture_output=True, text=True, timeout=_DUMP_S, check=False,
-        )  # fmt: skip
+            env={**os.environ, **secret},
+            capture_output=True,
+            text=True,
+            timeout=_DUMP_S,
+            check=False,
+        )
         if done.returncode:
             place.unlink(missing_ok=True)
             last = done.stderr.strip().splitlines() or ["no reason given"]
@@ -299,9 +313,14 @@ def _connect_args(busy_timeout_s: float) -> dict[str, Any]:
     """A server that falls silent is given up after 15 seconds, and a lock after the busy timeout."""
     wait = f"-c lock_timeout={max(1, round(1000 * busy_timeout_s))}"
     return {
-        "application_name": "concentric", "connect_timeout": 5, "options": wait, "keepalives_idle": 10,
-        "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15000,
-    }  # fmt: skip
+        "application_name": "concentric",
+        "connect_timeout": 5,
+        "options": wait,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15000,
+    }
 
 
 def _take(connection: Connection, name: str, *, shared: bool = False) -> None:

@@ -75,9 +75,12 @@ class SqliteDatabase(Database):
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         with engine.begin() as connection:
             changed = upgrade(
-                connection, to, foreign=_FOREIGN, before_a_new_one=before_a_new_one,
+                connection,
+                to,
+                foreign=_FOREIGN,
+                before_a_new_one=before_a_new_one,
                 before_a_step=lambda: self.keep_copy(self.folder / "backups"),
-            )  # fmt: skip
+            )
             if changed and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
                 raise StoreFailed("The database has rows that refer to rows that do not exist, so it was not changed.")
 

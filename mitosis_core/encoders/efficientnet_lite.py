@@ -93,8 +93,14 @@ class EfficientNetLite0(EncoderNet):
 
 
 _TOP = {"_conv_stem": "stem", "_bn0": "stem_norm"}
-_BLOCK = {"_expand_conv": "expand", "_depthwise_conv": "depthwise", "_project_conv": "project",
-          "_bn0": "norm0", "_bn1": "norm1", "_bn2": "norm2"}  # fmt: skip
+_BLOCK = {
+    "_expand_conv": "expand",
+    "_depthwise_conv": "depthwise",
+    "_project_conv": "project",
+    "_bn0": "norm0",
+    "_bn1": "norm1",
+    "_bn2": "norm2",
+}
 
 
 def load_package(net: EfficientNetLite0, path: Path) -> None:

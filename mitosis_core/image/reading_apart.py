@@ -36,8 +36,15 @@ def decode_in_subprocess(data: bytes, *, longest_s: float = TIMEOUT_S) -> tuple[
         (place / "image").write_bytes(data)
         command = [sys.executable, "-m", "mitosis_core.image.reading_apart", str(place / "image"), folder]
         try:
-            subprocess.run(command, check=True, timeout=longest_s, cwd=Path(__file__).parents[2],
-                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+            subprocess.run(
+                command,
+                check=True,
+                timeout=longest_s,
+                cwd=Path(__file__).parents[2],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
         except subprocess.TimeoutExpired as error:
             raise UnreadableField(_TOO_LONG) from error

@@ -5,9 +5,27 @@ from __future__ import annotations
 from pathlib import PurePath
 
 WHOLE_SLIDE_SUFFIXES: tuple[str, ...] = (
-    ".svs", ".svslide", ".ndpi", ".ndpis", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".czi", ".isyntax", ".i2syntax",
-    ".vsi", ".qptiff", ".zvi", ".tmap", ".sdpc", ".kfb", ".mds", ".dcm",
-)  # fmt: skip
+    ".svs",
+    ".svslide",
+    ".ndpi",
+    ".ndpis",
+    ".mrxs",
+    ".scn",
+    ".vms",
+    ".vmu",
+    ".bif",
+    ".czi",
+    ".isyntax",
+    ".i2syntax",
+    ".vsi",
+    ".qptiff",
+    ".zvi",
+    ".tmap",
+    ".sdpc",
+    ".kfb",
+    ".mds",
+    ".dcm",
+)
 
 
 def whole_slide_advice(name: str) -> str:

@@ -21,9 +21,21 @@ from mitosis_core.interchange.marks import Mark, MarkedImage, grouped, score_of,
 from mitosis_core.interchange.safe_csv import SafeTable
 
 COLUMNS = (
-    "image", "x_px", "y_px", "label", "um_per_px", "slide", "score", "reader", "time", "object_width_px",
-    "object_height_px", "width_px", "height_px", "digest",
-)  # fmt: skip
+    "image",
+    "x_px",
+    "y_px",
+    "label",
+    "um_per_px",
+    "slide",
+    "score",
+    "reader",
+    "time",
+    "object_width_px",
+    "object_height_px",
+    "width_px",
+    "height_px",
+    "digest",
+)
 _NEEDED = ("image", "x_px", "y_px")
 
 

@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
 # What lost things are called in the summary.
 _CALLED = {
-    "score": "scores", "size_px": "sizes of cells", "reader": "readers", "time": "times", "width_px": "sizes of images",
-    "um_per_px": "µm/px", "slide": "slides", "digest": "digests",
-}  # fmt: skip
+    "score": "scores",
+    "size_px": "sizes of cells",
+    "reader": "readers",
+    "time": "times",
+    "width_px": "sizes of images",
+    "um_per_px": "µm/px",
+    "slide": "slides",
+    "digest": "digests",
+}
 
 
 def add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,9 +40,14 @@ def add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     convert.add_argument("--from", dest="from_format", metavar="FORMAT", help=f"{names}; by default what IN looks like")
     convert.add_argument("--to", dest="to_format", metavar="FORMAT", help="the same; by default what OUT ends with")
     convert.add_argument(
-        "--class", dest="classes", action="append", default=[], type=class_is, metavar="NAME=LABEL",
+        "--class",
+        dest="classes",
+        action="append",
+        default=[],
+        type=class_is,
+        metavar="NAME=LABEL",
         help=f"what a class of IN is: {', '.join(LABELS)} or {SKIP}; may be repeated",
-    )  # fmt: skip
+    )
     convert.add_argument(
         "--images", type=Path, metavar="DIR", help="folder of the images, to know their sizes and names"
     )

@@ -54,7 +54,7 @@ def _image(entry: object, place: str, source: Source) -> MarkedImage:
         scale(entry, place),
         slide,
         shown,
-    )  # fmt: skip
+    )
 
 
 def _mark(entry: object, nth: int, model: str | None, place: str) -> Mark:
@@ -64,9 +64,15 @@ def _mark(entry: object, nth: int, model: str | None, place: str) -> Mark:
     x, y = (number(entry.get(key), key, place) for key in ("x_px", "y_px"))
     label = text(entry, "label", place) if model is None else MITOSIS
     return Mark(
-        x, y, label, score_of(entry.get("score"), place), size_in(entry, place),
-        text(entry, "reader", place) or model or "", text(entry, "time", place), nth,
-    )  # fmt: skip
+        x,
+        y,
+        label,
+        score_of(entry.get("score"), place),
+        size_in(entry, place),
+        text(entry, "reader", place) or model or "",
+        text(entry, "time", place),
+        nth,
+    )
 
 
 def write(path: Path, images: Iterable[MarkedImage]) -> None:

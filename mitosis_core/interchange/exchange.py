@@ -158,8 +158,11 @@ def _count_lost(image: MarkedImage, marks: Iterable[object], chosen: Format, los
         if not kept:
             lost[name] += sum(getattr(mark, name) not in (None, "") for mark in marks)
     of_image = {
-        "width_px": keeps.image_size, "um_per_px": keeps.um_per_px, "slide": keeps.slide, "digest": keeps.digest
-    }  # fmt: skip
+        "width_px": keeps.image_size,
+        "um_per_px": keeps.um_per_px,
+        "slide": keeps.slide,
+        "digest": keeps.digest,
+    }
     lost.update(name for name, kept in of_image.items() if not kept and getattr(image, name) not in (None, ""))
 
 

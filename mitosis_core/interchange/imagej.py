@@ -96,9 +96,15 @@ def _mark(x: float, y: float, roi: ImagejRoi, told: Mapping[str, str], nth: int,
     size = [_told(told, f"object_{side}_px", place) for side in ("width", "height")]
     width, height = size
     return Mark(
-        x, y, told.get("label") or named, score_of(_told(told, "score", place), place),
-        None if width is None or height is None else (width, height), told.get("reader", ""), told.get("time", ""), nth,
-    )  # fmt: skip
+        x,
+        y,
+        told.get("label") or named,
+        score_of(_told(told, "score", place), place),
+        None if width is None or height is None else (width, height),
+        told.get("reader", ""),
+        told.get("time", ""),
+        nth,
+    )
 
 
 def _told(told: Mapping[str, str], key: str, place: str) -> float | None:
@@ -127,9 +133,14 @@ def _encoded(mark: Mark, image: str) -> bytes:
     roi.stroke_color = COLOURS[mark.label]
     width, height = mark.size_px or (None, None)
     told = {
-        "image": image, "label": mark.label, "score": mark.score, "reader": mark.reader, "time": mark.time,
-        "object_width_px": width, "object_height_px": height,
-    }  # fmt: skip
+        "image": image,
+        "label": mark.label,
+        "score": mark.score,
+        "reader": mark.reader,
+        "time": mark.time,
+        "object_width_px": width,
+        "object_height_px": height,
+    }
     lines = (f"{key}: {' '.join(str(value).split())}\n" for key, value in told.items() if value not in (None, ""))
     roi.props = "".join(lines)
     return roi.tobytes()

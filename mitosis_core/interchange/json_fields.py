@@ -44,9 +44,12 @@ def size_in(entry: Mapping[str, Any], place: str) -> tuple[float, float] | None:
 def facts(image: MarkedImage) -> dict[str, Any]:
     """What is known of an image, without its name and marks."""
     known = {
-        "slide": image.slide, "digest": image.digest, "width_px": image.width_px, "height_px": image.height_px,
+        "slide": image.slide,
+        "digest": image.digest,
+        "width_px": image.width_px,
+        "height_px": image.height_px,
         "um_per_px": image.um_per_px,
-    }  # fmt: skip
+    }
     return {key: value for key, value in known.items() if value not in (None, "")}
 
 
@@ -54,7 +57,10 @@ def extras(mark: Mark) -> dict[str, Any]:
     """What is known of a mark, without place and label."""
     width, height = mark.size_px or (None, None)
     known = {
-        "score": mark.score, "object_width_px": width, "object_height_px": height, "reader": mark.reader,
+        "score": mark.score,
+        "object_width_px": width,
+        "object_height_px": height,
+        "reader": mark.reader,
         "time": mark.time,
-    }  # fmt: skip
+    }
     return {key: value for key, value in known.items() if value not in (None, "")}

@@ -126,10 +126,15 @@ def _mark(element: _Element, place: str) -> Mark:
     nominal = texts.get("box") == "nominal" or None in sides
     x, y = ((a + b) / 2 if one is None else one for one, a, b in zip(point, (left, top), (right, bottom), strict=True))
     return Mark(
-        x - 1, y - 1, texts.get("name", ""), score_of(_number(texts, "score", place), place),
-        None if nominal else (right - left + 1, bottom - top + 1), texts.get("reader", ""), texts.get("time", ""),
+        x - 1,
+        y - 1,
+        texts.get("name", ""),
+        score_of(_number(texts, "score", place), place),
+        None if nominal else (right - left + 1, bottom - top + 1),
+        texts.get("reader", ""),
+        texts.get("time", ""),
         element.line,
-    )  # fmt: skip
+    )
 
 
 # ---- writing

@@ -130,9 +130,7 @@ def _mark(x: float, y: float, about: Mapping[str, Any], nth: int, place: str) ->
     if not isinstance(told, Mapping):
         raise UnusableData(f"{place}: the metadata must be an object.")
     words = (text(told, "reader", place), text(told, "time", place))
-    return Mark(
-        x, y, str(label or ""), score_of(measured.get("score"), place), size_in(measured, place), *words, nth
-    )  # fmt: skip
+    return Mark(x, y, str(label or ""), score_of(measured.get("score"), place), size_in(measured, place), *words, nth)
 
 
 def _measurements(given: object) -> Mapping[str, Any]:

@@ -25,8 +25,10 @@ from mitosis_core.interchange.marks import Mark, MarkedImage, number, whole
 
 # Name and colour of each class.
 CLASSES = {
-    MITOSIS: ("mitotic figure", "#c80000"), LOOKALIKE: ("hard negative", "#006ec8"), UNSURE: ("unsure", "#e6a000"),
-}  # fmt: skip
+    MITOSIS: ("mitotic figure", "#c80000"),
+    LOOKALIKE: ("hard negative", "#006ec8"),
+    UNSURE: ("unsure", "#e6a000"),
+}
 SPOT = 1
 _SHAPES = (SPOT, 2, 3, 4, 5)  # spot, area, polygon, special spot, circle
 _KEY = "`uid` INTEGER PRIMARY KEY AUTOINCREMENT UNIQUE"
@@ -108,9 +110,7 @@ def _images(database: sqlite3.Connection, source: Source) -> Iterator[MarkedImag
 
 
 def _columns(database: sqlite3.Connection, source: Source) -> dict[str, set[str]]:
-    found = {
-        table: {row[1] for row in database.execute(f"PRAGMA table_info(`{table}`)")} for table in TABLES
-    }  # fmt: skip
+    found = {table: {row[1] for row in database.execute(f"PRAGMA table_info(`{table}`)")} for table in TABLES}
     tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     for table, needed in _NEEDED.items():
         if table not in tables or needed - found[table]:

@@ -107,8 +107,10 @@ class _Page:
         pdf.rect(left, top, width, height, style="D", round_corners=True, corner_radius=1.5)
         at, inner = top + 2, width - 6
         for text, size, bold, colour in (
-            (one.label, 8.5, False, _QUIET), (one.value, _value_size(one), True, _INK), (one.note, 8.5, False, _INK),
-        ):  # fmt: skip
+            (one.label, 8.5, False, _QUIET),
+            (one.value, _value_size(one), True, _INK),
+            (one.note, 8.5, False, _INK),
+        ):
             at = self._at(left + 3, at, text, size, inner, bold=bold, colour=colour)
 
     def table(self, table: Table) -> None:
@@ -194,9 +196,16 @@ class _Page:
         self._pdf.set_y(self._at(_MARGIN, self._pdf.get_y(), text, size, _WIDTH, bold=bold, colour=colour))
 
     def _at(
-        self, left: float, top: float, text: str, size: float, width: float, *, bold: bool = False,
+        self,
+        left: float,
+        top: float,
+        text: str,
+        size: float,
+        width: float,
+        *,
+        bold: bool = False,
         colour: tuple[int, int, int] = _INK,
-    ) -> float:  # fmt: skip
+    ) -> float:
         """A text in a column; returns where the next one begins."""
         if not text:
             return top

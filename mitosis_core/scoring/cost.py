@@ -49,8 +49,14 @@ def peak_rss_gb(field: Field, model: Model) -> float:
         np.save(pixels, field.pixels)
         asked = [str(pixels), str(field.um_per_px), str(model.weights.resolve())]
         try:
-            done = subprocess.run([sys.executable, "-m", "mitosis_core.scoring.cost", *asked], check=True, text=True,
-                                  capture_output=True, timeout=_LONGEST_S, cwd=Path(__file__).parents[2])  # fmt: skip
+            done = subprocess.run(
+                [sys.executable, "-m", "mitosis_core.scoring.cost", *asked],
+                check=True,
+                text=True,
+                capture_output=True,
+                timeout=_LONGEST_S,
+                cwd=Path(__file__).parents[2],
+            )
             return float(done.stdout.split()[-1])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
             raise NotMeasured(

@@ -17,9 +17,18 @@ from mitosis_core.errors import ConcentricError
 from pages.shared.person import Person, Role
 
 __all__ = [
-    "Person", "Role", "added_hosts", "check_start", "known_hosts", "login", "person", "proxied_name", "proxy_header",
-    "proxy_secret", "role_of",
-]  # fmt: skip
+    "Person",
+    "Role",
+    "added_hosts",
+    "check_start",
+    "known_hosts",
+    "login",
+    "person",
+    "proxied_name",
+    "proxy_header",
+    "proxy_secret",
+    "role_of",
+]
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 SESSION_S = 12 * 3600  # after a log-in; Streamlit's cookie alone would last 30 days

@@ -113,5 +113,10 @@ def _show_folder(store: Store) -> None:
 
 
 def _version(store: Store) -> None:
-    st.page_link(navigation.page("models"), label=plain(training.active(store)), icon=":material/neurology:",
-                 help="The active version: it makes the detections. Opens Models.", width="content")  # fmt: skip
+    st.page_link(
+        navigation.page("models"),
+        label=plain(training.active(store)),
+        icon=":material/neurology:",
+        help="The active version: it makes the detections. Opens Models.",
+        width="content",
+    )

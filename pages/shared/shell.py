@@ -55,8 +55,9 @@ def open_page(title: str, needs: str = "reader") -> Person:
 def name_tab(title: str, subject: str = "") -> None:
     """The title of the browser's tab. subject: the case or field on show, "" for none."""
     words = [subject, title, "Concentric"]
-    st.set_page_config(page_title=" · ".join(filter(None, words)), page_icon=_ICON, layout="wide",
-                       menu_items={"About": _ABOUT})  # fmt: skip
+    st.set_page_config(
+        page_title=" · ".join(filter(None, words)), page_icon=_ICON, layout="wide", menu_items={"About": _ABOUT}
+    )
 
 
 def empty_page(sentence: str, button: str, target: str) -> None:

@@ -414,8 +414,9 @@ def test_a_missed_cell_is_marked_by_keys_alone(bench: Bench) -> None:
     aim.wait_for()
     box, sheet = aim.bounding_box(), desk.page.locator(".sheet").bounding_box()
     scale = sheet["width"] / SIDE
-    middle = [(box[axis] + box[size] / 2 - sheet[axis]) / scale - 0.5
-              for axis, size in (("x", "width"), ("y", "height"))]  # fmt: skip
+    middle = [
+        (box[axis] + box[size] / 2 - sheet[axis]) / scale - 0.5 for axis, size in (("x", "width"), ("y", "height"))
+    ]
     desk.keys("o", "2").saved()
     assert bench.verdicts("Keys alone") == ["lookalike"]
     (mark,) = review_of(bench.store, bench.fields[0].id, "Keys alone").standing

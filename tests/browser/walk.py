@@ -253,8 +253,17 @@ def look_around(one: Installation, case: str, camera: Camera) -> None:
 # ---- the whole way
 
 
-def walk(browser: Any, files: Sequence[Path], truth: Truth | None, um_per_px: float, out: Path, *,
-         names: Sequence[str], camera: Camera, app: str = "app.py") -> dict[str, Any]:  # fmt: skip
+def walk(
+    browser: Any,
+    files: Sequence[Path],
+    truth: Truth | None,
+    um_per_px: float,
+    out: Path,
+    *,
+    names: Sequence[str],
+    camera: Camera,
+    app: str = "app.py",
+) -> dict[str, Any]:
     """All stages; what was counted."""
     said: dict[str, Any] = {}
     case = files[0].stem.partition("_")[0]
@@ -340,8 +349,10 @@ def tell(said: Mapping[str, Any]) -> None:
         for one in said[hand]:
             print(f"  {one.name}: {one.proposals}, {one.missed}, {one.total}")
         done = said[hand]
-        print(f"  in all: {sum(one.proposals for one in done)}, {sum(one.missed for one in done)}, "
-              f"{sum(one.total for one in done)}")  # fmt: skip
+        print(
+            f"  in all: {sum(one.proposals for one in done)}, {sum(one.missed for one in done)}, "
+            f"{sum(one.total for one in done)}"
+        )
     print("\ncounts by verdict:", {reader: dict(number) for reader, number in said["counts"].items()})
     print("imported:")
     for name, number in said["imported"].items():

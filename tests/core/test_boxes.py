@@ -19,8 +19,10 @@ def dots(pixels: UInt8) -> EngineOutput:
     dark = (pixels.mean(2) < 100).astype(np.uint8)
     _, _, stats, middles = cv2.connectedComponentsWithStats(dark)
     values = np.zeros((pixels.shape[0] // 4, pixels.shape[1] // 4), np.float32)
-    rows = [[x + 0.5 - 4, y + 0.5 - 4, x + 0.5 + 4, y + 0.5 + 4, min(1, s[4] / 400)]
-            for (x, y), s in zip(middles[1:], stats[1:], strict=True)]  # fmt: skip
+    rows = [
+        [x + 0.5 - 4, y + 0.5 - 4, x + 0.5 + 4, y + 0.5 + 4, min(1, s[4] / 400)]
+        for (x, y), s in zip(middles[1:], stats[1:], strict=True)
+    ]
     return EngineOutput(values, np.array(rows, np.float32).reshape(-1, 5))
 
 
@@ -58,8 +60,11 @@ def test_the_scale_of_the_field_does_not_matter(factor: float) -> None:
 
 def test_of_two_boxes_of_one_figure_the_surer_stays() -> None:
     field = field_with([])
-    boxes = Detections(np.array([[10, 10], [14, 10], [60, 60]], np.float32), np.array([0.5, 0.9, 0.01], np.float32),
-                       np.full(3, 50, np.float32))  # fmt: skip
+    boxes = Detections(
+        np.array([[10, 10], [14, 10], [60, 60]], np.float32),
+        np.array([0.5, 0.9, 0.01], np.float32),
+        np.full(3, 50, np.float32),
+    )
     seen = NetworkOutput(ProbabilityMap(np.zeros((250, 250), np.float32), (4, 4), 0.333), boxes)
     found, _ = find_candidates(seen, field, BlobSettings(), None)
     assert found.xy_px.tolist() == [[14, 10]]

@@ -105,9 +105,12 @@ def test_the_rows_are_those_of_one_process_and_what_is_done_is_not_done_again(
 
 @pytest.mark.slow
 def test_images_that_workers_do_not_see_are_sent_to_them(
-    running: LocalCluster, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    running: LocalCluster,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     alone, there = tmp_path / "alone.csv", tmp_path / "there.csv"
     detect(folder, alone)
     real = ImageFile.at
@@ -182,9 +185,12 @@ def test_a_field_that_kills_its_workers_fails_and_holds_up_nobody(
 
 @pytest.mark.slow
 def test_a_worker_with_another_program_or_other_weights_is_refused(
-    running: LocalCluster, slow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    running: LocalCluster,
+    slow: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     model, address = load_model(), running.scheduler_address
     with open_cluster(address) as cluster:
         assert look_over(cluster, Needed.by(model), list(slow.iterdir())) is False

@@ -130,10 +130,15 @@ def test_a_missing_scale_is_never_guessed(network: None, tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     "wrong",
     [
-        ["--threshold", "1.5"], ["--threshold", "nan"], ["--um-per-px", "zero"], ["--um-per-px", "25"],
-        ["--out", "found.xlsx"], ["--out", "/no/such/folder/found.csv"], ["--device", "abacus"],
+        ["--threshold", "1.5"],
+        ["--threshold", "nan"],
+        ["--um-per-px", "zero"],
+        ["--um-per-px", "25"],
+        ["--out", "found.xlsx"],
+        ["--out", "/no/such/folder/found.csv"],
+        ["--device", "abacus"],
     ],
-)  # fmt: skip
+)
 def test_wrong_arguments_are_refused_before_the_work(
     network: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]
 ) -> None:
@@ -237,9 +242,14 @@ def test_several_models_are_told_apart(tables: list[str], tmp_path: Path, capsys
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--radius-um", "0"], ["--radius-um", "nan"], ["--field-mm2", "-1"], ["--images", "/no/such/folder"],
-     ["--detections", "/no/such.csv"]],
-)  # fmt: skip
+    [
+        ["--radius-um", "0"],
+        ["--radius-um", "nan"],
+        ["--field-mm2", "-1"],
+        ["--images", "/no/such/folder"],
+        ["--detections", "/no/such.csv"],
+    ],
+)
 def test_evaluate_refuses_wrong_arguments(
     tables: list[str], capsys: pytest.CaptureFixture[str], wrong: list[str]
 ) -> None:

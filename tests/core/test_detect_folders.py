@@ -70,8 +70,11 @@ def test_a_folder_is_searched_all_the_way_down_and_summed_up(
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["image"], row["x_px"]) for row in rows] == [
-        ("a.png", "20.5"), ("a.png", "20.5"), ("b.png", ""), ("sub/a.png", "20.5")
-    ]  # fmt: skip
+        ("a.png", "20.5"),
+        ("a.png", "20.5"),
+        ("b.png", ""),
+        ("sub/a.png", "20.5"),
+    ]
     assert tuple(rows[0]) == COLUMNS
 
 

@@ -19,10 +19,17 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installe
 def record(number: int, found: int) -> dict[str, Any]:
     """What `Result.to_dict` gives of a field."""
     return {
-        "image": f"f{number}.png", "model": "v", "threshold": 0.5, "um_per_px": 0.25, "width_px": 100, "height_px": 80,
-        "digest": f"{number:064x}", "tissue_mm2": 0.1 + number, "count": found,
+        "image": f"f{number}.png",
+        "model": "v",
+        "threshold": 0.5,
+        "um_per_px": 0.25,
+        "width_px": 100,
+        "height_px": 80,
+        "digest": f"{number:064x}",
+        "tissue_mm2": 0.1 + number,
+        "count": found,
         "detections": [{"x_px": 1.25 + i, "y_px": 2.5, "score": 0.9, "area_um2": 30.1} for i in range(found)],
-    }  # fmt: skip
+    }
 
 
 def in_rows(folder: Path) -> list[dict[str, Any]]:

@@ -34,7 +34,11 @@ def test_edges_are_counted_from_the_corner_and_points_from_the_centre_of_the_fir
 def test_a_pixel_is_inside_exactly_when_its_centre_is() -> None:
     """Columns 10 to 19: the cell of column 10 reaches from 9.5 to 10.5, that of column 20 begins at 19.5."""
     assert Region(10, 0, 20, 1).contains(array([(9.4, 0), (9.6, 0), (19.4, 0), (19.6, 0)])).tolist() == [
-        False, True, True, False]  # fmt: skip
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_the_whole_image_holds_all_its_places_and_has_its_area() -> None:
@@ -42,7 +46,11 @@ def test_the_whole_image_holds_all_its_places_and_has_its_area() -> None:
     assert field.extent == Region(0, 0, 400, 200)
     assert field.extent.area_mm2(0.25) == field.area_mm2 == pytest.approx(0.1 * 0.05)
     assert field.extent.contains(array([(-0.5, -0.5), (399.4, 199.4), (399.6, 0), (0, -0.6)])).tolist() == [
-        True, True, False, False]  # fmt: skip
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_what_lies_beyond_the_image_is_cut_off() -> None:

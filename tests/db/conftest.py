@@ -46,9 +46,10 @@ def again_with_area(field: int, area: list[float]) -> list[Op]:
     """A finished field is reopened, its area drawn, and finished again."""
     other: dict[str, Any] = {"client": "other", "base": 99}
     return [
-        make_op(field, "state", seq=1, state="in_review", **other), make_op(field, "area", seq=2, area=area, **other),
+        make_op(field, "state", seq=1, state="in_review", **other),
+        make_op(field, "area", seq=2, area=area, **other),
         make_op(field, "state", seq=3, state="complete", **other),
-    ]  # fmt: skip
+    ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -49,9 +49,14 @@ def change(store: Store, field: StoredField, reader: str, kind: str, seq: int, *
 
 
 def read(
-    store: Store, field: StoredField, reader: str, mitoses: list[tuple[float, float]], *, lookalikes: int = 0,
+    store: Store,
+    field: StoredField,
+    reader: str,
+    mitoses: list[tuple[float, float]],
+    *,
+    lookalikes: int = 0,
     state: str = "complete",
-) -> None:  # fmt: skip
+) -> None:
     """A reader marks mitoses, and look-alikes at the bottom, and finishes the field; state "" leaves it open."""
     for number, (x, y) in enumerate(mitoses, 1):
         change(store, field, reader, "add", number, id=f"m{number}", x=x, y=y, cls="mitosis")

@@ -29,9 +29,14 @@ def test_all_that_was_done_is_there_by_time(filled: Store) -> None:
     rows = list(entries(filled))
     assert [row.at for row in rows] == sorted(row.at for row in rows)
     assert [(row.record, row.who, row.what) for row in rows] == [
-        ("event", "Ann", "add"), ("event", "Ann", "state"), ("event", "Bob", "add"), ("event", "Bob", "state"),
-        ("deletion", "Ann", "delete field"), ("decision", "Ann", "promote"), ("decision", "Bob", "reject"),
-    ]  # fmt: skip
+        ("event", "Ann", "add"),
+        ("event", "Ann", "state"),
+        ("event", "Bob", "add"),
+        ("event", "Bob", "state"),
+        ("deletion", "Ann", "delete field"),
+        ("decision", "Ann", "promote"),
+        ("decision", "Bob", "reject"),
+    ]
     assert (rows[4].marks, rows[4].events, rows[4].field_id) == (1, 2, 3) and rows[6].note == "worse"
 
 

@@ -29,10 +29,13 @@ def _a_week(monkeypatch: pytest.MonkeyPatch) -> None:
 def contents(store: Store) -> dict[str, Any]:
     fields = list_fields(store)
     return {
-        "fields": fields, "events": [history(store, one.id) for one in fields], "decisions": decisions(store),
-        "pixels": [load_field(store, one).digest for one in fields], "versions": list_stored(store),
+        "fields": fields,
+        "events": [history(store, one.id) for one in fields],
+        "decisions": decisions(store),
+        "pixels": [load_field(store, one).digest for one in fields],
+        "versions": list_stored(store),
         "weights": [weights_path(store, one.name).read_bytes() for one in list_stored(store)],
-    }  # fmt: skip
+    }
 
 
 def test_what_is_restored_is_what_was_there(filled: Store, tmp_path: Path) -> None:

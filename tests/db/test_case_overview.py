@@ -45,8 +45,10 @@ def test_every_reader_has_a_state_and_a_count(store: Store, field: StoredField) 
     apply_ops(store, field.id, "Bob", [make_op(field.id, cls="lookalike")])
     apply_ops(store, field.id, "Cid", [make_op(field.id, "state", state="complete")])
     assert overview(store).reviews == {
-        "Ann": ReadBy("complete", 1), "Bob": ReadBy("in_review", 0), "Cid": ReadBy("complete_empty", 0),
-    }  # fmt: skip
+        "Ann": ReadBy("complete", 1),
+        "Bob": ReadBy("in_review", 0),
+        "Cid": ReadBy("complete_empty", 0),
+    }
 
 
 def test_of_several_detections_the_most_urgent_is_told(store: Store, field: StoredField) -> None:

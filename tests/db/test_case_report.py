@@ -53,8 +53,19 @@ def test_it_holds_all_that_is_needed_to_count_again(read_by_two: Store) -> None:
     for one in counts.fields:
         assert one.field.digest in said and str(one.event) in said
     sha256 = hashlib.sha256(b"weights").hexdigest()
-    for needed in (sha256, VERSION, "0.5", "given", "Ann", "Bert", f"Concentric {__version__}", "0.55 mm",
-                   str(counts.last_event), "research only", "consensus of Ann, Bert"):  # fmt: skip
+    for needed in (
+        sha256,
+        VERSION,
+        "0.5",
+        "given",
+        "Ann",
+        "Bert",
+        f"Concentric {__version__}",
+        "0.55 mm",
+        str(counts.last_event),
+        "research only",
+        "consensus of Ann, Bert",
+    ):
         assert needed in said
     agreement = tables(report_of(read_by_two, CountBy("consensus")))["Agreement of the readers"]
     # Both marked one mitosis, Ann alone another: F1 2 / 3; chance alone would agree on half of the two cells too.
@@ -68,8 +79,11 @@ def test_the_same_store_gives_the_same_report(read_by_two: Store, kind: str) -> 
 
 
 def test_it_shows_every_counted_cell(read_by_two: Store) -> None:
-    groups = {one.title: one for one in report_of(read_by_two, CountBy("reader", "Ann")).sections
-              if isinstance(one, PictureGroup)}  # fmt: skip
+    groups = {
+        one.title: one
+        for one in report_of(read_by_two, CountBy("reader", "Ann")).sections
+        if isinstance(one, PictureGroup)
+    }
     assert len(groups["Counted: 2 mitoses"].pictures) == 2 and len(groups["Fields"].pictures) == 2
     assert len(groups["Density of mitoses"].pictures) == 3  # and its scale
 

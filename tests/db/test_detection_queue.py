@@ -89,7 +89,9 @@ def test_a_field_without_a_scale_waits_until_it_has_one(store: Store, fields: li
     waiting, _ = add_unscaled(store, Field(make_field(9).pixels, None, "b.png"), case="case 0")
     queue.enqueue(store, [waiting.id, 1], "v1", by="Ann")
     assert [(one.state, one.message) for one in list_detections(store)] == [
-        ("needs_scale", NEEDS_SCALE), ("waiting", "")]  # fmt: skip
+        ("needs_scale", NEEDS_SCALE),
+        ("waiting", ""),
+    ]
     assert queue.progress_by_case(store)["case 0"].counts["needs_scale"] == 1 and queue.progress(store).open == 1
     do(store, taken(store))
     assert queue.take_next(store) is None and not queue.has_work(store)

@@ -52,8 +52,13 @@ DAMAGE: dict[str, tuple[Callable[[Store], object], bool]] = {
     "Ann's review of field 1": (lambda store: change(store, "UPDATE mark SET x = 77 WHERE field_id = 1"), True),
     "Bob's review of field 2": (lambda store: change(store, "DELETE FROM review WHERE field_id = 2"), True),
     "Eve's review of field 1": (
-        lambda store: change(store, "INSERT INTO review (field_id, reader, state, seconds, rev) "
-                             "SELECT field_id, 'Eve', state, 5, rev FROM review WHERE field_id = 1"), True),
+        lambda store: change(
+            store,
+            "INSERT INTO review (field_id, reader, state, seconds, rev) "
+            "SELECT field_id, 'Eve', state, 5, rev FROM review WHERE field_id = 1",
+        ),
+        True,
+    ),
     "Ann's review of field 1,": (lambda store: change(store, "UPDATE review SET mitoses = 9 WHERE field_id = 1"), True),
     "Other users of this machine": (lambda store: first_image(store).chmod(0o644), True),
     "no longer refuses changes": (lambda store: change(store, drop_trigger(store)), False),
@@ -61,7 +66,7 @@ DAMAGE: dict[str, tuple[Callable[[Store], object], bool]] = {
     "of an older Concentric": (lambda store: change(store, "UPDATE alembic_version SET version_num = '0003'"), False),
     "newer Concentric": (lambda store: change(store, "UPDATE alembic_version SET version_num = '7'"), False),
     "not one of Concentric": (lambda store: change(store, "DELETE FROM alembic_version"), False),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("says", DAMAGE)

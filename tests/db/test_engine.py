@@ -97,14 +97,29 @@ def test_the_queue_comes_to_an_older_store_and_nothing_of_it_is_lost(tmp_path: P
         old.execute("DELETE FROM field WHERE id = 9")
         for case in ("a", "b", "c", "gone", f"field {3:064x}"[:22]):
             old.execute("INSERT INTO part VALUES (?, ?, ?)", (case, case == "b", "2026-01-01 00:00:00.000000"))
-        run = {"state": "done", "by": "Ann", "base_version": "v", "source": "", "last_event": 1, "settings": "{}",
-               "split": '{"train": [1], "held_out": [2]}', "code": "", "progress": "{}", "message": "",
-               "cancel_asked": 0, "created_at": "2026-01-01 00:00:00.000000"}  # fmt: skip
+        run = {
+            "state": "done",
+            "by": "Ann",
+            "base_version": "v",
+            "source": "",
+            "last_event": 1,
+            "settings": "{}",
+            "split": '{"train": [1], "held_out": [2]}',
+            "code": "",
+            "progress": "{}",
+            "message": "",
+            "cancel_asked": 0,
+            "created_at": "2026-01-01 00:00:00.000000",
+        }
         names = ", ".join(f'"{name}"' for name in run)
         old.execute(f"INSERT INTO run ({names}) VALUES ({', '.join('?' * len(run))})", tuple(run.values()))
     store = open_store(tmp_path)
     assert [(one.id, one.case, one.um_per_px) for one in list_fields(store)] == [
-        (1, "a", 0.25), (2, "b", 0.25), (3, "", 0.25), (4, "c", 0.25)]  # fmt: skip
+        (1, "a", 0.25),
+        (2, "b", 0.25),
+        (3, "", 0.25),
+        (4, "c", 0.25),
+    ]
     assert [event.id for event in history(store, 1)] == [7] and appearances(store)[1] == (1.0,)
     assert add_field(store, make_field())[0].id == 10  # 9 was deleted and is not given again
     with store.reading() as session:
@@ -256,11 +271,17 @@ def test_an_existing_folder_is_closed_to_other_users(store: Store, field: Stored
 
 
 REFUSED_SQL = [
-    "UPDATE event SET x = 1", "DELETE FROM event", "REPLACE INTO event SELECT * FROM event",
-    "UPDATE decision SET note = ''", "DELETE FROM decision", "REPLACE INTO decision SELECT * FROM decision",
-    "UPDATE tombstone SET \"by\" = ''", "DELETE FROM tombstone", "REPLACE INTO tombstone SELECT * FROM tombstone",
+    "UPDATE event SET x = 1",
+    "DELETE FROM event",
+    "REPLACE INTO event SELECT * FROM event",
+    "UPDATE decision SET note = ''",
+    "DELETE FROM decision",
+    "REPLACE INTO decision SELECT * FROM decision",
+    "UPDATE tombstone SET \"by\" = ''",
+    "DELETE FROM tombstone",
+    "REPLACE INTO tombstone SELECT * FROM tombstone",
     "DELETE FROM field",
-]  # fmt: skip
+]
 
 
 @pytest.mark.sqlite

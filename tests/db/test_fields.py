@@ -31,7 +31,7 @@ from db.fields import (
     set_case,
     set_scale,
     tombstones,
-)  # fmt: skip
+)
 from db.labels import reviewed_fields
 from db.orphans import set_orphans_aside
 from db.predictions import save_prediction

@@ -74,9 +74,11 @@ marked = st.lists(st.tuples(places, st.sampled_from(VERDICTS)), max_size=6, uniq
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(drawn=st.lists(marked, min_size=3, max_size=3))
 def test_exported_and_imported_the_labels_are_the_same_to_the_precision_of_the_format(
-    name: str, drawn: list[list[tuple[tuple[int, int, float, float], str]]],
-    two_stores: tuple[Store, Store], tmp_path: Path,
-) -> None:  # fmt: skip
+    name: str,
+    drawn: list[list[tuple[tuple[int, int, float, float], str]]],
+    two_stores: tuple[Store, Store],
+    tmp_path: Path,
+) -> None:
     chosen, reader = FORMATS[name], f"Reader {uuid.uuid4().hex[:8]}"
     given_out, taking = two_stores
     for field, marks in zip(list_fields(given_out), drawn, strict=True):
@@ -340,8 +342,9 @@ def test_what_leaves_the_store_opens_in_the_readers_of_others(store: Store, tmp_
     add_marks(store, first.id, "Ann", [(10, 20, "mitosis"), (30, 40, "lookalike")])
     add_marks(store, second.id, "Ann", [])
     for name in ("coco", "qupath", "imagej"):
-        export_labels(store, tmp_path / f"{name}{'.json' if name == 'coco' else ''}", Labels("reader", "Ann"),
-                      format_name=name)  # fmt: skip
+        export_labels(
+            store, tmp_path / f"{name}{'.json' if name == 'coco' else ''}", Labels("reader", "Ann"), format_name=name
+        )
     coco = coco_reader.COCO(str(tmp_path / "coco.json"))
     (mitoses,) = coco.getCatIds(catNms=["mitotic figure"])
     assert len(coco.getImgIds()) == 2 and len(coco.getAnnIds(catIds=[mitoses])) == 1

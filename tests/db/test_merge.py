@@ -62,9 +62,12 @@ def contents(store: Store) -> dict[str, Any]:
         }
         found = proposals(store, field.id, DEFAULT_VERSION)
         said[field.digest] = (
-            field._replace(id=0, file_size=0), load_field(store, field).digest, events, marks,
+            field._replace(id=0, file_size=0),
+            load_field(store, field).digest,
+            events,
+            marks,
             found and (found.threshold, [(one.x, one.y, one.score, one.area_um2) for one in found.candidates]),
-        )  # fmt: skip
+        )
     said["versions"] = {one.name: one.sha256 for one in list_stored(store, deleted=True)}
     said["decisions"] = [replace(one, id=0) for one in decisions(store)]
     said["splits"] = {one.case: one.held_out for one in case_splits(store, list_fields(store)) if one.decided}
@@ -142,8 +145,9 @@ def test_both_reviewed_the_same_field(tmp_path: Path, empty: Store) -> None:
     assert merged.events == 3 and "this installation's change stands" in merged.notes[0]
     review = reviews_of(empty, 1)["Ann"]
     assert {mark.id: mark.verdict for mark in review.standing if not mark.id.startswith("p")} == {
-        "ownlookalike": "mitosis", "ownunsure": "mitosis"
-    }  # fmt: skip
+        "ownlookalike": "mitosis",
+        "ownunsure": "mitosis",
+    }
     assert review.count("lookalike") == 1 and review.count("unsure") == 0 and is_sound(empty)
     assert merge_archive(empty, tmp_path / "a.zip").events == 0
     other.close()

@@ -44,10 +44,16 @@ def told(store: Store) -> list[Any]:
     """What a store says of itself."""
     fields = list_fields(store)
     return [
-        fields, [history(store, one.id) for one in fields], [reviews_of(store, one.id) for one in fields],
-        proposals(store, fields[0].id, "v1"), tombstones(store), decisions(store), list_stored(store),
-        refused_files(store), read_preferences(store, ""),
-    ]  # fmt: skip
+        fields,
+        [history(store, one.id) for one in fields],
+        [reviews_of(store, one.id) for one in fields],
+        proposals(store, fields[0].id, "v1"),
+        tombstones(store),
+        decisions(store),
+        list_stored(store),
+        refused_files(store),
+        read_preferences(store, ""),
+    ]
 
 
 @pytest.mark.sqlite
@@ -58,7 +64,7 @@ def test_a_store_goes_to_postgresql_and_back_and_is_the_same(full: Store, url: s
     moved = move(str(folder), url, lambda *share: seen.append(share))
     assert moved.rows["event"].number == 4 and seen[-1][0] == seen[-1][1] == 2 * sum(
         rows.number for rows in moved.rows.values()
-    )  # fmt: skip
+    )
     assert not list(folder.glob("concentric.sqlite*"))  # so that nobody works on with it
     with pytest.raises(StoreFailed, match="python -m db move"):
         open_store(folder)

@@ -26,9 +26,11 @@ def test_a_start_sets_aside_what_no_row_names_and_deletes_nothing(store: Store, 
     assert names(store) == {f"{field.digest}.png"}
     kept = {file.name: file.read_bytes() for file in store.aside.iterdir()}
     assert kept == {
-        f"{digest}.png": b"one", f"{digest}.1.png": b"two",
-        "notes of the lab.txt": b"one", "notes of the lab.1.txt": b"two",
-    }  # fmt: skip
+        f"{digest}.png": b"one",
+        f"{digest}.1.png": b"two",
+        "notes of the lab.txt": b"one",
+        "notes of the lab.1.txt": b"two",
+    }
 
 
 def test_only_unfinished_files_of_ours_that_are_stale_are_removed(store: Store) -> None:

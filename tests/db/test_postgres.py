@@ -90,10 +90,14 @@ def test_one_id_in_two_reviews_at_once_is_taken_by_one_of_them(store: Store, fie
 
     with ThreadPoolExecutor(1) as pool:
         with store.writing("review of nobody") as session:
-            session.execute(text(
-                "INSERT INTO event (op_id, field_id, reader, client, seq, base, sent_ms, at, kind, target, seconds, "
-                "superseded) VALUES (:op, :field, 'Ann', 'page', 1, 0, 0, now(), 'time', '\\:time', 1, false)"),
-                {"op": op.op_id, "field": field.id})  # fmt: skip
+            session.execute(
+                text(
+                    "INSERT INTO event (op_id, field_id, reader, client, seq, base, sent_ms, at, kind, target, "
+                    "seconds, superseded) "
+                    "VALUES (:op, :field, 'Ann', 'page', 1, 0, 0, now(), 'time', '\\:time', 1, false)"
+                ),
+                {"op": op.op_id, "field": field.id},
+            )
             answer = pool.submit(second)
             wait_until_somebody_waits(store)
         assert "another review" in answer.result()
@@ -138,12 +142,19 @@ def test_a_lock_has_one_holder_and_goes_with_its_connection(store: Store) -> Non
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE event SET x = 1", "DELETE FROM event", "TRUNCATE event", "UPDATE decision SET note = ''",
-        "DELETE FROM decision", "TRUNCATE decision", "UPDATE tombstone SET \"by\" = ''", "DELETE FROM tombstone",
-        "TRUNCATE tombstone", "DELETE FROM field",
+        "UPDATE event SET x = 1",
+        "DELETE FROM event",
+        "TRUNCATE event",
+        "UPDATE decision SET note = ''",
+        "DELETE FROM decision",
+        "TRUNCATE decision",
+        "UPDATE tombstone SET \"by\" = ''",
+        "DELETE FROM tombstone",
+        "TRUNCATE tombstone",
+        "DELETE FROM field",
         "INSERT INTO event SELECT * FROM event ON CONFLICT (id) DO UPDATE SET x = 1",
     ],
-)  # fmt: skip
+)
 def test_the_database_itself_keeps_events_decisions_and_tombstones(
     store: Store, field: StoredField, statement: str
 ) -> None:
@@ -310,7 +321,7 @@ def test_runs_get_numbers_of_their_own_from_two_servers(store: Store) -> None:
     def one(number: int) -> int:
         return queue_run(
             servers[number % 2], by="Ann", base_version="v", source="", last_event=0, settings={}, split={}, code=""
-        ).id  # fmt: skip
+        ).id
 
     with ThreadPoolExecutor(4) as pool:
         numbers = list(pool.map(one, range(8)))

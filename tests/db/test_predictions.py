@@ -18,7 +18,7 @@ from db.predictions import (
     uncertainty,
     versions,
     versions_by_field,
-)  # fmt: skip
+)
 from mitosis_core.types import Detections, Prediction
 from tests.db.conftest import make_field
 

@@ -16,9 +16,13 @@ from mitosis_core.scoring.counting import FIELD_DIAMETER_MM
 from tests.db.conftest import reopen
 
 CHOSEN: dict[str, Any] = {
-    "reader": "Dr. Jörg Ärzt", "um_per_px": 0.2456, "field_diameter_mm": 0.5, "version": "v1",
-    "key_layout": "left hand", "advance": False,
-}  # fmt: skip
+    "reader": "Dr. Jörg Ärzt",
+    "um_per_px": 0.2456,
+    "field_diameter_mm": 0.5,
+    "version": "v1",
+    "key_layout": "left hand",
+    "advance": False,
+}
 
 
 def test_the_defaults_hold_until_something_is_chosen(store: Store) -> None:
@@ -43,11 +47,16 @@ def test_one_row_a_user_and_nothing_else_is_touched(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "error"),
-    [({"key_layout": ""}, ConcentricError), ({"um_per_px": 25.0}, MissingScale),
-     ({"um_per_px": float("nan")}, MissingScale), ({"field_diameter_mm": 0.0}, ConcentricError),
-     ({"field_diameter_mm": float("nan")}, ConcentricError), ({"reader": "a\nb"}, ConcentricError),
-     ({"colour": "plum"}, TypeError)],
-)  # fmt: skip
+    [
+        ({"key_layout": ""}, ConcentricError),
+        ({"um_per_px": 25.0}, MissingScale),
+        ({"um_per_px": float("nan")}, MissingScale),
+        ({"field_diameter_mm": 0.0}, ConcentricError),
+        ({"field_diameter_mm": float("nan")}, ConcentricError),
+        ({"reader": "a\nb"}, ConcentricError),
+        ({"colour": "plum"}, TypeError),
+    ],
+)
 def test_what_cannot_be_is_refused_and_nothing_is_written(
     store: Store, wrong: dict[str, Any], error: type[Exception]
 ) -> None:

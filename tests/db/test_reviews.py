@@ -32,7 +32,7 @@ from db.reviews import (
     restore,
     review_of,
     reviews_of,
-)  # fmt: skip
+)
 from mitosis_core.errors import ConcentricError
 from mitosis_core.types import Detections, Prediction, Region
 from tests.db.conftest import MakeOp, make_field, make_op, reopen, sent
@@ -49,7 +49,11 @@ def test_one_of_each_kind(store: Store, field: StoredField, op: MakeOp) -> None:
     assert applied.done == tuple(one.op_id for one in ops) and applied.rev == review.rev == 9 and not applied.missed
     assert [(m.id, m.x, m.y, m.verdict) for m in review.standing] == [("m1", 11, 20, "lookalike")]
     assert (review.state, review.shown_state, review.area, review.seconds) == (
-        "complete", "complete_empty", Region(0, 0, 50, 60), 6.5)  # fmt: skip
+        "complete",
+        "complete_empty",
+        Region(0, 0, 50, 60),
+        6.5,
+    )
     again = [op("state", seq=10, state="in_review"), op("restore", id="m2", seq=11)]
     apply_ops(store, field.id, "Ann", [*again, op("state", seq=12, state="complete")])
     assert review_of(store, field.id, "Ann").shown_state == "complete"
@@ -147,8 +151,14 @@ def test_what_does_not_belong_here_is_refused_alone(store: Store, field: StoredF
     other = add_field(store, make_field(1))[0]
     taken = make_op(other.id)
     apply_ops(store, other.id, "Ann", [taken])
-    wrong = [op(x=101), op(y=-1.5), op("area", area=[0, 0, 200, 50]), op("area", area=[-0.5, 0, 0, 9]),
-             make_op(other.id), taken]  # fmt: skip
+    wrong = [
+        op(x=101),
+        op(y=-1.5),
+        op("area", area=[0, 0, 200, 50]),
+        op("area", area=[-0.5, 0, 0, 9]),
+        make_op(other.id),
+        taken,
+    ]
     right = [op(x=99.9, y=-0.5, id="edge"), op("area", area=[0, 0, 100, 100])]
     applied = apply_ops(store, field.id, "Ann", [*wrong, *right])
     assert {op_id for op_id, _ in applied.refused} == {one.op_id for one in wrong} and len(applied.done) == 2
@@ -160,17 +170,44 @@ def test_what_does_not_belong_here_is_refused_alone(store: Store, field: StoredF
 
 
 MALFORMED: list[tuple[str, dict[str, Any]]] = [
-    ("add", {"kind": "explode"}), ("add", {"kind": ["add"]}), ("add", {"extra": 1}), ("add", {"op_id": "short"}),
-    ("add", {"op_id": None}), ("add", {"client": "c" * 65}), ("add", {"client": "a b"}), ("add", {"id": "m" * 65}),
-    ("add", {"id": ":state"}), ("add", {"id": 7}), ("add", {"seq": -1}), ("add", {"seq": 1.0}), ("add", {"seq": True}),
-    ("add", {"base": 2**53}), ("add", {"base": 2**63}), ("add", {"seq": 2**53}), ("add", {"t": 2**53}),
-    ("add", {"op_id": "\ud800" * 32}), ("add", {"id": "\ud800"}), ("add", {"cls": "\ud800"}),
-    ("add", {"t": float("nan")}), ("add", {"x": float("nan")}), ("add", {"x": "1"}),
-    ("add", {"y": float("inf")}), ("add", {"y": 10**400}), ("add", {"y": None}), ("add", {"cls": "cell"}),
-    ("add", {"cls": ["mitosis"]}), ("add", {"field": 1}), ("state", {"state": "unseen"}), ("state", {"state": None}),
-    ("area", {"area": [0, 0, 1]}), ("area", {"area": [5, 0, 1, 9]}), ("area", {"area": "all"}),
-    ("area", {"area": [0, 0, 1, float("nan")]}), ("time", {"seconds": 3600.5}), ("time", {"seconds": -1}),
-]  # fmt: skip
+    ("add", {"kind": "explode"}),
+    ("add", {"kind": ["add"]}),
+    ("add", {"extra": 1}),
+    ("add", {"op_id": "short"}),
+    ("add", {"op_id": None}),
+    ("add", {"client": "c" * 65}),
+    ("add", {"client": "a b"}),
+    ("add", {"id": "m" * 65}),
+    ("add", {"id": ":state"}),
+    ("add", {"id": 7}),
+    ("add", {"seq": -1}),
+    ("add", {"seq": 1.0}),
+    ("add", {"seq": True}),
+    ("add", {"base": 2**53}),
+    ("add", {"base": 2**63}),
+    ("add", {"seq": 2**53}),
+    ("add", {"t": 2**53}),
+    ("add", {"op_id": "\ud800" * 32}),
+    ("add", {"id": "\ud800"}),
+    ("add", {"cls": "\ud800"}),
+    ("add", {"t": float("nan")}),
+    ("add", {"x": float("nan")}),
+    ("add", {"x": "1"}),
+    ("add", {"y": float("inf")}),
+    ("add", {"y": 10**400}),
+    ("add", {"y": None}),
+    ("add", {"cls": "cell"}),
+    ("add", {"cls": ["mitosis"]}),
+    ("add", {"field": 1}),
+    ("state", {"state": "unseen"}),
+    ("state", {"state": None}),
+    ("area", {"area": [0, 0, 1]}),
+    ("area", {"area": [5, 0, 1, 9]}),
+    ("area", {"area": "all"}),
+    ("area", {"area": [0, 0, 1, float("nan")]}),
+    ("time", {"seconds": 3600.5}),
+    ("time", {"seconds": -1}),
+]
 OWN: dict[str, dict[str, Any]] = {
     "add": {},
     "state": {"state": "complete"},
@@ -269,19 +306,24 @@ def test_only_moments_of_this_review_can_be_restored(store: Store, field: Stored
 OWNS = st.one_of(
     st.tuples(
         st.sampled_from(["add", "delete", "restore", "move", "class"]),
-        st.fixed_dictionaries({
-            "id": st.sampled_from(["m1", "m2", "p1-0", "p1-1"]),
-            "x": st.floats(0, 99), "y": st.floats(0, 99), "cls": st.sampled_from(["mitosis", "lookalike", "unsure"]),
-        }),
+        st.fixed_dictionaries(
+            {
+                "id": st.sampled_from(["m1", "m2", "p1-0", "p1-1"]),
+                "x": st.floats(0, 99),
+                "y": st.floats(0, 99),
+                "cls": st.sampled_from(["mitosis", "lookalike", "unsure"]),
+            }
+        ),
     ),
     st.tuples(st.just("state"), st.fixed_dictionaries({"state": st.sampled_from(["complete", "excluded"])})),
     st.tuples(st.just("area"), st.fixed_dictionaries({"area": st.sampled_from([None, [0, 0, 9, 9], [5, 5, 50, 60]])})),
     st.tuples(st.just("time"), st.fixed_dictionaries({"seconds": st.floats(0, 100)})),
-)  # fmt: skip
+)
 CHANGES = st.lists(
     st.tuples(OWNS, st.sampled_from("abc"), st.integers(1, 9), st.integers(0, 15), st.sampled_from(["Ann", "Bob"])),
-    min_size=1, max_size=15,
-)  # fmt: skip
+    min_size=1,
+    max_size=15,
+)
 
 
 def by_the_rule(event: Event, events: list[Event]) -> bool:
@@ -305,14 +347,19 @@ def test_replaying_the_events_gives_the_tables(changes: list[Any], data: st.Data
         field = add_field(store, make_field())[0]
         found = Detections(np.array([[1, 2]]), np.array([0.5]), np.array([9.0]))
         save_prediction(store, field.id, Prediction(found, 0.5, "v1", 1.0, 0.1))
-        ops = [(who, make_op(field.id, kind, client=client, seq=seq, base=base, **own))
-               for (kind, own), client, seq, base, who in changes]  # fmt: skip
+        ops = [
+            (who, make_op(field.id, kind, client=client, seq=seq, base=base, **own))
+            for (kind, own), client, seq, base, who in changes
+        ]
         told: dict[str, str] = {}
         for number in data.draw(st.lists(st.integers(0, len(ops) - 1), min_size=1, max_size=30)):  # any order, repeats
             who, op = ops[number]
             applied = apply_ops(store, field.id, who, [op])
-            (answer,) = ["done"] * len(applied.done) + ["superseded"] * len(applied.superseded) + [
-                "refused"] * len(applied.refused)  # fmt: skip
+            (answer,) = (
+                ["done"] * len(applied.done)
+                + ["superseded"] * len(applied.superseded)
+                + ["refused"] * len(applied.refused)
+            )
             assert told.setdefault(op.op_id, answer) == answer
         events = history(store, field.id)
         assert [event.op_id for event in events] == [key for key, answer in told.items() if answer != "refused"]

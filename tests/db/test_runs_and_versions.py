@@ -28,8 +28,16 @@ def field(store: Store, number: int, case: str = "") -> StoredField:
 
 
 def queued(store: Store) -> Run:
-    return runs.queue_run(store, by="Anna", base_version=SHIPPED, source="", last_event=7, settings={"steps": 3},
-                          split={"train": [1], "held_out": [2]}, code="abc")  # fmt: skip
+    return runs.queue_run(
+        store,
+        by="Anna",
+        base_version=SHIPPED,
+        source="",
+        last_event=7,
+        settings={"steps": 3},
+        split={"train": [1], "held_out": [2]},
+        code="abc",
+    )
 
 
 def version(store: Store, name: str) -> None:
@@ -43,8 +51,11 @@ def version(store: Store, name: str) -> None:
 def test_a_run_remembers_what_it_needs_to_be_done_again(store: Store) -> None:
     run = runs.get_run(store, queued(store).id)
     assert (run.state, run.last_event, run.settings, run.split) == (
-        "queued", 7, {"steps": 3}, {"train": [1], "held_out": [2]},
-    )  # fmt: skip
+        "queued",
+        7,
+        {"steps": 3},
+        {"train": [1], "held_out": [2]},
+    )
 
 
 def test_a_silent_run_is_lost_and_takes_its_place_again_when_it_speaks(store: Store) -> None:
@@ -81,8 +92,15 @@ def test_an_unknown_run_is_a_sentence(store: Store) -> None:
 
 
 def act(store: Store, one: StoredField, reader: str, seq: int, kind: str, **own: object) -> int:
-    op = {"op_id": f"{one.id:08x}{hash(reader) % 2**32:08x}{seq:016x}", "client": reader.lower(), "seq": seq, "t": 0,
-          "field": str(one.id), "base": 0, "kind": kind}  # fmt: skip
+    op = {
+        "op_id": f"{one.id:08x}{hash(reader) % 2**32:08x}{seq:016x}",
+        "client": reader.lower(),
+        "seq": seq,
+        "t": 0,
+        "field": str(one.id),
+        "base": 0,
+        "kind": kind,
+    }
     return apply_ops(store, one.id, reader, [parse_op({**op, **own})]).rev
 
 

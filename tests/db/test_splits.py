@@ -38,8 +38,16 @@ def rows(store: Store) -> int:
 
 
 def run(store: Store, state: str, *, train: list[int], held: list[int]) -> None:
-    one = runs.queue_run(store, by="Ann", base_version="v", source="", last_event=1, settings={},
-                         split={"train": train, "held_out": held}, code="c")  # fmt: skip
+    one = runs.queue_run(
+        store,
+        by="Ann",
+        base_version="v",
+        source="",
+        last_event=1,
+        settings={},
+        split={"train": train, "held_out": held},
+        code="c",
+    )
     if state != "queued":
         runs.end(store, one.id, state)
 
@@ -77,7 +85,9 @@ def test_looking_writes_nothing(store: Store) -> None:
     fields = [field(store, n, f"case {n % 2}") for n in range(4)]
     assert held_out_by_field(store, fields) == {1: False, 2: True, 3: False, 4: True}
     assert [(one.case, one.fields, one.decided, one.used) for one in case_splits(store, fields)] == [
-        ("case 0", (1, 3), False, False), ("case 1", (2, 4), False, False)]  # fmt: skip
+        ("case 0", (1, 3), False, False),
+        ("case 1", (2, 4), False, False),
+    ]
     assert rows(store) == 0
 
 
@@ -162,4 +172,6 @@ def test_naming_the_cases_afterwards_gives_cases_to_train_and_to_judge_on(store:
     for number in range(1, 15):
         set_case(store, number, "A00" if number <= 7 else "A02")
     assert [(one.case, one.held_out) for one in case_splits(store, list_fields(store))] == [
-        ("A00", False), ("A02", True)]  # fmt: skip
+        ("A00", False),
+        ("A02", True),
+    ]

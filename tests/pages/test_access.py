@@ -99,10 +99,18 @@ CLAIMS = {"is_logged_in": True, "email": "Anna@Lab.org", "iat": time.time()}
 
 @pytest.mark.parametrize(
     ("changed", "name"),
-    [({}, "anna@lab.org"), ({"email_verified": True}, "anna@lab.org"), ({"email_verified": False}, ""),
-     ({"iat": time.time() - access.SESSION_S - 1}, ""), ({"iat": None}, ""), ({"is_logged_in": False}, ""),
-     ({"email": None}, ""), ({"email": "a" * 61}, ""), ({"email": "a\nb"}, "")],
-)  # fmt: skip
+    [
+        ({}, "anna@lab.org"),
+        ({"email_verified": True}, "anna@lab.org"),
+        ({"email_verified": False}, ""),
+        ({"iat": time.time() - access.SESSION_S - 1}, ""),
+        ({"iat": None}, ""),
+        ({"is_logged_in": False}, ""),
+        ({"email": None}, ""),
+        ({"email": "a" * 61}, ""),
+        ({"email": "a\nb"}, ""),
+    ],
+)
 def test_a_login_counts_while_it_is_fresh_and_names_somebody(
     changed: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +164,7 @@ OFFERS = {
     "history": {"Restore this state": "reviewer"},
     "compare": {"Analyse these fields": "reviewer"},
     "compared": {"Measure the memory": "reviewer", "Field": "admin"},  # Field: on which versions and readers disagree
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -186,8 +194,11 @@ def _offered(where: str) -> list[str]:
     elif name == "compare":
         page.selectbox(session.COMPARED_BY).select("Anna").run()
     assert not page.exception
-    return [one.label if hasattr(one, "label") else one.proto.label
-            for kind in ("button", "selectbox", "text_input", "download_button") for one in page.get(kind)]  # fmt: skip
+    return [
+        one.label if hasattr(one, "label") else one.proto.label
+        for kind in ("button", "selectbox", "text_input", "download_button")
+        for one in page.get(kind)
+    ]
 
 
 @pytest.mark.slow

@@ -48,9 +48,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def running() -> Iterator[LocalCluster]:
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=logging.CRITICAL,
+        n_workers=2,
+        threads_per_worker=1,
+        memory_limit=None,
+        dashboard_address=":0",
+        silence_logs=logging.CRITICAL,
         preload="tests.core.stand_in_worker",
-    ) as one:  # fmt: skip
+    ) as one:
         yield one
 
 

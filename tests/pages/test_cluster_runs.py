@@ -42,9 +42,13 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture(scope="module")
 def running() -> Iterator[LocalCluster]:
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=logging.CRITICAL,
+        n_workers=1,
+        threads_per_worker=1,
+        memory_limit=None,
+        dashboard_address=":0",
+        silence_logs=logging.CRITICAL,
         resources={"GPU": 1},
-    ) as one:  # fmt: skip
+    ) as one:
         yield one
 
 

@@ -243,8 +243,9 @@ def test_what_is_handed_over_before_it_was_analysed_waits_in_the_queue(
     files = [*detecting.give_scale([waiting], 0.25), unscaled, *left_out]
     ids = reviewing.hand_over(kept, files, version="fake-1", by="Ann", case=None, keep_names=False)
     assert [(one.field_id, one.state) for one in list_detections(kept)] == [
-        (ids[0], "waiting"), (ids[1], "needs_scale"),
-    ]  # fmt: skip
+        (ids[0], "waiting"),
+        (ids[1], "needs_scale"),
+    ]
     assert [(one.name, one.case) for one in list_fields(kept)] == [("Field 1", "")]
 
 

@@ -28,10 +28,23 @@ from tests.train.finished import ended_run, finished_fields
 BAIT = "=1+![p](http://host/r.png) **b** <i>i</i> :red[x] `c`"
 # Shown as they are, whatever they hold.
 PLAIN = {
-    "Selectbox.options", "Selectbox.raw_value", "MultiSelect.options", "MultiSelect.raw_values", "TextInput.default",
-    "TextInput.value", "Json.body", "Code.code_text", "BidiComponent.json", "BidiComponent.form_id",
-    "ButtonGroup.form_id", "PlotlyChart.spec", "Html.body", "Arrow.columns", "Dataframe.columns", "PageLink.page",
-}  # fmt: skip
+    "Selectbox.options",
+    "Selectbox.raw_value",
+    "MultiSelect.options",
+    "MultiSelect.raw_values",
+    "TextInput.default",
+    "TextInput.value",
+    "Json.body",
+    "Code.code_text",
+    "BidiComponent.json",
+    "BidiComponent.form_id",
+    "ButtonGroup.form_id",
+    "PlotlyChart.spec",
+    "Html.body",
+    "Arrow.columns",
+    "Dataframe.columns",
+    "PageLink.page",
+}
 
 HTML = {"Html.body"}  # Markdown in it is shown as it is
 
@@ -44,8 +57,16 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     st.cache_resource.clear()
     one = store.the_store()
     ended_run(one)
-    failed = runs.queue_run(one, by=BAIT, base_version=DEFAULT_VERSION, source="", last_event=0, settings={},
-                            split={"train": [], "held_out": []}, code="abc")  # fmt: skip
+    failed = runs.queue_run(
+        one,
+        by=BAIT,
+        base_version=DEFAULT_VERSION,
+        source="",
+        last_event=0,
+        settings={},
+        split={"train": [], "held_out": []},
+        code="abc",
+    )
     runs.start(one, failed.id)
     runs.end(one, failed.id, "failed", message=BAIT)
     for number, field in enumerate(list_fields(one)):
@@ -145,8 +166,15 @@ def test_the_detect_page(kept: Store, detector: FakeDetector) -> None:
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("a.b", "a\\.b"), ("x\n\n# y", "x \\# y"), ("http://h", "http\\:\u2060//h"), ("www.h.de", "www\u2060\\.h\\.de"),
-     ("a@b.de", "a\u2060\\@b\\.de"), (":smile:", "\\:\u2060smile\\:"), ("a: b", "a\\: b")],
-)  # fmt: skip
+    [
+        ("a.b", "a\\.b"),
+        ("x\n\n# y", "x \\# y"),
+        ("http://h", "http\\:\u2060//h"),
+        ("www.h.de", "www\u2060\\.h\\.de"),
+        ("a@b.de", "a\u2060\\@b\\.de"),
+        (":smile:", "\\:\u2060smile\\:"),
+        ("a: b", "a\\: b"),
+    ],
+)
 def test_what_markdown_would_read_is_escaped(text: str, shown: str) -> None:
     assert plain(text) == shown

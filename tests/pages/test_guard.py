@@ -61,9 +61,19 @@ def test_this_computer_is_known_on_any_port(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example:8501", "localhost.evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "", "evil",
-     "localhost.", "127.0.0.1:port", "[::1", "localhost:8501, evil.example"],
-)  # fmt: skip
+    [
+        "evil.example:8501",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "localhost@evil.example",
+        "",
+        "evil",
+        "localhost.",
+        "127.0.0.1:port",
+        "[::1",
+        "localhost:8501, evil.example",
+    ],
+)
 def test_a_name_that_resolves_here_is_not_known(host: str) -> None:
     assert _client().get("/", headers={"host": host}).status_code == 421
     assert not _streams(_client(), {"host": host})
@@ -104,10 +114,15 @@ def test_every_answer_has_the_headers(host: str) -> None:
 @pytest.mark.usefixtures("proxied")
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"x-forwarded-user": "anna@lab.org"}, PROXY | {"x-concentric-proxy-secret": "0123456789abcdeX"},
-     PROXY | {"x-concentric-proxy-secret": ""}, PROXY | {"x-forwarded-user": ""},
-     PROXY | {"x-forwarded-user": "x" * 61}],
-)  # fmt: skip
+    [
+        {},
+        {"x-forwarded-user": "anna@lab.org"},
+        PROXY | {"x-concentric-proxy-secret": "0123456789abcdeX"},
+        PROXY | {"x-concentric-proxy-secret": ""},
+        PROXY | {"x-forwarded-user": ""},
+        PROXY | {"x-forwarded-user": "x" * 61},
+    ],
+)
 def test_nobody_can_pretend_to_be_the_proxy(headers: dict[str, str]) -> None:
     for peer in ("127.0.0.1", "10.0.0.7"):
         assert _client(peer=peer).get("/", headers=headers).status_code == 401
@@ -168,13 +183,24 @@ UPGRADE = {
     "Sec-WebSocket-Key": "YWFhYWFhYWFhYWFhYWFhYQ==",
 }
 PATHS = [
-    ("GET", "/"), ("GET", "/_stcore/health"), ("GET", "/_stcore/host-config"), ("GET", "/_stcore/metrics"),
-    ("PUT", "/_stcore/upload_file/a/b"), ("DELETE", "/_stcore/upload_file/a/b"), ("GET", "/media/a.png"),
-    ("GET", "/component/a/b.js"), ("GET", "/_stcore/bidi-components/a/b.js"), ("POST", "/_stcore/agent/interact"),
-    ("GET", "/static/a.js"), ("GET", "/app/static/a"), ("GET", "/auth/login"), ("GET", "/oauth2callback"),
-    *(("GET", f"/{page}") for page in page_needs()), *(("GET", path) for path in OPEN_PATHS),
+    ("GET", "/"),
+    ("GET", "/_stcore/health"),
+    ("GET", "/_stcore/host-config"),
+    ("GET", "/_stcore/metrics"),
+    ("PUT", "/_stcore/upload_file/a/b"),
+    ("DELETE", "/_stcore/upload_file/a/b"),
+    ("GET", "/media/a.png"),
+    ("GET", "/component/a/b.js"),
+    ("GET", "/_stcore/bidi-components/a/b.js"),
+    ("POST", "/_stcore/agent/interact"),
+    ("GET", "/static/a.js"),
+    ("GET", "/app/static/a"),
+    ("GET", "/auth/login"),
+    ("GET", "/oauth2callback"),
+    *(("GET", f"/{page}") for page in page_needs()),
+    *(("GET", path) for path in OPEN_PATHS),
     *((one.split()[0], one.split()[1]) for one in route_needs()),
-]  # fmt: skip
+]
 
 
 @pytest.fixture

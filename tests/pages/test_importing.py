@@ -42,20 +42,40 @@ def bring(store: Store, *files: tuple[str, bytes], **options: object) -> list[Im
 @pytest.mark.parametrize(
     ("name", "case"),
     [
-        ("A00_01.tif", "A00"), ("A00-01.png", "A00"), ("A00 1.png", "A00"), ("A00.tif", "A00"),
+        ("A00_01.tif", "A00"),
+        ("A00-01.png", "A00"),
+        ("A00 1.png", "A00"),
+        ("A00.tif", "A00"),
         ("A00_v2.tif", "A00_v2"),
-        ("H03_00Aa.tiff", "H03"), ("A03_00A.bmp", "A03"), ("A00_10.ome.tif", "A00"), ("breast_A_2.png", "breast_A"),
-        ("12-3456_HPF01.png", "12-3456"), ("S21-01234_3.jpg", "S21-01234"), ("S21-01234.png", "S21-01234"),
-        ("S21-01234 A2 field 3.jpg", "S21-01234 A2"), ("B1234-22_HPF_3.png", "B1234-22"),
-        ("2021-123456_f2.tif", "2021-123456"), ("H2023-001234-2.tif", "H2023-001234"),
-        ("patient5-3.tif", "patient5"), ("case12_roi3_05.png", "case12"), ("Slide 7 (3).png", "Slide 7"),
+        ("H03_00Aa.tiff", "H03"),
+        ("A03_00A.bmp", "A03"),
+        ("A00_10.ome.tif", "A00"),
+        ("breast_A_2.png", "breast_A"),
+        ("12-3456_HPF01.png", "12-3456"),
+        ("S21-01234_3.jpg", "S21-01234"),
+        ("S21-01234.png", "S21-01234"),
+        ("S21-01234 A2 field 3.jpg", "S21-01234 A2"),
+        ("B1234-22_HPF_3.png", "B1234-22"),
+        ("2021-123456_f2.tif", "2021-123456"),
+        ("H2023-001234-2.tif", "H2023-001234"),
+        ("patient5-3.tif", "patient5"),
+        ("case12_roi3_05.png", "case12"),
+        ("Slide 7 (3).png", "Slide 7"),
         ("Müller 3.tif", "Müller"),
         # A name that says nothing of the case takes the folder.
-        ("Case 7/field 2.png", "Case 7"), ("AMIDA/01/05.tif", "01"), ("C:\\scans\\K12\\hpf 4.bmp", "K12"),
-        ("001.tif", ""), ("IMG_0012.jpg", ""), ("DSC00123.JPG", ""), ("field 3.png", ""), ("HPF3.png", ""),
-        ("Screenshot 2024-05-01.png", ""), ("Untitled.png", ""), ("", ""),
+        ("Case 7/field 2.png", "Case 7"),
+        ("AMIDA/01/05.tif", "01"),
+        ("C:\\scans\\K12\\hpf 4.bmp", "K12"),
+        ("001.tif", ""),
+        ("IMG_0012.jpg", ""),
+        ("DSC00123.JPG", ""),
+        ("field 3.png", ""),
+        ("HPF3.png", ""),
+        ("Screenshot 2024-05-01.png", ""),
+        ("Untitled.png", ""),
+        ("", ""),
     ],
-)  # fmt: skip
+)
 def test_the_case_is_guessed_from_the_name(name: str, case: str) -> None:
     assert guess_case(name) == case
 
@@ -63,7 +83,10 @@ def test_the_case_is_guessed_from_the_name(name: str, case: str) -> None:
 def test_files_are_stored_in_their_cases_and_wait_for_detection(store: Store) -> None:
     answers = bring(store, ("A00_01.tif", png(1, 0.25)), ("A00_02.tif", png(2, 0.25)), ("A02_01.tif", png(3, 0.5)))
     assert [(one.case, one.problem, one.needs_scale) for one in answers] == [
-        ("A00", "", False), ("A00", "", False), ("A02", "", False)]  # fmt: skip
+        ("A00", "", False),
+        ("A00", "", False),
+        ("A02", "", False),
+    ]
     stored = list_fields(store)
     assert [one.field_id for one in answers] == [one.id for one in stored]
     assert [one.um_per_px for one in stored] == pytest.approx([0.25, 0.25, 0.5], rel=1e-3)
@@ -79,7 +102,9 @@ def test_one_case_for_all_and_numbers_for_names(store: Store) -> None:
 def test_the_scanner_counts_where_the_file_does_not_say(store: Store) -> None:
     bring(store, ("a.png", png(1)), ("b.tif", png(2, 0.5)), um_per_px=0.2456)
     assert [(round(one.um_per_px, 4), one.scale_source) for one in list_fields(store)] == [
-        (0.2456, "scanner remembered"), (0.5, "TIFF resolution")]  # fmt: skip
+        (0.2456, "scanner remembered"),
+        (0.5, "TIFF resolution"),
+    ]
     with pytest.raises(MissingScale):
         bring(store, ("c.png", png(3)), um_per_px=25.0)
 
@@ -96,8 +121,13 @@ def test_a_field_without_a_scale_waits_and_is_not_lost(store: Store) -> None:
 def test_what_cannot_be_read_stays_in_the_answer_with_its_sentence(store: Store) -> None:
     sample = io.BytesIO()
     Image.fromarray(draw_sample_field().field.pixels).save(sample, "PNG")
-    files = [("bad.png", b"nonsense"), ("S21.svs", png()), ("empty.tif", b""), ("sample.png", sample.getvalue()),
-             ("A00_01.tif", png(1, 0.25))]  # fmt: skip
+    files = [
+        ("bad.png", b"nonsense"),
+        ("S21.svs", png()),
+        ("empty.tif", b""),
+        ("sample.png", sample.getvalue()),
+        ("A00_01.tif", png(1, 0.25)),
+    ]
     answers = bring(store, *files)
     assert [one.name for one in answers] == [name for name, _ in files]
     assert all(one.problem.endswith(".") and one.field_id is None for one in answers[:4])
@@ -137,8 +167,14 @@ def test_fields_come_one_by_one_and_it_is_told_how_far(store: Store) -> None:
             seen.append(len(list_fields(store)))  # the ones before are stored when the next is asked for
             yield f"A_{number}.tif", png(number, 0.25)
 
-    import_files(store, files(), version="v1", by="Ann", number=3,  # type: ignore[arg-type]
-                 progress=lambda share, name: told.append((share, name)))  # fmt: skip
+    import_files(
+        store,
+        files(),
+        version="v1",
+        by="Ann",
+        number=3,  # type: ignore[arg-type]
+        progress=lambda share, name: told.append((share, name)),
+    )
     assert seen == [0, 1, 2] and told == [(0.0, "A_0.tif"), (1 / 3, "A_1.tif"), (2 / 3, "A_2.tif")]
 
 

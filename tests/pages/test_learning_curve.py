@@ -44,8 +44,16 @@ def version(store: Store, name: str, learnt: list[int] | None, parent: str | Non
     """A version in the store, from a run that learnt from these fields; None: imported."""
     run = None
     if learnt is not None:
-        run = runs.queue_run(store, by="Anna", base_version=parent or "", source="", last_event=1, settings={},
-                             split={"train": learnt, "held_out": list(HELD)}, code="c").id  # fmt: skip
+        run = runs.queue_run(
+            store,
+            by="Anna",
+            base_version=parent or "",
+            source="",
+            last_event=1,
+            settings={},
+            split={"train": learnt, "held_out": list(HELD)},
+            code="c",
+        ).id
     path = versions.write_files(store, name, name.encode(), "{}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     versions.add_version(store, name, digest, by="Anna", parent=parent, run_id=run)
@@ -66,8 +74,10 @@ def test_every_version_stands_where_it_scores_now(store: Store) -> None:
         looks(store, name, right, wrong=4 - right)
     found = learning_curve.learning_curve(store, "", HELD)
     assert {name: (one.fields, one.f1) for name, one in found.points.items()} == {
-        DEFAULT_VERSION: (0, 0.5), "a": (1, 0.75), "b": (3, 1.0),
-    }  # fmt: skip
+        DEFAULT_VERSION: (0, 0.5),
+        "a": (1, 0.75),
+        "b": (3, 1.0),
+    }
     assert (found.fields, found.mitoses, found.over, found.waiting, found.left_out) == (2, 8, "fields", [], [])
     said = learning_curve.forecast_sentence(found)
     assert found.forecast is not None and found.forecast.gain >= 0 and found.forecast.high <= 1

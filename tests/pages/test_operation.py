@@ -69,10 +69,23 @@ def kept(store: Store, detector: FakeDetector, name: str = "a.png", seed: int = 
 
 
 def review(field: int, reader: str, **changed: Any) -> Any:
-    op = {"op_id": uuid.uuid4().hex, "client": "c1", "seq": 1, "t": 0, "field": str(field), "base": 0,
-          "kind": "add", "id": "m1", "x": 10.0, "y": 20.0, "cls": "mitosis", **changed}  # fmt: skip
-    return client().post("/api/ops", json={"field": str(field), "ops": [op]},
-                         headers={"X-Concentric-Token": ops_token(field, reader)})  # fmt: skip
+    op = {
+        "op_id": uuid.uuid4().hex,
+        "client": "c1",
+        "seq": 1,
+        "t": 0,
+        "field": str(field),
+        "base": 0,
+        "kind": "add",
+        "id": "m1",
+        "x": 10.0,
+        "y": 20.0,
+        "cls": "mitosis",
+        **changed,
+    }
+    return client().post(
+        "/api/ops", json={"field": str(field), "ops": [op]}, headers={"X-Concentric-Token": ops_token(field, reader)}
+    )
 
 
 def value(name: str, **labels: str) -> float:
@@ -194,8 +207,11 @@ def test_errors_are_counted_where_they_happen(store: Store) -> None:
     def fail(_: Any) -> Any:
         raise RuntimeError("nobody foresaw this")
 
-    routes = [Route("/fails", fail), Route("/busy", lambda _: PlainTextResponse("", 503)),
-              Route("/well", lambda _: PlainTextResponse(""))]  # fmt: skip
+    routes = [
+        Route("/fails", fail),
+        Route("/busy", lambda _: PlainTextResponse("", 503)),
+        Route("/well", lambda _: PlainTextResponse("")),
+    ]
     app = TestClient(Starlette(routes=routes, middleware=[Middleware(CountAnswers)]), raise_server_exceptions=False)
     assert [app.get(path).status_code for path in ("/fails", "/busy", "/well", "/none")] == [500, 503, 200, 404]
     assert value("concentric_errors_total", where="log") == logged + 1
@@ -262,8 +278,14 @@ def test_no_name_of_a_file_a_case_or_a_reader_comes_into_the_log(
     assert detecting.open_file(f"{TELLING} 3.png", b"").problem == detecting.UNEXPECTED
     said = log()
     assert TELLING not in said and str(store.folder) not in said
-    for expected in ("field 1 is kept", "was analysed in 0.25 s", "failed | RuntimeError at fakes.py",
-                     "failed | FileNotFoundError", "on field 1 refused", "refused (404)"):  # fmt: skip
+    for expected in (
+        "field 1 is kept",
+        "was analysed in 0.25 s",
+        "failed | RuntimeError at fakes.py",
+        "failed | FileNotFoundError",
+        "on field 1 refused",
+        "refused (404)",
+    ):
         assert expected in said, said
     assert all(line[:2] == "20" and "Z " in line for line in said.splitlines())
 

@@ -43,8 +43,19 @@ def client(store: Store) -> TestClient:
 
 
 def op(stored: StoredField, **changed: Any) -> dict[str, Any]:
-    given = {"op_id": uuid.uuid4().hex, "client": "c1", "seq": 1, "t": 0, "field": str(stored.id), "base": 0,
-             "kind": "add", "id": "m1", "x": 10.0, "y": 20.0, "cls": "mitosis"}  # fmt: skip
+    given = {
+        "op_id": uuid.uuid4().hex,
+        "client": "c1",
+        "seq": 1,
+        "t": 0,
+        "field": str(stored.id),
+        "base": 0,
+        "kind": "add",
+        "id": "m1",
+        "x": 10.0,
+        "y": 20.0,
+        "cls": "mitosis",
+    }
     return given | changed
 
 
@@ -55,8 +66,9 @@ def other(stored: StoredField, kind: str, **own: Any) -> dict[str, Any]:
 
 def send(client: TestClient, field: StoredField, ops: list[Any], token: str | None = None, **headers: Any) -> Any:
     token = ops_token(field.id, READER) if token is None else token
-    return client.post("/api/ops", json={"field": str(field.id), "ops": ops},
-                       headers={"X-Concentric-Token": token, **headers})  # fmt: skip
+    return client.post(
+        "/api/ops", json={"field": str(field.id), "ops": ops}, headers={"X-Concentric-Token": token, **headers}
+    )
 
 
 def test_a_change_is_stored_in_the_name_of_the_token(client: TestClient, store: Store, field: StoredField) -> None:
@@ -77,8 +89,13 @@ def test_the_same_change_twice_is_stored_once(client: TestClient, store: Store, 
 
 
 def test_one_bad_change_does_not_hold_up_the_others(client: TestClient, store: Store, field: StoredField) -> None:
-    bad = [op(field, cls="apoptosis"), op(field, x=1e9), op(field, kind="drop"), op(field, extra=1),
-           op(field, field="99")]  # fmt: skip
+    bad = [
+        op(field, cls="apoptosis"),
+        op(field, x=1e9),
+        op(field, kind="drop"),
+        op(field, extra=1),
+        op(field, field="99"),
+    ]
     good = op(field, id="m2")
     answer = send(client, field, [*bad, good]).json()
     assert answer["done"] == [good["op_id"]]
@@ -117,9 +134,21 @@ def test_other_sites_are_refused(client: TestClient, field: StoredField, headers
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b'{"field": "1"}', b'{"field": 1, "ops": []}', b'{"field": "x", "ops": []}',
-             b'{"field": "1", "ops": {}}', b'{"field": "1", "ops": [3]}', b"[" * 100_000, b"\xff\xfe"],
-)  # fmt: skip
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"field": "1"}',
+        b'{"field": 1, "ops": []}',
+        b'{"field": "x", "ops": []}',
+        b'{"field": "1", "ops": {}}',
+        b'{"field": "1", "ops": [3]}',
+        b"[" * 100_000,
+        b"\xff\xfe",
+    ],
+)
 def test_what_is_no_change_is_refused_with_a_sentence(client: TestClient, field: StoredField, body: bytes) -> None:
     headers = {"content-type": "application/json", "X-Concentric-Token": ops_token(1, READER)}
     answer = client.post("/api/ops", content=body, headers=headers)

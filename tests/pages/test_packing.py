@@ -122,7 +122,7 @@ REFUSED = {
     "garbage": b"\x00\x01garbage" * 100,
     "nothing": b"",
     "the shipped version": version(DEFAULT_VERSION),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)

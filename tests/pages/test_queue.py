@@ -115,9 +115,12 @@ def test_a_field_that_cannot_be_looked_at_does_not_stop_the_others(store: Store,
     detector.breaks_on = "f1.png"
     shares: list[float] = []
     problems = reviewing.analyse_fields(
-        store, reviewing.not_analysed(store, entries, "fake-1"), FakeModel, PredictionCache(),  # type: ignore[arg-type]
+        store,
+        reviewing.not_analysed(store, entries, "fake-1"),
+        FakeModel,
+        PredictionCache(),  # type: ignore[arg-type]
         lambda share, name: shares.append(share),
-    )  # fmt: skip
+    )
     assert [problem.split(":")[0] for problem in problems] == ["f0.png", "f1.png"]
     assert set(versions_by_field(store)) == {3, 4}
     assert shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1

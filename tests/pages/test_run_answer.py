@@ -14,8 +14,18 @@ from tests.train.finished import finished_fields
 
 
 def side(tp: int, fp: int) -> VersionScores:
-    return VersionScores(recall=0, precision=0, fp_per_mm2=None, curve=CurvePoints([], [], None), f1=0, tp=tp, fp=fp,
-                         fn=23 - tp, average_precision=None, threshold=0.5)  # fmt: skip
+    return VersionScores(
+        recall=0,
+        precision=0,
+        fp_per_mm2=None,
+        curve=CurvePoints([], [], None),
+        f1=0,
+        tp=tp,
+        fp=fp,
+        fn=23 - tp,
+        average_precision=None,
+        threshold=0.5,
+    )
 
 
 def comparison(
@@ -54,6 +64,8 @@ def test_changed_cells_know_their_field_and_who_marks_them(tmp_path: Path) -> No
     changes = [Change(field.digest, kind, 10, 20) for kind in kinds] + [Change("gone", "newly lost", 1, 1)]  # type: ignore[arg-type]
     found = changed_cells(store, dataclasses.replace(comparison((1, 1), (1, 1), 0, 0, 0), changes=changes))
     assert {kind: [(one.mitosis, one.before, one.after) for one in cells] for kind, cells in found.items()} == {
-        "newly found": [(True, False, True)], "newly lost": [(True, True, False)],
-        "newly false": [(False, False, True)], "no longer false": [(False, True, False)],
-    }  # fmt: skip
+        "newly found": [(True, False, True)],
+        "newly lost": [(True, True, False)],
+        "newly false": [(False, False, True)],
+        "no longer false": [(False, True, False)],
+    }

@@ -16,8 +16,25 @@ EXPECTED = {"starting": 10.0, "preparing": 30.0, "learning": 50.0, "choosing": 0
 
 def run(progress: dict[str, Any], created_s_ago: float = 60) -> Run:
     created = NOW - timedelta(seconds=created_s_ago)
-    return Run(1, "running", "Ann", "v", "", 0, {}, {"train": [], "held_out": []}, "", progress, "", None, False,
-               created, created, NOW, None)  # fmt: skip
+    return Run(
+        1,
+        "running",
+        "Ann",
+        "v",
+        "",
+        0,
+        {},
+        {"train": [], "held_out": []},
+        "",
+        progress,
+        "",
+        None,
+        False,
+        created,
+        created,
+        NOW,
+        None,
+    )
 
 
 def said(phase: str, done: dict[str, float], seconds: dict[str, float], silent_s: float = 0) -> Run:

@@ -31,8 +31,11 @@ def test_what_was_begun_is_stored_and_answered_before_the_server_ends(server: Se
     body = json.dumps({"field": "1", "ops": [op]}).encode()
     under_way = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     under_way.putrequest("POST", "/api/ops")
-    for name, text in (("Content-Type", "application/json"), ("X-Concentric-Token", said),
-                       ("Content-Length", str(len(body)))):  # fmt: skip
+    for name, text in (
+        ("Content-Type", "application/json"),
+        ("X-Concentric-Token", said),
+        ("Content-Length", str(len(body))),
+    ):
         under_way.putheader(name, text)
     under_way.endheaders(body[:10])
     assert (

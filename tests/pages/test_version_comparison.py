@@ -36,8 +36,11 @@ def store(tmp_path: Path) -> Store:
     """Four fields of two cases in turn, 0.01 mm² each with the same three mitoses, finished by Anna."""
     one = open_store(tmp_path / "data")
     for number in range(4):
-        field, _ = add_field(one, Field(np.full((400, 400, 3), 150 + number, np.uint8), UM_PER_PX, f"f{number}.png"),
-                             case=f"case {number % 2}")  # fmt: skip
+        field, _ = add_field(
+            one,
+            Field(np.full((400, 400, 3), 150 + number, np.uint8), UM_PER_PX, f"f{number}.png"),
+            case=f"case {number % 2}",
+        )
         ops = [sent(field.id, seq=n, id=f"m{n}", x=x, y=y) for n, (x, y) in enumerate(CELLS)]
         ops.append(sent(field.id, "state", seq=9, state="complete"))
         apply_ops(one, field.id, "Anna", [parse_op(op) for op in ops])
@@ -158,8 +161,16 @@ def test_what_a_version_may_have_learnt_is_said(store: Store) -> None:
     def enter(name: str, parent: str | None, learnt: list[int] | None) -> None:
         run = None
         if learnt is not None:
-            run = runs.queue_run(store, by="Anna", base_version="", source="", last_event=1, settings={}, code="c",
-                                 split={"train": learnt, "held_out": []}).id  # fmt: skip
+            run = runs.queue_run(
+                store,
+                by="Anna",
+                base_version="",
+                source="",
+                last_event=1,
+                settings={},
+                code="c",
+                split={"train": learnt, "held_out": []},
+            ).id
         versions.store_version(store, name, name.encode(), "{}", by="Anna", parent=parent, run_id=run)
 
     enter("good", DEFAULT_VERSION, [1])
@@ -184,8 +195,9 @@ def test_memory_is_kept_one_by_one_and_a_failure_is_a_sentence(store: Store, mon
     kept: dict[str, float] = {}
     told: list[tuple[float, str]] = []
     one = version_comparison.largest(held(store))
-    said = version_comparison.measure_memory(store, [model("a"), model("b")], one, kept.__setitem__,
-                                 lambda share, name: told.append((share, name)))  # fmt: skip
+    said = version_comparison.measure_memory(
+        store, [model("a"), model("b")], one, kept.__setitem__, lambda share, name: told.append((share, name))
+    )
     assert (said, kept, told) == (["no luck with a"], {"b": 4.0}, [(0, "a"), (0.5, "b")])
 
 

@@ -26,10 +26,18 @@ def review(store: Store, stored: StoredField, sample: SampleField) -> None:
     places = [("mitosis", xy) for xy in sample.mitoses_xy_px] + [("lookalike", xy) for xy in sample.lookalikes_xy_px]
     common = {"client": "c", "t": 0, "field": str(stored.id), "base": 0}
     ops = [
-        {"op_id": uuid.uuid4().hex, "seq": n, "kind": "add", "id": f"m{n}", "x": float(x), "y": float(y), "cls": cls,
-         **common}
+        {
+            "op_id": uuid.uuid4().hex,
+            "seq": n,
+            "kind": "add",
+            "id": f"m{n}",
+            "x": float(x),
+            "y": float(y),
+            "cls": cls,
+            **common,
+        }
         for n, (cls, (x, y)) in enumerate(places)
-    ]  # fmt: skip
+    ]
     ops.append({"op_id": uuid.uuid4().hex, "seq": 99, "kind": "state", "state": "complete", **common})
     apply_ops(store, stored.id, "Anna", [parse_op(op) for op in ops])
 
@@ -48,19 +56,42 @@ def ended_run(store: Store) -> Run:
     """A run that is done: the shipped weights under its own name, which found one figure more than the champion."""
     fields = [one for one in list_fields(store) if one.case == "case 1"]
     run = runs.queue_run(
-        store, by="Anna", base_version=DEFAULT_VERSION, source="", last_event=last_event(store), settings={},
-        split={"train": [], "held_out": [one.id for one in fields]}, code="abc",
-    )  # fmt: skip
+        store,
+        by="Anna",
+        base_version=DEFAULT_VERSION,
+        source="",
+        last_event=last_event(store),
+        settings={},
+        split={"train": [], "held_out": [one.id for one in fields]},
+        code="abc",
+    )
     runs.start(store, run.id)
     name, shipped = f"{DEFAULT_VERSION}-r{run.id}", load_model()
     true = np.array([[50, 50], [150, 150]], np.float32)
     sides = [
-        [ScoredField(one.digest, one.case, Detections(true[:hits], np.full(hits, 0.9), np.full(hits, 60)), true,
-                     one.um_per_px, 0.0064) for one in fields]
+        [
+            ScoredField(
+                one.digest,
+                one.case,
+                Detections(true[:hits], np.full(hits, 0.9), np.full(hits, 60)),
+                true,
+                one.um_per_px,
+                0.0064,
+            )
+            for one in fields
+        ]
         for hits in (1, 2)
-    ]  # fmt: skip
+    ]
     card = dataclasses.replace(shipped.card, version=name, parent=DEFAULT_VERSION)
-    versions.store_version(store, name, shipped.weights.read_bytes(), card.to_json(), by="Anna", parent=DEFAULT_VERSION,
-                   run_id=run.id, comparison=compare(sides[0], sides[1], (0.5, 0.5)))  # fmt: skip
+    versions.store_version(
+        store,
+        name,
+        shipped.weights.read_bytes(),
+        card.to_json(),
+        by="Anna",
+        parent=DEFAULT_VERSION,
+        run_id=run.id,
+        comparison=compare(sides[0], sides[1], (0.5, 0.5)),
+    )
     runs.end(store, run.id, "done", version=name)
     return runs.get_run(store, run.id)

@@ -33,8 +33,18 @@ from train.methods import default_config
 from train.parallel import joined
 
 # Shares of 5 crops are unequal, and mining comes in the middle.
-COMMON = {"encoder": "tiny", "crop_px": 64, "batch": 5, "steps": 6, "mine_every": 3, "validate_every": 3,
-          "share_patch": 0.0, "share_hard": 0.2, "members": 1, "verifier": ""}  # fmt: skip
+COMMON = {
+    "encoder": "tiny",
+    "crop_px": 64,
+    "batch": 5,
+    "steps": 6,
+    "mine_every": 3,
+    "validate_every": 3,
+    "share_patch": 0.0,
+    "share_hard": 0.2,
+    "members": 1,
+    "verifier": "",
+}
 CASES = {
     "segmitos": default_config("segmitos", **{**COMMON, "um_per_px": 0.5}),
     "batch norm": default_config("segmitos", **{**COMMON, "um_per_px": 0.5, "encoder": "efficientnet_lite0"}),

@@ -53,14 +53,23 @@ CARDS: dict[str, tuple[str, dict[str, Any], str]] = {
     "threshold": ("segmitos-lite-2", {"raw_threshold": 7}, "raw_threshold must be below 1, not 7"),
     "no word of its second stage": ("deepmitosis-lite-1", {"verifier": None}, "second stage"),
     "second stage without weights": ("rdlm-lite-1", {"verifier": SECOND}, "second stage"),
-    "second stage of another encoder": ("deepmitosis-lite-1", {"verifier": {**SECOND, "encoder": "resnet18"}},
-                                        "another network"),
-    "second stage too heavy": ("deepmitosis-lite-1", {"verifier": {**SECOND, "weight": 7}},
-                               "verifier.weight must be at most 1, not 7"),
-    "second stage half told": ("deepmitosis-lite-1", {"verifier": {"encoder": "efficientnet_lite0"}},
-                               "weight is missing"),
+    "second stage of another encoder": (
+        "deepmitosis-lite-1",
+        {"verifier": {**SECOND, "encoder": "resnet18"}},
+        "another network",
+    ),
+    "second stage too heavy": (
+        "deepmitosis-lite-1",
+        {"verifier": {**SECOND, "weight": 7}},
+        "verifier.weight must be at most 1, not 7",
+    ),
+    "second stage half told": (
+        "deepmitosis-lite-1",
+        {"verifier": {"encoder": "efficientnet_lite0"}},
+        "weight is missing",
+    ),
     "second stage, a word": ("deepmitosis-lite-1", {"verifier": "yes"}, "cannot be understood"),
-}  # fmt: skip
+}
 
 
 def one_sentence(said: str) -> str:
@@ -157,12 +166,26 @@ def test_a_mask_whose_figure_is_empty_or_a_pixel_is_learned_from(
     mask = np.zeros(drawn[0].field.pixels.shape[:2], np.uint8)
     for number, (x, y) in enumerate(np.rint(drawn[0].mitoses_xy_px).astype(int), 1):
         mask[y : y + figure_px, x : x + figure_px] = number
-    config = default_config(method, encoder="thin_resnet50", um_per_px=0.25, labels="mask", steps=2, batch=4,
-                            crop_px=64, share_mitosis=1.0, share_anywhere=0.0, mine_every=0)  # fmt: skip
+    config = default_config(
+        method,
+        encoder="thin_resnet50",
+        um_per_px=0.25,
+        labels="mask",
+        steps=2,
+        batch=4,
+        crop_px=64,
+        share_mitosis=1.0,
+        share_anywhere=0.0,
+        mine_every=0,
+    )
     torch.manual_seed(0)
     losses: list[Step] = []
-    fit_net(METHODS[method].build("thin_resnet50", False), [dataclasses.replace(drawn[0], mask=mask)], config,
-            report=losses.append)  # fmt: skip
+    fit_net(
+        METHODS[method].build("thin_resnet50", False),
+        [dataclasses.replace(drawn[0], mask=mask)],
+        config,
+        report=losses.append,
+    )
     assert len(losses) == 2 and all(np.isfinite(step.loss) for step in losses)
 
 

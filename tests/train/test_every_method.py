@@ -82,8 +82,19 @@ def version(method: str, folder: Path) -> Model:
 
 
 def card_of(method: str, encoder: str, stride: int) -> ModelCard:
-    return ModelCard("random", method, encoder, default_config(method).um_per_px, stride, 1, 0.5, PEAKS, None, "",
-                     "2026-01-01T00:00:00+00:00")  # fmt: skip
+    return ModelCard(
+        "random",
+        method,
+        encoder,
+        default_config(method).um_per_px,
+        stride,
+        1,
+        0.5,
+        PEAKS,
+        None,
+        "",
+        "2026-01-01T00:00:00+00:00",
+    )
 
 
 def test_every_method_has_a_recipe_and_its_options_are_valid() -> None:
@@ -233,8 +244,9 @@ def test_nothing_is_made_on_another_device_than_the_images(method: str) -> None:
         own = labels[:, :: net.stride // 4, :: net.stride // 4].contiguous()
         config = default_config(method, variant=variant)
         with torch.device("meta"), torch.autocast("cpu", torch.bfloat16):
-            value = RECIPES[method].loss(net.train(), x, own, [x.new_tensor([[30, 30, 60, 60]]), x.new_zeros(0, 4)],
-                                         config)  # fmt: skip
+            value = RECIPES[method].loss(
+                net.train(), x, own, [x.new_tensor([[30, 30, 60, 60]]), x.new_zeros(0, 4)], config
+            )
         assert torch.isfinite(value).item()
         with torch.device("meta"), torch.inference_mode():
             seen = net.eval().detect(x[:1]).heat if isinstance(net, BoxNet) else net(x[:1])
@@ -259,8 +271,20 @@ def test_it_learns_four_planted_fields_whatever_their_scale(method: str) -> None
     samples = [draw_sample_field(seed=seed, size_px=512, mitoses=2, lookalikes=2) for seed in range(4)]
     examples = [Example(one.field, f"s{i}", one.mitoses_xy_px, one.lookalikes_xy_px) for i, one in enumerate(samples)]
     steps = 150 if method == "instance_max" else 60  # it is told less
-    config = default_config(method, um_per_px=0.5, steps=steps, batch=8, crop_px=96, lr_head=1e-2, ema=0.9,
-                            share_mitosis=0.5, share_patch=0.0, mine_every=0, members=1, frozen_stages=4)  # fmt: skip
+    config = default_config(
+        method,
+        um_per_px=0.5,
+        steps=steps,
+        batch=8,
+        crop_px=96,
+        lr_head=1e-2,
+        ema=0.9,
+        share_mitosis=0.5,
+        share_patch=0.0,
+        mine_every=0,
+        members=1,
+        frozen_stages=4,
+    )
     torch.manual_seed(1)
     net = METHODS[method].build("efficientnet_lite0", False)
     # From an encoder that has seen mitoses, or an image label alone would take long to teach.
@@ -272,8 +296,12 @@ def test_it_learns_four_planted_fields_whatever_their_scale(method: str) -> None
         hits = 0
         for one in samples:
             pixels, _ = resample(one.field.pixels, 0.25, 0.25 * factor)
-            found, _ = find_candidates(infer(Field(pixels, 0.25 * factor, "planted"), run, 0.5, net.stride),
-                                  Field(pixels, 0.25 * factor, "planted"), PEAKS, None)  # fmt: skip
+            found, _ = find_candidates(
+                infer(Field(pixels, 0.25 * factor, "planted"), run, 0.5, net.stride),
+                Field(pixels, 0.25 * factor, "planted"),
+                PEAKS,
+                None,
+            )
             true = ((one.mitoses_xy_px + 0.5) / factor - 0.5).astype(np.float32)
             hits += len(match(found.xy_px[:2], true, 7.5 / (0.25 * factor)).pairs)
         assert hits >= 6, (

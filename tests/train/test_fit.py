@@ -150,8 +150,10 @@ def test_an_unusable_mask_is_a_sentence(
 def test_objects_of_known_size_are_ellipses(drawn: list[Example], tmp_path: Path) -> None:
     Image.fromarray(drawn[0].field.pixels).save(tmp_path / "a.png")
     table = tmp_path / "sized.csv"
-    table.write_text("image,x_px,y_px,label,um_per_px,object_width_px,object_height_px\n"
-                     "a.png,100,60,mitosis,0.25,41,21\na.png,200,60,mitosis,0.25,5,7\n")  # fmt: skip
+    table.write_text(
+        "image,x_px,y_px,label,um_per_px,object_width_px,object_height_px\n"
+        "a.png,100,60,mitosis,0.25,41,21\na.png,200,60,mitosis,0.25,5,7\n"
+    )
     (example,) = read_examples(table, tmp_path)
     assert example.mask is not None
     assert boxes_of_masks(example.mask).tolist() == [[80, 50, 121, 71], [198, 57, 203, 64]]
@@ -197,8 +199,15 @@ def test_the_command_line_estimates_masks_and_says_so_in_the_card(
         raise UnusableData("far enough")
 
     monkeypatch.setattr(train.fit, "fit", instead)
-    command = ["fit", "--annotations", str(write_set(tmp_path, drawn[:2])), "--images", str(tmp_path),
-               "--out", str(tmp_path / "o.safetensors")]  # fmt: skip
+    command = [
+        "fit",
+        "--annotations",
+        str(write_set(tmp_path, drawn[:2])),
+        "--images",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "o.safetensors"),
+    ]
     assert main(command) == 2 and given["masks"] == [None, None] and "boxes" not in given
     assert main([*command, "--segmenter", "nobody"]) == 2
     assert "no version or file “nobody”" in capsys.readouterr().err
@@ -217,8 +226,9 @@ class Chained(LiteFCN):
 @pytest.fixture
 def chain(monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks "8s", "16s" and "32s", each from the next, in no time."""
-    tiny = dataclasses.replace(METHODS["segmitos"], build=lambda *_: Chained(TinyEncoder(), 8),
-                               coarser={"8s": "16s", "16s": "32s"})  # fmt: skip
+    tiny = dataclasses.replace(
+        METHODS["segmitos"], build=lambda *_: Chained(TinyEncoder(), 8), coarser={"8s": "16s", "16s": "32s"}
+    )
     monkeypatch.setitem(METHODS, "segmitos", tiny)
 
 

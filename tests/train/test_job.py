@@ -112,8 +112,11 @@ def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
 
 
 def flags(config: RetrainConfig) -> list[str]:
-    return [text for name, value in dataclasses.asdict(config).items()
-            for text in (f"--{name.replace('_', '-')}", str(value))]  # fmt: skip
+    return [
+        text
+        for name, value in dataclasses.asdict(config).items()
+        for text in (f"--{name.replace('_', '-')}", str(value))
+    ]
 
 
 def test_an_option_that_does_nothing_for_the_version_is_refused_and_no_run_is_left(
@@ -140,8 +143,14 @@ def test_the_training_set_can_be_written_again_whatever_was_changed_since(store:
 
 def test_names_leave_with_the_labels_as_text_and_come_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     none = np.zeros((0, 2), np.float32)
-    one = SimpleNamespace(field=SimpleNamespace(name="=1+1.png"), um_per_px=0.25, slide="@case", unsure_xy_px=none,
-                          mitoses_xy_px=np.array([[1.0, 2.0]], np.float32), lookalikes_xy_px=none)  # fmt: skip
+    one = SimpleNamespace(
+        field=SimpleNamespace(name="=1+1.png"),
+        um_per_px=0.25,
+        slide="@case",
+        unsure_xy_px=none,
+        mitoses_xy_px=np.array([[1.0, 2.0]], np.float32),
+        lookalikes_xy_px=none,
+    )
     monkeypatch.setattr(job, "training_set", lambda store, run: ([one], []))
     monkeypatch.setattr(runs, "get_run", lambda store, run_id: None)
     job.write_labels(tmp_path / "data", 1, tmp_path / "l.csv")

@@ -79,10 +79,20 @@ def test_a_figure_set_into_a_field_with_a_mask_is_in_the_mask(
     drawn: list[Example], quick: TrainConfig, labels: str
 ) -> None:
     """Whatever the mask said before: the whole field was one figure."""
-    config = dataclasses.replace(quick, labels=labels, um_per_px=0.25, crop_px=96, share_mitosis=0, share_patch=1,
-                                 share_lookalike=0, share_hard=0, share_anywhere=0)  # fmt: skip
-    field = dataclasses.replace(drawn[0], mask=np.ones(drawn[0].field.pixels.shape[:2], np.uint8),
-                                mitoses_xy_px=np.zeros((0, 2), np.float32))  # fmt: skip
+    config = dataclasses.replace(
+        quick,
+        labels=labels,
+        um_per_px=0.25,
+        crop_px=96,
+        share_mitosis=0,
+        share_patch=1,
+        share_lookalike=0,
+        share_hard=0,
+        share_anywhere=0,
+    )
+    field = dataclasses.replace(
+        drawn[0], mask=np.ones(drawn[0].field.pixels.shape[:2], np.uint8), mitoses_xy_px=np.zeros((0, 2), np.float32)
+    )
     patch = dataclasses.replace(drawn[1], mitoses_xy_px=np.array([[128, 128]], np.float32), whole_field=False)
     crops = Crops(prepare([field, patch], 0.25), config, 4, 40)
     figures = 0

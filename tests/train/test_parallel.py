@@ -96,9 +96,30 @@ def test_a_training_that_was_cut_goes_on_with_another_number_of_processes(traine
 
 
 def fit_command(folder: Path, drawn: list[Example], *more: str) -> list[str]:
-    options = ["--encoder", "tiny", "--um-per-px", "0.5", "--crop-px", "64", "--batch", "7", "--steps", "60",
-               "--members", "1", "--frozen-stages", "0", "--lr", "3e-3", "--lr-head", "5e-3", "--ema", "0.5",
-               "--validate-every", "60"]  # fmt: skip
+    options = [
+        "--encoder",
+        "tiny",
+        "--um-per-px",
+        "0.5",
+        "--crop-px",
+        "64",
+        "--batch",
+        "7",
+        "--steps",
+        "60",
+        "--members",
+        "1",
+        "--frozen-stages",
+        "0",
+        "--lr",
+        "3e-3",
+        "--lr-head",
+        "5e-3",
+        "--ema",
+        "0.5",
+        "--validate-every",
+        "60",
+    ]
     table, out = str(write_set(folder, drawn)), str(folder / "o.safetensors")
     return ["command", "fit", "--annotations", table, "--images", str(folder), "--out", out, *options, *more]
 
@@ -176,8 +197,10 @@ def test_a_run_in_two_processes_makes_the_version_of_one(tmp_path: Path) -> None
         store = open_store(folder)
         made.append(load_version(store, list_stored(store)[0].name))
     assert made[0].card.raw_threshold == pytest.approx(made[1].card.raw_threshold, abs=0.01)
-    one, two, base = ({name: value for name, value in model.net().state_dict().items() if "classify" in name}
-                      for model in (*made, load_model("instance-max-lite-1")))  # fmt: skip
+    one, two, base = (
+        {name: value for name, value in model.net().state_dict().items() if "classify" in name}
+        for model in (*made, load_model("instance-max-lite-1"))
+    )
     assert distance(one, two) < 1e-5
     assert distance(one, base) > 1e-4  # it learnt
 

@@ -45,8 +45,9 @@ def test_what_was_learned_from_is_what_will_be_seen(
     evaluation.network_outputs(METHODS["segmitos"].build("thin_resnet50", False), drawn[:1], config)
     assert (seen[1] == expected).all()
     net = make_ensemble([METHODS["segmitos"].build("thin_resnet50", False)])
-    card = ModelCard("base", "segmitos", "thin_resnet50", 0.5, 4, 1, 0.5, BlobSettings(), None, "", "2026-01-01",
-                     stain=stain)  # fmt: skip
+    card = ModelCard(
+        "base", "segmitos", "thin_resnet50", 0.5, 4, 1, 0.5, BlobSettings(), None, "", "2026-01-01", stain=stain
+    )
     base = save_model(net, card, tmp_path / "base.safetensors")
     task = RetrainSession(base, drawn[:1], 1, RetrainConfig(), lambda: False)
     assert (task.tissues[0].pixels == expected).all()
@@ -95,8 +96,18 @@ def test_only_what_the_training_sees_makes_another_network(drawn: list[Example],
 @pytest.mark.slow
 @pytest.mark.usefixtures("pretrained_is_random")
 def test_a_version_as_instance_max_has_it(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(quick, steps=24, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, validate_every=24,
-                                 ema=0.5, stain="macenko", threshold="image")  # fmt: skip
+    config = dataclasses.replace(
+        quick,
+        steps=24,
+        batch=6,
+        lr=1e-3,
+        lr_head=3e-3,
+        mine_every=0,
+        validate_every=24,
+        ema=0.5,
+        stain="macenko",
+        threshold="image",
+    )
     none = np.zeros((0, 2), np.float32)
     without = [draw_sample_field(seed=10 + i, size_px=256, mitoses=0, lookalikes=3).field for i in range(2)]
     fields = [*drawn, *(Example(field, f"slide{i}", none, none) for i, field in enumerate(without))]

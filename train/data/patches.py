@@ -93,10 +93,14 @@ def prepare(examples: Sequence[Example], um_per_px: float, stain: str = "") -> l
     by_slide = {slide: stain_profile(*images) for slide, images in patches.items()}
     rng = np.random.default_rng(0)
     return [
-        Tissue.from_example(e, um_per_px, stain, field_profile(e.field.pixels, e.um_per_px) if e.whole_field
-                            else _patch_profile(e, by_slide, rng))
+        Tissue.from_example(
+            e,
+            um_per_px,
+            stain,
+            field_profile(e.field.pixels, e.um_per_px) if e.whole_field else _patch_profile(e, by_slide, rng),
+        )
         for e in examples
-    ]  # fmt: skip
+    ]
 
 
 def _patch_profile(
@@ -143,8 +147,13 @@ class Crops(Dataset[Crop]):
             "hard": [(t, xy) for t in fields for xy in t.hard_xy_px],
             "anywhere": [(t, None) for t in fields],
         }
-        shares = {"mitosis": config.share_mitosis, "patch": config.share_patch, "lookalike": config.share_lookalike,
-                  "hard": config.share_hard, "anywhere": config.share_anywhere}  # fmt: skip
+        shares = {
+            "mitosis": config.share_mitosis,
+            "patch": config.share_patch,
+            "lookalike": config.share_lookalike,
+            "hard": config.share_hard,
+            "anywhere": config.share_anywhere,
+        }
         # Few hard negatives are mostly doubtful cells: none is shown more often than a mitosis of a field is.
         usual = config.share_mitosis / max(1, len(places["mitosis"]))
         shares["hard"] = min(shares["hard"], usual * len(places["hard"]))
@@ -196,9 +205,15 @@ class Crops(Dataset[Crop]):
         return mask
 
     def _paste(
-        self, image: UInt8, mask: UInt8, masked: bool, points: Float32, patch: Tissue, xy: Float32 | None,
+        self,
+        image: UInt8,
+        mask: UInt8,
+        masked: bool,
+        points: Float32,
+        patch: Tissue,
+        xy: Float32 | None,
         rng: np.random.Generator,
-    ) -> Float32:  # fmt: skip
+    ) -> Float32:
         """Set a round piece of a patch into the tissue of a field: its mitosis, or as often a place beside it.
 
         If crops of patches were shown as they are, nearly all with a mitosis, the look of another scanner would be

@@ -19,9 +19,13 @@ class Loss(Protocol):
     ignored. boxes: B times Float32[N, 4] in pixels of the crop, one per mitosis. Called under autocast; a scalar."""
 
     def __call__(
-        self, net: DetectorNet, images: torch.Tensor, labels: torch.Tensor, boxes: Sequence[torch.Tensor],
+        self,
+        net: DetectorNet,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        boxes: Sequence[torch.Tensor],
         config: TrainConfig,
-    ) -> torch.Tensor: ...  # fmt: skip
+    ) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)

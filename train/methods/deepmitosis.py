@@ -28,9 +28,16 @@ LARGEST_UM = 30.0  # no figure is wider: a larger blob is several things run tog
 
 # Crops of 32 µm: four of them are what the paper's enlarged patch covers in each direction. Learns in few steps.
 DEFAULTS: dict[str, Any] = {
-    "um_per_px": UM_PER_PX, "crop_px": 128, "batch": 24, "steps": 240, "share_mitosis": 0.35, "mine_every": 120,
-    "validate_every": 120, "members": 1, "verifier": "efficientnet_lite0",
-}  # fmt: skip
+    "um_per_px": UM_PER_PX,
+    "crop_px": 128,
+    "batch": 24,
+    "steps": 240,
+    "share_mitosis": 0.35,
+    "mine_every": 120,
+    "validate_every": 120,
+    "members": 1,
+    "verifier": "efficientnet_lite0",
+}
 
 
 def loss(

@@ -18,9 +18,12 @@ _ASK_S = 0.2
 
 
 def evaluate_challenger(
-    champion: Model, challenger: Model, held_out: Sequence[CorrectedField], cancelled: Callable[[], bool],
+    champion: Model,
+    challenger: Model,
+    held_out: Sequence[CorrectedField],
+    cancelled: Callable[[], bool],
     phase: PhaseReport = report_nothing,
-) -> Comparison:  # fmt: skip
+) -> Comparison:
     """`mitosis_core.scoring.comparison.compare` of both on fields held out of this training. Raises Cancelled."""
     sides: list[list[ScoredField]] = []
     for model in (champion, challenger):

@@ -15,10 +15,19 @@ Way = Literal[
 
 # These act where heads are trained and nowhere else: fine-tuning takes batch, crops and loss from its method, and does
 # all its steps. All other options act for both ways.
-HEADS_ONLY = frozenset({
-    "batch", "crops_per_field", "most_crops", "crop_px", "mitosis_weight", "boundary", "distil", "validate_every",
-    "patience",
-})  # fmt: skip
+HEADS_ONLY = frozenset(
+    {
+        "batch",
+        "crops_per_field",
+        "most_crops",
+        "crop_px",
+        "mitosis_weight",
+        "boundary",
+        "distil",
+        "validate_every",
+        "patience",
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,11 @@ def work_of(card: ModelCard, fields: int, held_out: int, config: RetrainConfig) 
 
 def seconds_by_work(work: Mapping[Phase, float], earlier: Mapping[Phase, float], took: Seconds) -> dict[Phase, float]:
     """Seconds of each phase, from the work of an earlier run and what its phases took."""
-    return {phase: took[phase] * work[phase] / earlier[phase] if earlier.get(phase) else 0.0
-            for phase in work if phase in took}  # fmt: skip
+    return {
+        phase: took[phase] * work[phase] / earlier[phase] if earlier.get(phase) else 0.0
+        for phase in work
+        if phase in took
+    }
 
 
 def measured_seconds(base: Model, fields: int, held_out: int, config: RetrainConfig) -> dict[Phase, float]:
@@ -81,8 +84,13 @@ def measured_seconds(base: Model, fields: int, held_out: int, config: RetrainCon
     what it took elsewhere."""
     preparing, learning = _encode_and_learn(base, fields, config, _AREA_MM2, None)
     comparing = 2 * (_ENGINE_SECONDS + held_out * _DETECT_SECONDS) if held_out else 0.0
-    return {"starting": _START_SECONDS, "preparing": preparing, "learning": learning, "choosing": 0.2 * fields,
-            "comparing": comparing}  # fmt: skip
+    return {
+        "starting": _START_SECONDS,
+        "preparing": preparing,
+        "learning": learning,
+        "choosing": 0.2 * fields,
+        "comparing": comparing,
+    }
 
 
 def estimate_seconds(

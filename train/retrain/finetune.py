@@ -133,11 +133,24 @@ def _fuse_members(sides: list[tuple[Detections, Detections]], um_per_px: float) 
 def _config(base: Model, config: RetrainConfig) -> TrainConfig:
     """The method's own options for so few steps; its batch and crop, since its network wants them."""
     return default_config(
-        base.card.method, variant=base.card.variant, encoder=base.card.encoder, um_per_px=base.card.um_per_px,
-        steps=config.steps, validate_every=config.steps, mine_every=0, frozen_stages=4, members=1, share_patch=0.0,
-        lr_head=config.lr, share_mitosis=config.share_mitosis, share_lookalike=config.share_lookalike,
-        share_hard=config.share_hard, share_anywhere=config.share_anywhere, ema=config.average, seed=config.seed,
-    )  # fmt: skip
+        base.card.method,
+        variant=base.card.variant,
+        encoder=base.card.encoder,
+        um_per_px=base.card.um_per_px,
+        steps=config.steps,
+        validate_every=config.steps,
+        mine_every=0,
+        frozen_stages=4,
+        members=1,
+        share_patch=0.0,
+        lr_head=config.lr,
+        share_mitosis=config.share_mitosis,
+        share_lookalike=config.share_lookalike,
+        share_hard=config.share_hard,
+        share_anywhere=config.share_anywhere,
+        ema=config.average,
+        seed=config.seed,
+    )
 
 
 def _train_member(
@@ -195,8 +208,14 @@ def estimate_seconds(base: Model, net: nn.Module, fields: int, config: RetrainCo
     blank = Tissue(np.full((640, 640, 3), 190, np.uint8), _NOWHERE, _NOWHERE, None, True, _NOWHERE)
     ended = [time.perf_counter()]
     with single_thread():
-        fit_net(network, [], options, tissues=[blank], freeze_statistics=True,
-                report=lambda step: ended.append(time.perf_counter()))  # fmt: skip
+        fit_net(
+            network,
+            [],
+            options,
+            tissues=[blank],
+            freeze_statistics=True,
+            report=lambda step: ended.append(time.perf_counter()),
+        )
     step = float(np.diff(ended).min())
     parts = min(config.folds, max(2, fields))
     return base.card.members * (parts * config.steps * step + 3 * fields * _DETECT_SECONDS)

@@ -77,10 +77,16 @@ def scored_fields(
 ) -> list[ScoredField]:
     """Detections of each field beside its truth, both without what is to be ignored; slide and scanner as one group."""
     return [
-        ScoredField(e.field.name, e.group, drop_ignored(find_candidates(one, e.field, blobs, calibration)[0], e),
-                    e.mitoses_xy_px, e.um_per_px, e.counted_mm2)
+        ScoredField(
+            e.field.name,
+            e.group,
+            drop_ignored(find_candidates(one, e.field, blobs, calibration)[0], e),
+            e.mitoses_xy_px,
+            e.um_per_px,
+            e.counted_mm2,
+        )
         for one, e in zip(outputs, fields, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def drop_ignored(found: Detections, example: Example) -> Detections:

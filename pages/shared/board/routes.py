@@ -54,8 +54,9 @@ async def post_file(request: Request) -> Response:
         if not name:
             raise Refused(400, "The file has no name.")
         data = await _body(request)
-        one = await run_in_threadpool(in_words, _receive, user, name, data, _number(asked.get("size")), case,
-                                      "unnamed" not in asked)  # fmt: skip
+        one = await run_in_threadpool(
+            in_words, _receive, user, name, data, _number(asked.get("size")), case, "unnamed" not in asked
+        )
     except Refused as refused:
         log.warning("a file was refused (%d): %s", refused.status, refused.sentence)
         return Json({"error": refused.sentence}, refused.status, refused.headers)
@@ -87,8 +88,12 @@ async def _body(request: Request) -> bytes:
 
 def _answer(one: ImportedFile) -> dict[str, Any]:
     return {
-        "name": one.name, "case": one.case, "field": one.field_id, "problem": one.problem, "known": one.was_there,
-    }  # fmt: skip
+        "name": one.name,
+        "case": one.case,
+        "field": one.field_id,
+        "problem": one.problem,
+        "known": one.was_there,
+    }
 
 
 def _number(text: str | None) -> int:

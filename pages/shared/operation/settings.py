@@ -34,7 +34,7 @@ SETTINGS = (
     Setting("CONCENTRIC_DEFAULT_ROLE", "`reader`", "of the others who log in: `nobody`, `reader`, `reviewer`, `admin`"),
     Setting("CONCENTRIC_PROXY_HEADER", "none", "the header in which a trusted proxy names who has logged in"),
     Setting("CONCENTRIC_PROXY_SECRET", "none", "16 characters or more that it sends in `X-Concentric-Proxy-Secret`"),
-)  # fmt: skip
+)
 
 
 def dask_address() -> str:

@@ -19,6 +19,12 @@ def start(arguments: Sequence[str], log: Path, *, without: Collection[str] = ())
     log.parent.mkdir(parents=True, exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if name not in without}
     with log.open("a") as file:
-        return subprocess.Popen([sys.executable, "-m", *arguments], cwd=_ROOT, stdout=file, stderr=file,
-                                stdin=subprocess.DEVNULL, start_new_session=True,
-                                env={**kept, "PYTHONPATH": str(_ROOT)})  # fmt: skip
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=_ROOT,
+            stdout=file,
+            stderr=file,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**kept, "PYTHONPATH": str(_ROOT)},
+        )

@@ -94,7 +94,14 @@ def audit_file(store: Store, form: str) -> Callable[[], bytes]:
 def deleted(store: Store) -> list[dict[str, object]]:
     """Fields that were deleted, the newest first."""
     return [
-        {"when (UTC)": one.at.replace(tzinfo=None), "by": one.by, "field": one.name, "case": one.case,
-         "marks": one.marks, "changes": one.events, "image sha256": one.digest[:12]}
+        {
+            "when (UTC)": one.at.replace(tzinfo=None),
+            "by": one.by,
+            "field": one.name,
+            "case": one.case,
+            "marks": one.marks,
+            "changes": one.events,
+            "image sha256": one.digest[:12],
+        }
         for one in reversed(tombstones(store))
-    ]  # fmt: skip
+    ]

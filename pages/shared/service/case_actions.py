@@ -43,9 +43,15 @@ def set_excluded(store: Store, field_ids: Iterable[int], reader: str, excluded: 
         if review.state == wanted or (not excluded and review.state != "excluded"):
             continue
         change = {
-            "op_id": secrets.token_hex(16), "client": client, "seq": number, "t": time.time() * 1000, "field": str(one),
-            "base": review.rev, "kind": "state", "state": wanted,
-        }  # fmt: skip
+            "op_id": secrets.token_hex(16),
+            "client": client,
+            "seq": number,
+            "t": time.time() * 1000,
+            "field": str(one),
+            "base": review.rev,
+            "kind": "state",
+            "state": wanted,
+        }
         with suppress(FieldGone):
             apply_ops(store, one, reader, [parse_op(change)])
 

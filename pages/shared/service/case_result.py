@@ -97,8 +97,10 @@ def case_line(store: Store, case: str, reader: str, field_diameter_mm: float) ->
     if not counts.counted:
         return ""
     figures = figures_of(counts, field_diameter_mm)
-    said = [f"{count_noun(figures.count.mitoses, 'mitosis')} in {len(counts.counted)} of "
-            f"{count_noun(len(counts.fields) + counts.unscaled, 'field')}"]  # fmt: skip
+    said = [
+        f"{count_noun(figures.count.mitoses, 'mitosis')} in {len(counts.counted)} of "
+        f"{count_noun(len(counts.fields) + counts.unscaled, 'field')}"
+    ]
     if figures.per_10_hpf is not None:
         said.append(f"{figures.count.per_mm2:.1f} per mm²")
         said.append(f"{figures.per_10_hpf:.1f} per 10 HPF")

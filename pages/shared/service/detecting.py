@@ -306,9 +306,19 @@ def table(
 
 
 DETECTION_COLUMNS = (
-    "image", "digest", "um_per_px", "um_per_px_source", "x_px", "y_px", "x_um", "y_um", "label", "score", "threshold",
+    "image",
+    "digest",
+    "um_per_px",
+    "um_per_px_source",
+    "x_px",
+    "y_px",
+    "x_um",
+    "y_um",
+    "label",
+    "score",
+    "threshold",
     "model",
-)  # fmt: skip
+)
 
 
 def detections_csv(analyses: Iterable[Analysis], score: float | None = None) -> bytes:

@@ -119,9 +119,14 @@ def receive_file(
     wanted = "" if case is None and not keep_names else case
     by = user or chosen.reader
     (one,) = import_files(
-        store, [(name, data)], version=chosen_version(store, user), by=by, case=wanted, um_per_px=chosen.um_per_px,
+        store,
+        [(name, data)],
+        version=chosen_version(store, user),
+        by=by,
+        case=wanted,
+        um_per_px=chosen.um_per_px,
         keep_names=keep_names,
-    )  # fmt: skip
+    )
     if one.later:
         raise StoreBusy(one.problem)
     if one.field_id is None:

@@ -66,9 +66,13 @@ def says(one: Format) -> str:
     """What a format keeps, in a sentence."""
     keeps = one.keeps
     flags = {
-        "score": keeps.score, "reader": keeps.reader, "time": keeps.time, "µm/px": keeps.um_per_px, "case": keeps.slide,
+        "score": keeps.score,
+        "reader": keeps.reader,
+        "time": keeps.time,
+        "µm/px": keeps.um_per_px,
+        "case": keeps.slide,
         "pixel digest": keeps.digest,
-    }  # fmt: skip
+    }
     kept = [name for name, is_kept in flags.items() if is_kept]
     labels = "All three classes" if keeps.labels == LABELS else " and ".join(_CLASS[label] for label in keeps.labels)
     place = "exact places" if keeps.position_px == 0 else f"places to {keeps.position_px:g} px"
@@ -138,9 +142,12 @@ def rows(done: Import) -> list[dict[str, object]]:
 
 def _row(image: ImageImport) -> dict[str, object]:
     numbers = {
-        "new": image.new, "already there": image.there, "other class": image.changed,
-        "outside the image": image.refused, "not taken": image.unplaced,
-    }  # fmt: skip
+        "new": image.new,
+        "already there": image.there,
+        "other class": image.changed,
+        "outside the image": image.refused,
+        "not taken": image.unplaced,
+    }
     return {
         "image": image.name,
         **{name: number or None for name, number in numbers.items()},

@@ -199,9 +199,12 @@ def not_analysed(
 
 
 def analyse_fields(
-    store: Store, wanted: Sequence[tuple[StoredField, str]], load: Callable[[str], Model], known: PredictionCache,
+    store: Store,
+    wanted: Sequence[tuple[StoredField, str]],
+    load: Callable[[str], Model],
+    known: PredictionCache,
     progress: Progress = lambda share, name: None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Let versions look at fields, each stored when it is done; returns a sentence for each that could not be."""
     problems = []
     for number, (field, version) in enumerate(wanted):

@@ -69,9 +69,15 @@ def version_cards(store: Store) -> list[VersionCard]:
 
 
 def _card(
-    store: Store, name: str, stored: StoredVersion | None, label: VersionLabel | None, times: list[float] | None,
-    active: str, kept: set[str], decided: set[str],
-) -> VersionCard:  # fmt: skip
+    store: Store,
+    name: str,
+    stored: StoredVersion | None,
+    label: VersionLabel | None,
+    times: list[float] | None,
+    active: str,
+    kept: set[str],
+    decided: set[str],
+) -> VersionCard:
     damage, card = "", None
     try:
         card = training.card_of(store, name)
@@ -124,8 +130,12 @@ def _proof(card: ModelCard, stored: StoredVersion | None) -> Proof | None:
     if stored and stored.comparison:
         one, judged = stored.comparison.challenger, stored.comparison
         where = f"{count_noun(judged.fields, 'field')} of {count_noun(judged.cases, 'case')}"
-        return Proof(one.recall, one.precision, one.f1, f"Finds {one.tp} of {count_noun(judged.mitoses, 'mitosis')} "
-                     f"with {one.fp} false, on {where} held out here.")  # fmt: skip
+        return Proof(
+            one.recall,
+            one.precision,
+            one.f1,
+            f"Finds {one.tp} of {count_noun(judged.mitoses, 'mitosis')} with {one.fp} false, on {where} held out here.",
+        )
     known = card.scores.get("validation")
     if stored or not isinstance(known, dict) or not {"recall", "precision", "f1"} <= known.keys():
         return None

@@ -137,9 +137,16 @@ def compare(store: Store, models: Sequence[Model], fields: Sequence[ReviewedFiel
 def _side(model: Model, fields: Sequence[ReviewedField], found: Mapping[int, StoredDetections]) -> EvaluatedVersion:
     judged = {one.field.id: assessable(one, found[one.field.id].detections) for one in fields}
     scored = [
-        ScoredField(one.field.digest, case_of(one.field), judged[one.field.id], one.mitoses_xy_px, one.field.um_per_px,
-                    one.area_mm2) for one in fields
-    ]  # fmt: skip
+        ScoredField(
+            one.field.digest,
+            case_of(one.field),
+            judged[one.field.id],
+            one.mitoses_xy_px,
+            one.field.um_per_px,
+            one.area_mm2,
+        )
+        for one in fields
+    ]
     # The middle one: the first field of a process also waits for the engine.
     seconds = median(found[one.field.id].seconds for one in fields)
     return EvaluatedVersion(model, judged, evaluate(scored, HIT_RADIUS_UM, threshold=model.threshold), seconds)
@@ -232,9 +239,12 @@ def largest(fields: Sequence[ReviewedField]) -> StoredField:
 
 
 def measure_memory(
-    store: Store, models: Sequence[Model], stored: StoredField, keep: Callable[[str, float], None],
+    store: Store,
+    models: Sequence[Model],
+    stored: StoredField,
+    keep: Callable[[str, float], None],
     progress: Progress = lambda share, name: None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Let each version detect in one field in a process of its own; keep: given its name and peak in GB, one by one.
 
     Returns a sentence for each that could not be measured. Raises StoreFailed for a damaged image.

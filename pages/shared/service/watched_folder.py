@@ -89,9 +89,13 @@ def _take(store: Store, folder: Path, one: Seen) -> str:
     except OSError as error:
         return f"The file cannot be read ({error.strerror})."
     (answer,) = import_files(
-        store, [(PurePosixPath(one.name).name, data)], version=chosen_version(store, ""), by=BY,
-        case=case_of_file(one.name), um_per_px=read_preferences(store, "").um_per_px,
-    )  # fmt: skip
+        store,
+        [(PurePosixPath(one.name).name, data)],
+        version=chosen_version(store, ""),
+        by=BY,
+        case=case_of_file(one.name),
+        um_per_px=read_preferences(store, "").um_per_px,
+    )
     if answer.later:
         raise StoreBusy(answer.problem)
     log.info("the file %s of the watched folder was dealt with", alias(one.name))

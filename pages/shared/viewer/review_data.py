@@ -136,8 +136,17 @@ def _point(
     decided: bool,
     comment: str | None = None,
 ) -> dict[str, Any]:
-    return {"id": key, "x": round(x, 2), "y": round(y, 2), "cls": verdict, "src": source, "score": score,
-            "decided": decided, "by": None, "comment": comment}  # fmt: skip
+    return {
+        "id": key,
+        "x": round(x, 2),
+        "y": round(y, 2),
+        "cls": verdict,
+        "src": source,
+        "score": score,
+        "decided": decided,
+        "by": None,
+        "comment": comment,
+    }
 
 
 def _count(stored: StoredField, review: Review, field_diameter_mm: float) -> dict[str, Any]:

@@ -88,19 +88,29 @@ def _nothing() -> None:
 
 
 def show_review(
-    data: dict[str, Any], *, key: str, on_score: Callable[[], None] = _nothing,
-    on_settled: Callable[[], None] = _nothing, on_go: Callable[[], None] = _nothing,
-    on_prefer: Callable[[], None] = _nothing, on_gallery: Callable[[], None] = _nothing,
-) -> None:  # fmt: skip
+    data: dict[str, Any],
+    *,
+    key: str,
+    on_score: Callable[[], None] = _nothing,
+    on_settled: Callable[[], None] = _nothing,
+    on_go: Callable[[], None] = _nothing,
+    on_prefer: Callable[[], None] = _nothing,
+    on_gallery: Callable[[], None] = _nothing,
+) -> None:
     """Mount the viewer for reviewing. on_settled: changes were stored; on_go: the reader moves on, see requested_step.
 
     on_prefer: a setting was chosen, see chosen_preferences; on_gallery: that of the case was opened or closed, see
     gallery_wanted.
     """
     _component(
-        key=key, data=data, on_score_change=on_score, on_settled_change=on_settled, on_go_change=on_go,
-        on_prefer_change=on_prefer, on_gallery_change=on_gallery,
-    )  # fmt: skip
+        key=key,
+        data=data,
+        on_score_change=on_score,
+        on_settled_change=on_settled,
+        on_go_change=on_go,
+        on_prefer_change=on_prefer,
+        on_gallery_change=on_gallery,
+    )
 
 
 @dataclass(frozen=True)

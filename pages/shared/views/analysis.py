@@ -40,9 +40,12 @@ def analyse_button(
         return
     slot = st.empty()
     problems = reviewing.analyse_fields(
-        store, waiting, detecting.load_model, cache.predictions(),
+        store,
+        waiting,
+        detecting.load_model,
+        cache.predictions(),
         lambda share, name: show_progress(slot, share, f"Analysing {plain(name)}"),
-    )  # fmt: skip
+    )
     for problem in problems:
         st.warning(plain(problem))
     if not problems:

@@ -12,9 +12,15 @@ from pages.shared.shell import plain
 
 
 def ask_once(
-    key: str, label: str, sentence: str, act: Callable[[str], object], *, icon: str, filled: bool = False,
+    key: str,
+    label: str,
+    sentence: str,
+    act: Callable[[str], object],
+    *,
+    icon: str,
+    filled: bool = False,
     note: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """The button; when it was pressed, the sentence with a button that does it and one that does not.
 
     act: called with the note, "" where none is asked for; then the page runs anew. What it raises is shown.

@@ -83,9 +83,11 @@ def _ask_for_scale(store: Store, who: Person, board: Board) -> None:
     """Once, in the open: the fields wait in their cases meanwhile."""
     waiting = board.waiting_for_scale
     with st.container(border=True, width=960):
-        st.markdown(f"**How large is a pixel?** {count_noun(len(waiting), 'field')} "
-                    f"{'does' if len(waiting) == 1 else 'do'} not say, and {'waits' if len(waiting) == 1 else 'wait'} "
-                    "for the answer.")  # fmt: skip
+        st.markdown(
+            f"**How large is a pixel?** {count_noun(len(waiting), 'field')} "
+            f"{'does' if len(waiting) == 1 else 'do'} not say, and {'waits' if len(waiting) == 1 else 'wait'} "
+            "for the answer."
+        )
         with st.container(horizontal=True, vertical_alignment="bottom"):
             given = ask_scanner(session.SCANNER_OF_CASES, session.SCALE_OF_CASES)
             remember = st.checkbox("Remember for all my files that do not say", value=True, width="content")

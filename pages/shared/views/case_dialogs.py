@@ -124,6 +124,12 @@ def _button(label: str, act: Callable[[], str | None], *, ready: bool = True, ma
 
 
 DIALOGS: dict[str, Callable[[Store, Person, Sequence[int], str], None]] = {
-    "case": _case, "rename": _rename, "reader": _reader, "exclude": _exclude, "detect": _detect, "scale": _scale,
-    "scanner": _scanner, "delete": _delete,
-}  # fmt: skip
+    "case": _case,
+    "rename": _rename,
+    "reader": _reader,
+    "exclude": _exclude,
+    "detect": _detect,
+    "scale": _scale,
+    "scanner": _scanner,
+    "delete": _delete,
+}

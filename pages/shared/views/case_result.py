@@ -61,9 +61,13 @@ def show_pictures_of(store: Store, counts: CaseCounts, figures: CaseFigures) -> 
     with left:
         density = _choose_drawing(counts)
     pictures = case_pictures(
-        store, counts, figures, session.user(), density=density,
+        store,
+        counts,
+        figures,
+        session.user(),
+        density=density,
         progress=lambda share, name: show_progress(slot, share, f"Drawing {plain(name)}"),
-    )  # fmt: skip
+    )
     slot.empty()
     with left:
         show_pictures(pictures.fields, side_px=220, key="case-fields", fill=True)
@@ -80,9 +84,13 @@ def _choose_drawing(counts: CaseCounts) -> bool:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{count_noun(len(counts.fields), 'field')}**", width="content")
         drawn = st.segmented_control(
-            "Drawn on the fields", ("Mitoses", "Density"), default="Mitoses", required=True,
-            label_visibility="collapsed", key=session.RESULT_DRAWN,
-        )  # fmt: skip
+            "Drawn on the fields",
+            ("Mitoses", "Density"),
+            default="Mitoses",
+            required=True,
+            label_visibility="collapsed",
+            key=session.RESULT_DRAWN,
+        )
     return drawn == "Density"
 
 

@@ -52,9 +52,13 @@ def training_curve(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     if not judged:
         return figure
     figure.add_scatter(
-        x=[p["step"] for p in judged], y=[p["f1"] for p in judged], name="F1, validation", yaxis="y2",
-        mode="lines+markers", line={"color": _COLOURS["challenger"]},
-    )  # fmt: skip
+        x=[p["step"] for p in judged],
+        y=[p["f1"] for p in judged],
+        name="F1, validation",
+        yaxis="y2",
+        mode="lines+markers",
+        line={"color": _COLOURS["challenger"]},
+    )
     right = {"overlaying": "y", "side": "right", "range": [0, 1], "title": "F1"}
     return figure.update_layout(yaxis2=right)
 
@@ -75,26 +79,60 @@ def learning_curve(points: Mapping[str, Point], ahead: Forecast | None) -> go.Fi
     """F1 of versions by name over the corrected fields they learnt from, with intervals, and the forecast as a band."""
     figure, colour = go.Figure(), _COLOURS["challenger"]
     if ahead is not None:
-        band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
-        figure.add_scatter(x=ahead.x, y=ahead.upper, showlegend=False, **band)
-        figure.add_scatter(x=ahead.x, y=ahead.lower, name="95 % band of the curve", fill="tonexty",
-                           fillcolor="rgba(107, 45, 115, 0.12)", **band)  # fmt: skip
-        figure.add_scatter(x=ahead.x, y=ahead.middle, name="fitted curve", mode="lines", hoverinfo="skip",
-                           line={"color": colour, "dash": "dot", "width": 1.5})  # fmt: skip
-        figure.add_vrect(x0=ahead.fields, x1=ahead.x[-1], fillcolor="rgba(106, 101, 112, 0.07)", line_width=0,
-                         annotation_text=f"the next {ahead.x[-1] - ahead.fields}",
-                         annotation_position="top left", annotation_font_color=_COLOURS["champion"])  # fmt: skip
+        _add_forecast(figure, ahead)
     every = list(points.values())
     figure.add_scatter(
-        x=[p.fields for p in every], y=[p.f1 for p in every], name="a version", mode="markers",
-        marker={"color": colour, "size": 10}, text=[escape(name) for name in points],
-        error_y={"type": "data", "symmetric": False, "array": [p.high - p.f1 for p in every],
-                 "arrayminus": [p.f1 - p.low for p in every], "color": "#9a7aa0", "thickness": 1.3, "width": 5},
+        x=[p.fields for p in every],
+        y=[p.f1 for p in every],
+        name="a version",
+        mode="markers",
+        marker={"color": colour, "size": 10},
+        text=[escape(name) for name in points],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [p.high - p.f1 for p in every],
+            "arrayminus": [p.f1 - p.low for p in every],
+            "color": "#9a7aa0",
+            "thickness": 1.3,
+            "width": 5,
+        },
         hovertemplate="%{text}<br>%{x} corrected fields, F1 %{y:.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     last = max([1, *(p.fields for p in every)]) if ahead is None else int(ahead.x[-1])
     figure.update_xaxes(range=[-0.03 * last, 1.03 * last], title="corrected fields trained on", zeroline=False)
     return figure.update_layout(**_LAYOUT, yaxis_title="F1 on the held-out fields", yaxis_tickformat=".2f")
+
+
+def _add_forecast(figure: go.Figure, ahead: Forecast) -> None:
+    """The fitted curve with its band, and the fields to come."""
+    band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    figure.add_scatter(x=ahead.x, y=ahead.upper, showlegend=False, **band)
+    figure.add_scatter(
+        x=ahead.x,
+        y=ahead.lower,
+        name="95 % band of the curve",
+        fill="tonexty",
+        fillcolor="rgba(107, 45, 115, 0.12)",
+        **band,
+    )
+    figure.add_scatter(
+        x=ahead.x,
+        y=ahead.middle,
+        name="fitted curve",
+        mode="lines",
+        hoverinfo="skip",
+        line={"color": _COLOURS["challenger"], "dash": "dot", "width": 1.5},
+    )
+    figure.add_vrect(
+        x0=ahead.fields,
+        x1=ahead.x[-1],
+        fillcolor="rgba(106, 101, 112, 0.07)",
+        line_width=0,
+        annotation_text=f"the next {ahead.x[-1] - ahead.fields}",
+        annotation_position="top left",
+        annotation_font_color=_COLOURS["champion"],
+    )
 
 
 def _curves(
@@ -106,9 +144,19 @@ def _curves(
         side = sides[name]
         if getattr(side.curve, x) is None:
             continue
-        figure.add_scatter(x=getattr(side.curve, x), y=getattr(side.curve, y), name=escape(name), mode="lines",
-                           line={"color": line.colour, "dash": line.dash})  # fmt: skip
-        figure.add_scatter(x=[getattr(side, x)], y=[getattr(side, y)], mode="markers", showlegend=False,
-                           marker={"color": line.colour, "size": 11, "symbol": line.symbol},
-                           hovertext=f"{escape(name)} at its threshold")  # fmt: skip
+        figure.add_scatter(
+            x=getattr(side.curve, x),
+            y=getattr(side.curve, y),
+            name=escape(name),
+            mode="lines",
+            line={"color": line.colour, "dash": line.dash},
+        )
+        figure.add_scatter(
+            x=[getattr(side, x)],
+            y=[getattr(side, y)],
+            mode="markers",
+            showlegend=False,
+            marker={"color": line.colour, "size": 11, "symbol": line.symbol},
+            hovertext=f"{escape(name)} at its threshold",
+        )
     return figure.update_layout(**_LAYOUT, title=title, xaxis_title=x, yaxis_title=y, yaxis_range=[0, 1.03])

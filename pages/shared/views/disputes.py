@@ -50,14 +50,30 @@ def show_disputes(store: Store, compared: Sequence[Compared], reader: str, who: 
     with st.container(horizontal=True):
         for verdict, digit in zip(VERDICTS, "123", strict=True):
             st.button(
-                _LOOK[verdict][2], key=f"settle-{verdict}", shortcut=digit, disabled=not may,
-                on_click=_settle, args=(store, field.field, cell, reader, verdict),
-            )  # fmt: skip
+                _LOOK[verdict][2],
+                key=f"settle-{verdict}",
+                shortcut=digit,
+                disabled=not may,
+                on_click=_settle,
+                args=(store, field.field, cell, reader, verdict),
+            )
         for label, letter, by in (("Previous", "p", -1), ("Next", "n", 1)):
-            st.button(label, key=f"dispute{by}", shortcut=letter, type="tertiary", on_click=_step,
-                      args=(place + by, len(found)))  # fmt: skip
-        st.button("Open the field", key="dispute-open", type="tertiary", icon=":material/open_in_full:",
-                  on_click=_open, args=(field.field,))  # fmt: skip
+            st.button(
+                label,
+                key=f"dispute{by}",
+                shortcut=letter,
+                type="tertiary",
+                on_click=_step,
+                args=(place + by, len(found)),
+            )
+        st.button(
+            "Open the field",
+            key="dispute-open",
+            type="tertiary",
+            icon=":material/open_in_full:",
+            on_click=_open,
+            args=(field.field,),
+        )
     if not may:
         st.caption("Who has finished this field can settle it.")
 

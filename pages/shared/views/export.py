@@ -37,9 +37,14 @@ def show_export(store: Store, fields: Sequence[StoredField], who: Person, stem: 
         session.keep_export(asked, _made(store, labels, fields, name, stem))
     if made := session.kept_export(asked):
         st.download_button(
-            f"Download {made.name}", made.content, made.name, made.mime, icon=":material/download:", type="primary",
+            f"Download {made.name}",
+            made.content,
+            made.name,
+            made.mime,
+            icon=":material/download:",
+            type="primary",
             on_click="ignore",
-        )  # fmt: skip
+        )
         for line in made.says.splitlines():
             st.caption(plain(line))
 

@@ -31,10 +31,12 @@ def ask_field_diameter(about: str | None = None) -> None:
         on_change=_keep,
     )
     with st.expander("From field number and objective"):
-        number = st.number_input("Field number of the eyepiece (mm)", value=22.0, step=0.5, format="%.1f",
-                                 key=session.FIELD_NUMBER)  # fmt: skip
-        lens = st.number_input("Magnification of the objective", value=40.0, step=10.0, format="%.0f",
-                               key=session.OBJECTIVE)  # fmt: skip
+        number = st.number_input(
+            "Field number of the eyepiece (mm)", value=22.0, step=0.5, format="%.1f", key=session.FIELD_NUMBER
+        )
+        lens = st.number_input(
+            "Magnification of the objective", value=40.0, step=10.0, format="%.0f", key=session.OBJECTIVE
+        )
         try:
             diameter = round(counting.field_diameter_mm(number, lens), 3)
             st.button(f"Use {diameter:.2f} mm", on_click=_use, args=(diameter,), key="use-diameter")

@@ -31,10 +31,12 @@ _VERDICT = {"mitosis": "Mitosis", "lookalike": "Look-alike", "unsure": "Unsure",
 def show_import(store: Store, who: Person) -> None:
     """Everything that is needed to take labels in."""
     given = st.file_uploader(
-        "File with labels", SUFFIXES, key=session.IMPORTED_FILE,
+        "File with labels",
+        SUFFIXES,
+        key=session.IMPORTED_FILE,
         help="Of any format that can be exported. Its images must be stored here already: they are found by their "
         "pixels where the file says so, else by their name.",
-    )  # fmt: skip
+    )
     if given is None:
         return
     try:
@@ -57,10 +59,16 @@ def _show(store: Store, who: Person, path: Path) -> None:
     if not reader or classes is None:
         return
     settings = ImportSettings(
-        reader, name, classes, of_reader=_of_reader(found),
-        finish=st.checkbox("Finish these fields", key=session.IMPORT_FINISHES,
-                           help="Only finished fields are counted, compared and learnt from."),
-    )  # fmt: skip
+        reader,
+        name,
+        classes,
+        of_reader=_of_reader(found),
+        finish=st.checkbox(
+            "Finish these fields",
+            key=session.IMPORT_FINISHES,
+            help="Only finished fields are counted, compared and learnt from.",
+        ),
+    )
     shown = preview_import(store, path, settings)
     if shown.swapped:
         st.warning(plain(SWAPPED))
@@ -81,10 +89,13 @@ def _classes(found: FileContents) -> dict[str, str] | None:
     for place, (name, number) in enumerate(sorted(found.classes.items())):
         proposed = proposed_class(name)
         answer = columns[place % len(columns)].selectbox(
-            plain(f"{name or 'without a class'} ({count_noun(number, 'mark')}) is"), options,
-            index=None if proposed is None else options.index(proposed), format_func=_VERDICT.__getitem__,
-            key=f"{session.IMPORTED_CLASS}{name}", placeholder="Please choose",
-        )  # fmt: skip
+            plain(f"{name or 'without a class'} ({count_noun(number, 'mark')}) is"),
+            options,
+            index=None if proposed is None else options.index(proposed),
+            format_func=_VERDICT.__getitem__,
+            key=f"{session.IMPORTED_CLASS}{name}",
+            placeholder="Please choose",
+        )
         if answer is not None:
             chosen[name] = answer
     return chosen if len(chosen) == len(found.classes) else None
@@ -122,6 +133,11 @@ def _confirm(store: Store, path: Path, settings: ImportSettings, shown: Import) 
 
 def _leaving_out(settings: ImportSettings, leave_out: bool) -> ImportSettings:
     return ImportSettings(
-        settings.reader, settings.format_name, settings.classes, settings.swap_xy, settings.of_reader, leave_out,
+        settings.reader,
+        settings.format_name,
+        settings.classes,
+        settings.swap_xy,
+        settings.of_reader,
+        leave_out,
         settings.finish,
-    )  # fmt: skip
+    )

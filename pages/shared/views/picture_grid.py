@@ -16,10 +16,11 @@ CROP_UM = 40.0  # side of a crop
 CROP_PX, FIELD_PX = 96, 64  # on a page
 _HERE = Path(__file__).parent
 _component = st.components.v2.component(
-    "concentric_picture_grid", html='<div class="grid"></div>',
+    "concentric_picture_grid",
+    html='<div class="grid"></div>',
     css=(_HERE / "picture_grid.css").read_text(encoding="utf-8"),
     js="// a grid of pictures\n" + (_HERE / "picture_grid.js").read_text(encoding="utf-8"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,20 @@ class GridPicture:
     faint: bool = False
 
 
-def show_pictures(pictures: Sequence[GridPicture], *, side_px: int, key: str, fill: bool = False,
-                  most: int | None = None) -> None:  # fmt: skip
+def show_pictures(
+    pictures: Sequence[GridPicture], *, side_px: int, key: str, fill: bool = False, most: int | None = None
+) -> None:
     """The pictures, each image side_px wide, or with `fill` as wide as the row allows; those beyond `most` are counted.
 
     A click leads to Review.
     """
     shown = pictures if most is None else pictures[:most]
-    data = {"side_px": side_px, "fill": fill, "more": len(pictures) - len(shown),
-            "pictures": [asdict(one) for one in shown]}  # fmt: skip
+    data = {
+        "side_px": side_px,
+        "fill": fill,
+        "more": len(pictures) - len(shown),
+        "pictures": [asdict(one) for one in shown],
+    }
     opened = _component(key=key, data=data, on_open_change=lambda: None).get("open")
     if isinstance(opened, int) and 0 <= opened < len(shown):
         one = shown[opened]

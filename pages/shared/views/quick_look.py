@@ -21,9 +21,14 @@ from pages.shared.views.scanner import ask_scanner
 
 # Widgets whose answers stay when another page is shown.
 _GIVEN = (
-    session.SCANNER, session.SCALE, session.CORRECTED, session.VERSION, session.FIELD,
-    session.KEEP_CASE, session.KEEP_WITHOUT_NAMES,
-)  # fmt: skip
+    session.SCANNER,
+    session.SCALE,
+    session.CORRECTED,
+    session.VERSION,
+    session.FIELD,
+    session.KEEP_CASE,
+    session.KEEP_WITHOUT_NAMES,
+)
 
 
 def begin() -> None:

@@ -87,9 +87,14 @@ def _show_case(store: Store, stored: StoredField, reader: str, *, lead: bool) ->
 
 
 def _data(
-    store: Store, stored: StoredField, proposed: Proposals | None, reader: str, model: Model, who: Person,
+    store: Store,
+    stored: StoredField,
+    proposed: Proposals | None,
+    reader: str,
+    model: Model,
+    who: Person,
     coming: Sequence[StoredField] = (),
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     sight = ReviewView(
         reader,
         _score(model),
@@ -145,10 +150,15 @@ def _place(field_id: int) -> dict[str, Any] | None:
 def _strip(case: Sequence[QueueEntry], reader: str) -> list[dict[str, Any]]:
     """The fields of the case as small pictures; those round a field without a case are that field alone."""
     return [
-        {"id": str(one.field.id), "name": one.field.name, "url": thumbnail_url(one.field, reader),
-         "state": one.review.state, "mitoses": one.review.mitoses}
+        {
+            "id": str(one.field.id),
+            "name": one.field.name,
+            "url": thumbnail_url(one.field, reader),
+            "state": one.review.state,
+            "mitoses": one.review.mitoses,
+        }
         for one in case
-    ]  # fmt: skip
+    ]
 
 
 def _gallery(store: Store, case: Sequence[QueueEntry], reader: str, model: Model, who: Person) -> dict[str, Any] | None:
@@ -157,10 +167,13 @@ def _gallery(store: Store, case: Sequence[QueueEntry], reader: str, model: Model
         return None
     known = [(entry.field, proposals(store, entry.field.id, model.version)) for entry in case]
     fields = [
-        {"data": _data(store, field, one, reader, model, who), "name": field.name,
-         "crops": crops_address(field.digest, reader)}
+        {
+            "data": _data(store, field, one, reader, model, who),
+            "name": field.name,
+            "crops": crops_address(field.digest, reader),
+        }
         for field, one in known
-    ]  # fmt: skip
+    ]
     title = f"Case {case[0].field.case}" if case[0].field.case else case[0].field.name
     return {"title": title, "missing": sum(one is None for _, one in known), "fields": fields}
 

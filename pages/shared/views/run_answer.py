@@ -70,9 +70,10 @@ def _decide(store: Store, challenger: str, active: str, by: str, *, promote: boo
     with st.container(horizontal=True, vertical_alignment="bottom"):
         offer_promotion(store, challenger, active, by, filled=promote and primary)
         if not _decided(store, challenger) and st.button(
-            f"Keep {plain(active)}", type="primary" if primary and not promote else "secondary",
+            f"Keep {plain(active)}",
+            type="primary" if primary and not promote else "secondary",
             key=f"reject-{challenger}",
-        ):  # fmt: skip
+        ):
             do(lambda: versions.record_decision(store, "reject", challenger, by=by))
 
 
@@ -137,8 +138,13 @@ def _show_scores(comparison: Comparison, champion: str, challenger: str) -> None
         for name, side in ((champion, comparison.champion), (challenger, comparison.challenger))
     ]
     number = st.column_config.NumberColumn(format="%.3f")
-    titles = {"precision": "precision", "recall": "recall", "f1": "F1", "fp_per_mm2": "FP/mm²",
-              "average_precision": "AP"}  # fmt: skip
+    titles = {
+        "precision": "precision",
+        "recall": "recall",
+        "f1": "F1",
+        "fp_per_mm2": "FP/mm²",
+        "average_precision": "AP",
+    }
     shown = {key: st.column_config.NumberColumn(title, format="%.3f") for key, title in titles.items()}
     show_table(rows, column_config=shown)
     cases = dict.fromkeys(("champion", "challenger", "difference"), number)

@@ -42,8 +42,10 @@ def _runs_before(store: Store, run: Run) -> list[Run]:
 
 def _show_bar(run: Run) -> None:
     known = run_progress(run)
-    st.markdown(f"**{known.words}** · {_steps(run)}about {reviewing.duration(known.seconds_left)} left of "
-                f"{reviewing.duration(known.seconds_left + _so_far(run))}")  # fmt: skip
+    st.markdown(
+        f"**{known.words}** · {_steps(run)}about {reviewing.duration(known.seconds_left)} left of "
+        f"{reviewing.duration(known.seconds_left + _so_far(run))}"
+    )
     st.html(_bar(run, known))
     st.caption("You may close the page; the run goes on.")
 

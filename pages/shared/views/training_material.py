@@ -46,13 +46,24 @@ def _show_case(store: Store, known: Material, case: CaseSplit, by: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"{plain(name)} · {count_noun(len(fields), 'field')}")
         if case.used:
-            st.caption(":material/lock: fixed: versions were judged on it" if case.held_out
-                       else ":material/lock: fixed: versions have learnt from it")  # fmt: skip
-        elif st.button("Learn from it" if case.held_out else "Judge on it", key=f"move-{case.case}", type="tertiary",
-                       icon=":material/swap_horiz:"):  # fmt: skip
+            st.caption(
+                ":material/lock: fixed: versions were judged on it"
+                if case.held_out
+                else ":material/lock: fixed: versions have learnt from it"
+            )
+        elif st.button(
+            "Learn from it" if case.held_out else "Judge on it",
+            key=f"move-{case.case}",
+            type="tertiary",
+            icon=":material/swap_horiz:",
+        ):
             _move(store, known, case, by)
-    show_pictures([_picture(one, len(known.fields[one.id].mitoses_xy_px)) for one in fields], side_px=FIELD_PX,
-                  key=f"fields-{case.case}", most=_MOST_FIELDS)  # fmt: skip
+    show_pictures(
+        [_picture(one, len(known.fields[one.id].mitoses_xy_px)) for one in fields],
+        side_px=FIELD_PX,
+        key=f"fields-{case.case}",
+        most=_MOST_FIELDS,
+    )
 
 
 def _picture(field: StoredField, mitoses: int) -> GridPicture:

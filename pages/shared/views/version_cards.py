@@ -67,8 +67,13 @@ def _show_actions(store: Store, one: VersionCard, by: str) -> None:
     with st.container(horizontal=True):
         if one.active and before:
             sentence = f"**{plain(before)}** becomes the active version again, in the place of {plain(active)}."
-            ask_once("roll-back", "Roll back", sentence, lambda _: versions.roll_back(store, DEFAULT_VERSION, by=by),
-                     icon=":material/undo:")  # fmt: skip
+            ask_once(
+                "roll-back",
+                "Roll back",
+                sentence,
+                lambda _: versions.roll_back(store, DEFAULT_VERSION, by=by),
+                icon=":material/undo:",
+            )
         if not one.active and not one.damage:
             offer_promotion(store, one.name, active, by)
         if one.challenger and st.button("Reject", key=f"reject-{one.name}", icon=":material/block:"):
@@ -78,8 +83,13 @@ def _show_actions(store: Store, one: VersionCard, by: str) -> None:
                 f"The weights of **{plain(one.name)}** are deleted. This cannot be undone; that there was such a "
                 "version stays known."
             )
-            ask_once(f"delete-{one.name}", "Delete", sentence,
-                     lambda _: versions.delete_version(store, one.name, by=by), icon=":material/delete:")  # fmt: skip
+            ask_once(
+                f"delete-{one.name}",
+                "Delete",
+                sentence,
+                lambda _: versions.delete_version(store, one.name, by=by),
+                icon=":material/delete:",
+            )
 
 
 def _show_details(store: Store, one: VersionCard, who: Person, by: str) -> None:
@@ -88,9 +98,15 @@ def _show_details(store: Store, one: VersionCard, who: Person, by: str) -> None:
     with st.expander("Details"):
         if who.may("admin"):
             _show_label(store, one, by)
-            st.download_button("Download", lambda: training.export_version(store, one.name), f"{one.name}.zip",
-                               "application/zip", icon=":material/download:", on_click="ignore",
-                               key=f"download-{one.name}")  # fmt: skip
+            st.download_button(
+                "Download",
+                lambda: training.export_version(store, one.name),
+                f"{one.name}.zip",
+                "application/zip",
+                icon=":material/download:",
+                on_click="ignore",
+                key=f"download-{one.name}",
+            )
         comparison = versions.get_version(store, one.name).comparison if one.stored else None
         if comparison:
             show_details(versions.get_version(store, one.name), comparison)
@@ -99,8 +115,9 @@ def _show_details(store: Store, one: VersionCard, who: Person, by: str) -> None:
 
 def _show_label(store: Store, one: VersionCard, by: str) -> None:
     with st.form(f"label-{one.name}"):
-        name = st.text_input("Name", one.title if one.title != one.name else "", max_chars=LONGEST_NAME,
-                             placeholder=one.name)  # fmt: skip
+        name = st.text_input(
+            "Name", one.title if one.title != one.name else "", max_chars=LONGEST_NAME, placeholder=one.name
+        )
         note = st.text_input("Note", one.note, max_chars=LONGEST_NOTE)
         if st.form_submit_button("Save name and note"):
             do(lambda: label_version(store, one.name, name=name, note=note, by=by))

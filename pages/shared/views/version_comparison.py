@@ -155,8 +155,12 @@ def _show_disputes(found: VersionComparison, looks: Mapping[str, VersionStyle]) 
         st.session_state.pop(session.DISPUTED, None)
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     chosen = left.selectbox("Field", every, key=session.DISPUTED, format_func=lambda number: _name(every[number]))
-    only = right.toggle("Only disagreements", True, key=session.ONLY_DISPUTED,
-                        help="Hide the cells that the readers and every version have marked.")  # fmt: skip
+    only = right.toggle(
+        "Only disagreements",
+        True,
+        key=session.ONLY_DISPUTED,
+        help="Hide the cells that the readers and every version have marked.",
+    )
     one = every[chosen]
     show_viewer(_viewer_data(one, looks, only=only), key=_KEY, on_score=lambda: None)
     agreed = len(one.cells) - one.disagreements
@@ -176,8 +180,10 @@ def _name(one: Dispute) -> str:
 def _viewer_data(one: Dispute, looks: Mapping[str, VersionStyle], *, only: bool) -> dict[str, Any]:
     """The contract of docs/viewer.md, with a class per version and one for the readers."""
     stored = one.reviewed.field
-    classes = [{"id": name, "label": name, "color": look.colour, "dash": "", "shape": look.shape}
-               for name, look in looks.items()]  # fmt: skip
+    classes = [
+        {"id": name, "label": name, "color": look.colour, "dash": "", "shape": look.shape}
+        for name, look in looks.items()
+    ]
     region = one.reviewed.region
     return {
         "field": str(stored.id),
@@ -195,17 +201,26 @@ def _viewer_data(one: Dispute, looks: Mapping[str, VersionStyle], *, only: bool)
         "classes": [*classes, _READERS],
         "points": [
             _point(f"{place}:{name}", name, mark)
-            for place, cell in enumerate(one.cells) if not (only and cell.agreed)
+            for place, cell in enumerate(one.cells)
+            if not (only and cell.agreed)
             for name, mark in cell.marks.items()
         ],
         "review": {"state": "complete", "area": region and region.edges, "seconds": 0.0},
         "rev": 0,
         "score": {"value": 0.0, "default": 0.0},
         "count": None,
-    }  # fmt: skip
+    }
 
 
 def _point(key: str, name: str, mark: Mark) -> dict[str, Any]:
     """Decided: it is shown whatever its score is."""
-    return {"id": key, "x": round(mark.x, 2), "y": round(mark.y, 2), "cls": name, "score": mark.score, "by": None,
-            "src": "reader" if name == READERS else "model", "decided": True}  # fmt: skip
+    return {
+        "id": key,
+        "x": round(mark.x, 2),
+        "y": round(mark.y, 2),
+        "cls": name,
+        "score": mark.score,
+        "by": None,
+        "src": "reader" if name == READERS else "model",
+        "decided": True,
+    }

@@ -35,8 +35,10 @@ def show_counts(found: VersionComparison, looks: Mapping[str, Style]) -> None:
     mitoses = sum(len(one.mitoses_xy_px) for one in found.fields)
     for place, (name, side) in zip(st.columns(len(found.sides)), found.sides.items(), strict=True):
         with place.container(border=True):
-            st.html(f'<div class="roles"><b><span style="all:unset;color:{looks[name].colour}">{looks[name].glyph}'
-                    f"</span> {escape(name)}</b></div>")  # fmt: skip
+            st.html(
+                f'<div class="roles"><b><span style="all:unset;color:{looks[name].colour}">{looks[name].glyph}'
+                f"</span> {escape(name)}</b></div>"
+            )
             scores = side.evaluation.scores
             st.markdown(f"Finds **{scores.tp}** of {count_noun(mitoses, 'mitosis')}, **{scores.fp}** marks are wrong")
             st.html(_interval(side))
@@ -90,5 +92,8 @@ def _picture(field: StoredField, cell: Cell, looks: Mapping[str, Style]) -> Grid
 
 def show_legend(looks: Mapping[str, Style]) -> None:
     """What the signs under a crop mean."""
-    st.caption("Under a crop a coloured sign is a version that marks the cell, a grey one a version that does not: "
-               + ", ".join(f"{look.glyph} {plain(name)}" for name, look in looks.items()) + ".")  # fmt: skip
+    st.caption(
+        "Under a crop a coloured sign is a version that marks the cell, a grey one a version that does not: "
+        + ", ".join(f"{look.glyph} {plain(name)}" for name, look in looks.items())
+        + "."
+    )

@@ -93,8 +93,10 @@ def test_macenko_puts_the_stains_where_it_says() -> None:
     amounts[:, :64, 0], amounts[:, 64:, 1] = rng.uniform(0.5, 1.5, (2, 128, 64))
     pixels = np.rint(255 * np.exp(-amounts @ STAINS[:2])).astype(np.uint8)
     density = -np.log(np.maximum(macenko(pixels), 1) / 255.0)
-    for part, stain, strongest in ((density[:, :64], (0.5626, 0.7201, 0.4062), 1.9705),
-                                   (density[:, 64:], (0.2159, 0.8012, 0.5581), 1.0308)):  # fmt: skip
+    for part, stain, strongest in (
+        (density[:, :64], (0.5626, 0.7201, 0.4062), 1.9705),
+        (density[:, 64:], (0.2159, 0.8012, 0.5581), 1.0308),
+    ):
         mean = part.mean((0, 1))
         assert mean / np.linalg.norm(mean) == pytest.approx(stain, abs=0.03)
         assert np.percentile(np.linalg.norm(part, axis=-1), 98) == pytest.approx(strongest, rel=0.05)

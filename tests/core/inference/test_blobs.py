@@ -199,11 +199,19 @@ def test_settings_survive_json(chosen) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"finder": "x"}, {"binarize": "x"}, {"score": "x"}, {"threshold": 0}, {"threshold_low": 0.7},
-        {"min_score": 2}, {"smooth_um": -1}, {"min_area_um2": float("nan")}, {"patch_um": 0},
-        {"max_area_um2": 1}, {"colour": 1},
+        {"finder": "x"},
+        {"binarize": "x"},
+        {"score": "x"},
+        {"threshold": 0},
+        {"threshold_low": 0.7},
+        {"min_score": 2},
+        {"smooth_um": -1},
+        {"min_area_um2": float("nan")},
+        {"patch_um": 0},
+        {"max_area_um2": 1},
+        {"colour": 1},
     ],
-)  # fmt: skip
+)
 def test_settings_out_of_range_are_refused(wrong) -> None:
     with pytest.raises(ValueError):
         BlobSettings.from_dict(wrong)

@@ -176,8 +176,10 @@ def test_the_geojson_is_what_qupath_reads_and_geojson_and_shapely_open_it(tmp_pa
     points = [shapely.geometry.shape(feature.geometry) for feature in collection.features]
     # QuPath counts from the corner of the first pixel: the middle of the pixel (5, 7) is (5.5, 7.5).
     assert [(point.geom_type, point.x, point.y) for point in points] == [
-        ("Point", 5.5, 7.5), ("Point", 50.75, 61), ("Point", 119.5, 0.5)
-    ]  # fmt: skip
+        ("Point", 5.5, 7.5),
+        ("Point", 50.75, 61),
+        ("Point", 119.5, 0.5),
+    ]
     field = shapely.geometry.box(0, 0, WIDTH, HEIGHT)
     assert all(field.contains(point) for point in points)
     first = collection.features[0].properties
@@ -266,8 +268,10 @@ def test_the_database_answers_what_sliderunner_asks(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "x.sqlite")
     assert database.execute("SELECT uid,filename from Slides").fetchall() == [(1, "A01_02.png"), (2, "b.png")]
     assert [name for name, *_ in database.execute("SELECT name,uid,color FROM Classes ORDER BY uid")] == [
-        "mitotic figure", "hard negative", "unsure"
-    ]  # fmt: skip
+        "mitotic figure",
+        "hard negative",
+        "unsure",
+    ]
     query = "SELECT uid, type,agreedClass,guid,lastModified,deleted,description FROM Annotations WHERE slide == 1"
     rows = database.execute(query).fetchall()
     assert [row[:3] for row in rows] == [(1, 1, 1), (2, 1, 2), (3, 1, 3)] and len({row[3] for row in rows}) == 3

@@ -22,9 +22,13 @@ def test_a_case_with_enough_tissue_has_density_and_both_scores() -> None:
     figures = case_figures([counted(n) for n in (2, 2, 2, 8)], 0.55)
     values = {one.label: one.value for one in (*average_figures(figures), *score_figures(figures))}
     assert values == {
-        "Mitoses": "14", "Tissue": "1.28 mm²", "Per mm²": "10.9", "Per 10 HPF": "26.0",
-        "Mitotic score, 0.55 mm": "3", "Mitotic score per mm²": "3",
-    }  # fmt: skip
+        "Mitoses": "14",
+        "Tissue": "1.28 mm²",
+        "Per mm²": "10.9",
+        "Per 10 HPF": "26.0",
+        "Mitotic score, 0.55 mm": "3",
+        "Mitotic score per mm²": "3",
+    }
     (only,) = densest_figures(figures, list("abcd"))
     assert only.value == "All of it"
 

@@ -34,14 +34,17 @@ def picture(label: str, seed: int = 0) -> Picture:
 
 def report(name: str = "A03", pictures: int = 3, rows: int = 2) -> Report:
     return Report(
-        f"Case {name}", f"Mitotic count by {name}", (f"Preliminary: {name}",),
+        f"Case {name}",
+        f"Mitotic count by {name}",
+        (f"Preliminary: {name}",),
         (Figure("Mitoses", "56", name), Figure("Per mm²", "36.1"), Figure("Mitotic score", "none", "Too little.")),
         (
             Table("Read by", ("Reader", "Fields"), ((name, "7"),) * rows, (3, 1), f"A note on {name}."),
             PictureGroup("Counted", tuple(picture(f"{name} {n}", n) for n in range(pictures)), 23.0, "Each 40 µm."),
         ),
-        f"Program, {name}.", MADE,
-    )  # fmt: skip
+        f"Program, {name}.",
+        MADE,
+    )
 
 
 def pages(pdf: bytes) -> int:

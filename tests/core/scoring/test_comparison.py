@@ -20,8 +20,9 @@ HALF = (0.5, 0.5)
 TRUE = [(100, 100), (200, 200), (300, 300)]
 
 
-def scored(image: str, slide: str, found: list[tuple[float, float]], true: list[tuple[float, float]],
-           score: float = 0.9) -> ScoredField:  # fmt: skip
+def scored(
+    image: str, slide: str, found: list[tuple[float, float]], true: list[tuple[float, float]], score: float = 0.9
+) -> ScoredField:
     xy = np.array(found, np.float32).reshape(-1, 2)
     detections = Detections(xy, np.full(len(xy), score, np.float32), np.full(len(xy), 60, np.float32))
     return ScoredField(image, slide, detections, np.array(true, np.float32).reshape(-1, 2), UM_PER_PX, 0.1)
@@ -66,8 +67,12 @@ def test_which_figures_changed() -> None:
 
 
 def test_each_version_counts_from_its_own_threshold() -> None:
-    unsure = [dataclasses.replace(CHALLENGER[0], detections=dataclasses.replace(
-        CHALLENGER[0].detections, score=np.full(3, 0.4, np.float32))), CHALLENGER[1]]  # fmt: skip
+    unsure = [
+        dataclasses.replace(
+            CHALLENGER[0], detections=dataclasses.replace(CHALLENGER[0].detections, score=np.full(3, 0.4, np.float32))
+        ),
+        CHALLENGER[1],
+    ]
     assert compare(CHAMPION, unsure, (0.5, 0.3)).challenger.tp == 3
     assert compare(CHAMPION, unsure, HALF).challenger.tp == 1
 

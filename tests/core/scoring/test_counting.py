@@ -72,10 +72,15 @@ def test_what_gives_no_high_power_field_is_refused_in_a_sentence(number: float, 
 @pytest.mark.parametrize(
     ("count", "low", "high"),
     [
-        (0, 0.0, 3.689), (1, 0.0253, 5.572), (2, 0.242, 7.225), (5, 1.623, 11.668), (10, 4.795, 18.390),
-        (20, 12.217, 30.888), (100, 81.364, 121.627),
+        (0, 0.0, 3.689),
+        (1, 0.0253, 5.572),
+        (2, 0.242, 7.225),
+        (5, 1.623, 11.668),
+        (10, 4.795, 18.390),
+        (20, 12.217, 30.888),
+        (100, 81.364, 121.627),
     ],
-)  # fmt: skip
+)
 def test_the_95_percent_interval_as_published(count: int, low: float, high: float) -> None:
     interval = poisson_interval(count)
     assert interval.low == pytest.approx(low, abs=6e-4) and interval.high == pytest.approx(high, abs=6e-4)

@@ -78,8 +78,11 @@ def test_two_square_millimetres_are_the_shortest_run_with_that_much_tissue() -> 
 
 
 def test_without_scale_or_tissue_there_is_a_reason() -> None:
-    for fields, words in (([small(1), field([(1, 1)], um=None)], "µm per pixel"), ([], "too little tissue"),
-                          ([field([], mask=np.zeros((50, 50), bool))] * 12, "too little tissue")):  # fmt: skip
+    for fields, words in (
+        ([small(1), field([(1, 1)], um=None)], "µm per pixel"),
+        ([], "too little tissue"),
+        ([field([], mask=np.zeros((50, 50), bool))] * 12, "too little tissue"),
+    ):
         for found in (densest_area(fields), densest_run(fields)):
             assert isinstance(found, NoResult) and words in found.reason
 
@@ -173,8 +176,11 @@ def turned(one: FieldCount, turns: int, *, mirrored: bool) -> FieldCount:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.lists(st.tuples(st.integers(0, 199), st.integers(0, 159)), max_size=10), min_size=1, max_size=4),
-       st.integers(0, 3), st.booleans())  # fmt: skip
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 199), st.integers(0, 159)), max_size=10), min_size=1, max_size=4),
+    st.integers(0, 3),
+    st.booleans(),
+)
 def test_turning_a_case_does_not_change_its_densest_part(
     marks: list[list[tuple[float, float]]], turns: int, mirrored: bool
 ) -> None:

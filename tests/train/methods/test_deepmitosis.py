@@ -55,8 +55,12 @@ def test_two_centroids_share_a_blob() -> None:
 def test_a_version_estimates_the_masks_of_fields_without_one(drawn: list[Example]) -> None:
     known = dataclasses.replace(drawn[1], mask=np.ones(drawn[1].field.pixels.shape[:2], np.uint8))
     patch = dataclasses.replace(drawn[2], whole_field=False)
-    glass = Example(Field(np.full((*SHAPE, 3), 245, np.uint8), 0.25, "glass"), "s", np.array([[80, 60]], np.float32),
-                    np.zeros((0, 2), np.float32))  # fmt: skip
+    glass = Example(
+        Field(np.full((*SHAPE, 3), 245, np.uint8), 0.25, "glass"),
+        "s",
+        np.array([[80, 60]], np.float32),
+        np.zeros((0, 2), np.float32),
+    )
     field, *others, without_tissue = with_estimated_masks([drawn[0], known, patch, glass], load_model())
     assert others == [known, patch]
     assert without_tissue.mask is not None and boxes_of_masks(without_tissue.mask).tolist() == [[65, 45, 95, 75]]

@@ -107,8 +107,10 @@ def test_patches_of_an_unknown_case_have_no_slide(drawn: list[Example], tmp_path
 def test_a_threshold_by_false_alarms_counts_them_per_area() -> None:
     """By hand: 5 detections on 2 mm²; one per mm² leaves the best two."""
     at = np.zeros((5, 2), np.float32)
-    fields = [ScoredField("a", "s", Detections(at[:3], [0.9, 0.5, 0.3], np.ones(3)), NONE, 0.25, 1.0),
-              ScoredField("b", "s", Detections(at[:2], [0.7, 0.6], np.ones(2)), NONE, 0.25, 1.0)]  # fmt: skip
+    fields = [
+        ScoredField("a", "s", Detections(at[:3], [0.9, 0.5, 0.3], np.ones(3)), NONE, 0.25, 1.0),
+        ScoredField("b", "s", Detections(at[:2], [0.7, 0.6], np.ones(2)), NONE, 0.25, 1.0),
+    ]
     threshold = false_alarm_threshold(fields, 1.0)
     assert 0.6 < threshold < 0.7 and sum(len(f.detections.above(threshold)) for f in fields) == 2
     assert false_alarm_threshold(fields, 10.0) == 0.0

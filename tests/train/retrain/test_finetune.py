@@ -53,8 +53,14 @@ def test_a_run_that_was_cut_goes_on_after_its_last_whole_training(drawn: list[Ex
     with pytest.raises(KeyboardInterrupt):
         retrain(old, drawn[:2], QUICK, tmp_path / "new.safetensors", checkpoint=kept, progress=stop)
     steps: list[int] = []
-    again = retrain(old, drawn[:2], QUICK, tmp_path / "new.safetensors", checkpoint=kept,
-                    progress=lambda state: steps.append(state.step))  # fmt: skip
+    again = retrain(
+        old,
+        drawn[:2],
+        QUICK,
+        tmp_path / "new.safetensors",
+        checkpoint=kept,
+        progress=lambda state: steps.append(state.step),
+    )
     assert steps == [3, 4] and again.card.weights_sha256 == whole.card.weights_sha256
 
 

@@ -30,8 +30,10 @@ def test_a_run_that_goes_on_keeps_the_times_of_its_first_part() -> None:
 
 def test_twice_the_work_is_expected_to_take_twice_the_time() -> None:
     work = {"starting": 1.0, "preparing": 40.0, "learning": 10.0}
-    earlier, took = {"starting": 1.0, "preparing": 20.0, "learning": 0.0}, {"starting": 8.0, "preparing": 30.0,
-                                                                            "learning": 1.0}  # fmt: skip
+    earlier, took = (
+        {"starting": 1.0, "preparing": 20.0, "learning": 0.0},
+        {"starting": 8.0, "preparing": 30.0, "learning": 1.0},
+    )
     assert seconds_by_work(work, earlier, took) == {"starting": 8.0, "preparing": 60.0, "learning": 0.0}  # type: ignore[arg-type]
 
 

@@ -144,8 +144,9 @@ def test_a_run_that_was_cut_ends_where_it_would_have(
         retrain(base, drawn[:2], QUICK, tmp_path / "new.safetensors", checkpoint=kept, progress=stop)
     assert not (tmp_path / "new.safetensors").exists()
     steps: list[int] = []
-    retrain(base, drawn[:2], QUICK, tmp_path / "new.safetensors", checkpoint=kept,
-            progress=lambda s: steps.append(s.step))  # fmt: skip
+    retrain(
+        base, drawn[:2], QUICK, tmp_path / "new.safetensors", checkpoint=kept, progress=lambda s: steps.append(s.step)
+    )
     assert steps == list(range(cut + 1 if cut % 2 == 0 else cut, 9))
     again = retrain(base, drawn[:2], QUICK, tmp_path / "new.safetensors", checkpoint=kept)
     assert again.card.weights_sha256 == whole.card.weights_sha256
@@ -163,17 +164,24 @@ def test_the_checkpoint_of_another_run_is_not_taken_up(drawn: list[Example], bas
 def test_validation_fields_are_not_learned_from(drawn: list[Example], base: Model, tmp_path: Path) -> None:
     at_the_end = dataclasses.replace(QUICK, validate_every=QUICK.steps)  # one validation: nothing to choose among
     weights = {
-        retrain(base, drawn[:1], at_the_end, tmp_path / f"{i}.safetensors", validation=drawn[i : i + 1])
-        .card.weights_sha256
+        retrain(
+            base, drawn[:1], at_the_end, tmp_path / f"{i}.safetensors", validation=drawn[i : i + 1]
+        ).card.weights_sha256
         for i in (1, 2)
-    }  # fmt: skip
+    }
     assert len(weights) == 1
 
 
 def test_a_score_is_told_after_every_validation(drawn: list[Example], base: Model, tmp_path: Path) -> None:
     scores: list[float | None] = []
-    retrain(base, drawn[:1], QUICK, tmp_path / "new.safetensors", validation=drawn[1:2],
-            progress=lambda s: scores.append(s.f1))  # fmt: skip
+    retrain(
+        base,
+        drawn[:1],
+        QUICK,
+        tmp_path / "new.safetensors",
+        validation=drawn[1:2],
+        progress=lambda s: scores.append(s.f1),
+    )
     assert scores[0] is None and scores[1] is not None
 
 

@@ -21,8 +21,11 @@ def test_the_tables_are_current() -> None:
 
 def test_the_table_of_ways_names_every_version_and_file() -> None:
     """Each shipped version and each published network stands in the column of the way it takes."""
-    rows = {row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:4]] for row in TEXT.splitlines()
-            if row.count("|") == 4}  # fmt: skip
+    rows = {
+        row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:4]]
+        for row in TEXT.splitlines()
+        if row.count("|") == 4
+    }
     assert rows["in cards"] == [f"`{way}`" for way in get_args(Way)]
     heads, finetune = rows["versions"]
     for name in list_versions():

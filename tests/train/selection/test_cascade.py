@@ -20,8 +20,17 @@ from train.fit import fit
 @pytest.mark.slow
 @pytest.mark.usefixtures("pretrained_is_random")
 def test_a_version_of_two_stages(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(quick, steps=20, batch=6, lr=1e-3, lr_head=3e-3, mine_every=0, validate_every=20,
-                                 ema=0.5, verifier="thin_resnet50")  # fmt: skip
+    config = dataclasses.replace(
+        quick,
+        steps=20,
+        batch=6,
+        lr=1e-3,
+        lr_head=3e-3,
+        mine_every=0,
+        validate_every=20,
+        ema=0.5,
+        verifier="thin_resnet50",
+    )
     out = tmp_path / "both.safetensors"
     fit(drawn, [], config, out, work=tmp_path / "work")
     model = load_model(out)
