@@ -81,7 +81,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """What is written of it as JSON."""
-        rows = zip(self.found.xy_px.tolist(), self.found.score.tolist(), self.found.area_um2.tolist(), strict=True)
+        rows = zip(self.found.xy_px.tolist(), self.found.score.tolist(), strict=True)
         return {
             "image": self.field.name,
             "model": self.version,
@@ -96,8 +96,7 @@ class Result:
             "seconds": round(self.seconds, 3),
             "notes": [*self.field.notes, *self.notes],
             "detections": [
-                {"x_px": round(x, 2), "y_px": round(y, 2), "score": round(score, 4), "area_um2": round(area, 2)}
-                for (x, y), score, area in rows
+                {"x_px": round(x, 2), "y_px": round(y, 2), "score": round(score, 4)} for (x, y), score in rows
             ],
         }
 

@@ -157,7 +157,7 @@ def rows(record: Mapping[str, Any]) -> Iterator[list[Any]]:
     """Cells in the order of COLUMNS: a row for each detection, and one with None for its place where there is none."""
     shared = [record[name] for name in _OF_FIELD[:-1]] + [record["count"]]
     for found in record["detections"] or [{}]:
-        place = [found.get(name) for name in ("x_px", "y_px", "score", "area_um2")]
+        place = [found.get(name) for name in ("x_px", "y_px", "score")]
         yield [record["image"], *place, record["model"], *shared]
 
 

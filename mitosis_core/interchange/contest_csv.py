@@ -3,8 +3,8 @@
 Annotations: `image,x_px,y_px,label,um_per_px`, and `slide` or `case` where a file has it; one row per cell.
 `object_width_px` and `object_height_px` are the size of the object, where it was measured.
 A row with blank coordinates says "this image was looked at and holds no cell".
-Detections: `image,x_px,y_px,score,area_um2,model`; one row per detection, an image without any has none, or one with
-blank coordinates.
+Detections: `image,x_px,y_px,score,model`; one row per detection, an image without any has none, or one with blank
+coordinates.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mitosis_core.types import Detections, Float32
 
 ANNOTATION_COLUMNS = ("image", "x_px", "y_px", "label", "um_per_px")
 SIZE_COLUMNS = ("object_width_px", "object_height_px")
-DETECTION_COLUMNS = ("image", "x_px", "y_px", "score", "area_um2", "model")
+DETECTION_COLUMNS = ("image", "x_px", "y_px", "score", "model")
 MITOSIS, LOOKALIKE, UNSURE = "mitosis", "lookalike", "unsure"
 _LONGEST_LINE = 1 << 20
 _SAYS_NOTHING = (UNSURE, "mined_lookalike")  # the latter: dark nuclei found by a program, many of them mitoses
@@ -108,11 +108,12 @@ def read_detections(source: str | Path | bytes) -> list[ImageDetections]:
     for number, row in read_rows(source, DETECTION_COLUMNS):
         group = groups.setdefault((text_of(row, "image", number), row["model"]), [])
         if row["x_px"] or row["y_px"]:
-            group.append([_number(row, column, number) for column in ("x_px", "y_px", "score", "area_um2")])
+            group.append([_number(row, column, number) for column in ("x_px", "y_px", "score")])
     read = []
     for (image, model), table_rows in groups.items():
-        table = np.asarray(table_rows, np.float32).reshape(-1, 4)
-        read.append(ImageDetections(image, model, Detections(table[:, :2], table[:, 2], table[:, 3])))
+        table = np.asarray(table_rows, np.float32).reshape(-1, 3)
+        unknown = np.zeros(len(table))  # areas are not written: maps of peaks know only two of them
+        read.append(ImageDetections(image, model, Detections(table[:, :2], table[:, 2], unknown)))
     return read
 
 

@@ -56,7 +56,7 @@ def test_detect_writes_the_contest_csv(network: None, tmp_path: Path) -> None:
     assert main(["detect", str(image), "--um-per-px", "0.25", "--out", str(out)]) == 0
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[:6] == ["image", "x_px", "y_px", "score", "area_um2", "model"]
+    assert list(rows[0])[:5] == ["image", "x_px", "y_px", "score", "model"]
     assert [(row["image"], float(row["x_px"]), row["model"]) for row in rows] == [
         ("a.png", 40, "fake-1"),
         ("a.png", 20, "fake-1"),
@@ -75,7 +75,7 @@ def test_detect_writes_json_and_the_threshold_can_be_moved(network: None, tmp_pa
     assert (first["image"], second["image"], first["count"], first["threshold"]) == ("a.jpg", "b.png", 3, 0.1)
     # 100 x 120 px at 0.25 µm/px = 25 x 30 µm = 0.00075 mm²; the fake finds a hundred times as much tissue.
     assert first["tissue_mm2"] == pytest.approx(0.075) and first["density_per_mm2"] == pytest.approx(40)
-    assert first["detections"][0] == {"x_px": 40, "y_px": 50, "score": 0.9, "area_um2": 30}
+    assert first["detections"][0] == {"x_px": 40, "y_px": 50, "score": 0.9}
 
 
 def test_detect_prints_a_table(network: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

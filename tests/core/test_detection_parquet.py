@@ -28,7 +28,7 @@ def record(number: int, found: int) -> dict[str, Any]:
         "digest": f"{number:064x}",
         "tissue_mm2": 0.1 + number,
         "count": found,
-        "detections": [{"x_px": 1.25 + i, "y_px": 2.5, "score": 0.9, "area_um2": 30.1} for i in range(found)],
+        "detections": [{"x_px": 1.25 + i, "y_px": 2.5, "score": 0.9} for i in range(found)],
     }
 
 

@@ -16,5 +16,5 @@ def write_detections(path: Path, rows: Iterable[ImageDetections]) -> None:
         table.write_row(DETECTION_COLUMNS)
         for one in rows:
             found = one.detections
-            for (x, y), score, area in zip(found.xy_px, found.score, found.area_um2, strict=True):
-                table.write_row((one.image, x, y, score, area, one.model))
+            for (x, y), score in zip(found.xy_px, found.score, strict=True):
+                table.write_row((one.image, x, y, score, one.model))

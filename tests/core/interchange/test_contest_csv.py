@@ -105,27 +105,26 @@ def test_a_missing_file_is_unusable_data(tmp_path: Path) -> None:
 
 
 def test_detections_need_their_own_columns() -> None:
-    with pytest.raises(UnusableData, match="no column score, area_um2, model"):
+    with pytest.raises(UnusableData, match="no column score, model"):
         read_detections(HEADER.encode())
 
 
 @settings(max_examples=40, deadline=None)
-@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(0, 1e4, width=32)))
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(3)), elements=st.floats(0, 1e4, width=32)))
 def test_detections_written_then_read_are_the_same(tmp_path_factory: pytest.TempPathFactory, table: np.ndarray) -> None:
     path = tmp_path_factory.getbasetemp() / "detections.csv"
-    found = Detections(table[:, :2], table[:, 2], table[:, 3])
+    found = Detections(table[:, :2], table[:, 2], np.zeros(len(table)))
     write_detections(path, [ImageDetections(name, "v1", found) for name in ("a.png", "b.png")])
     read = read_detections(path)
     assert [(one.image, one.model) for one in read] == [("a.png", "v1"), ("b.png", "v1")]
     for one in read:
         np.testing.assert_array_equal(one.detections.xy_px, found.xy_px)
         np.testing.assert_array_equal(one.detections.score, found.score)
-        np.testing.assert_array_equal(one.detections.area_um2, found.area_um2)
 
 
 def test_an_image_without_detections_has_no_row(tmp_path: Path) -> None:
     write_detections(tmp_path / "none.csv", [ImageDetections("a.png", "v1", Detections())])
-    assert (tmp_path / "none.csv").read_text().splitlines() == ["image,x_px,y_px,score,area_um2,model"]
+    assert (tmp_path / "none.csv").read_text().splitlines() == ["image,x_px,y_px,score,model"]
     assert read_detections(tmp_path / "none.csv") == []
 
 
