@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +39,7 @@ def test_of_another_scale_or_method_nothing_is_kept(
     kept: tuple[Store, StoredField, Tissue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, stored, _ = kept
-    assert read_tissue(store, replace(stored, um_per_px=0.25)) is None
+    assert read_tissue(store, stored._replace(um_per_px=0.25)) is None
     monkeypatch.setattr(tissues, "METHOD", tissues.METHOD + 1)
     assert read_tissue(store, stored) is None
 
