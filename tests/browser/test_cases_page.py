@@ -158,6 +158,7 @@ def test_search_and_state_find_cases_and_a_card_leads_to_its_review(lab: Lab) ->
     assert page.locator(".card:visible").evaluate_all("cards => cards.map((one) => one.dataset.case)") == ["B07"]
     page.get_by_role("link", name="Start reading").click()
     page.wait_for_url("**/review?case=B07*")
+    page.get_by_text("Each reader has verdicts of their own.").wait_for()
     page.get_by_role("link", name="Cases").click()
     page.locator(".board[data-ready]").wait_for()
     assert page.get_by_role("searchbox").input_value() == "b07"
