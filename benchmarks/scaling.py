@@ -124,14 +124,15 @@ async def _page_s(server: Server, ids: list[int], steps: int) -> float:
         page = await browser.new_page()
         page.set_default_timeout(60_000)
         await page.goto(f"http://127.0.0.1:{server.port}/review?reader=Reader&field={ids[0]}")
-        used = 0.0
-        for number in range(steps + len(ids)):
-            shown = ids[number % len(ids)]
+        used, last = 0.0, len(ids) - 1
+        for number in range(steps + 2 * last):
+            turn, place = divmod(number, last)  # to the last field and back again
+            shown, key = (ids[last - place], "[") if turn % 2 else (ids[place], "]")
             await page.locator(f".viewer[data-ready='{shown}']").wait_for()
             await page.wait_for_timeout(300)  # the page has run again, and fetched what comes next
-            if number == len(ids):  # every field was seen once
+            if number == 2 * last:  # every field was seen
                 used = server.cpu_s()
-            await page.keyboard.press("]")
+            await page.keyboard.press(key)
         await page.wait_for_timeout(1000)
         used = server.cpu_s() - used
         await browser.close()

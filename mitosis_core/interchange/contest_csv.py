@@ -112,7 +112,7 @@ def read_detections(source: str | Path | bytes) -> list[ImageDetections]:
     read = []
     for (image, model), table_rows in groups.items():
         table = np.asarray(table_rows, np.float32).reshape(-1, 3)
-        unknown = np.zeros(len(table))  # areas are not written: maps of peaks know only two of them
+        unknown = np.zeros(len(table), np.float32)  # areas are not written: maps of peaks know only two of them
         read.append(ImageDetections(image, model, Detections(table[:, :2], table[:, 2], unknown)))
     return read
 
