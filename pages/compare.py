@@ -37,7 +37,7 @@ def main() -> None:
 def _choose(store: Store) -> tuple[list[Model], list[ReviewedField]]:
     """Which versions, by whose labels, on which fields."""
     names = detecting.list_versions()
-    left, middle, right = st.columns([7, 2, 2], gap="medium")
+    left, middle, right = st.columns([6, 2, 3], gap="medium")
     if session.COMPARED not in st.session_state:
         asked = st.query_params.get(_ADDRESS, "").split(",")
         st.session_state[session.COMPARED] = [name for name in asked if name in names] or names[:3]
