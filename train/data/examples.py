@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.image.reading import read_field
+from mitosis_core.image.tissue import find_tissue
 from mitosis_core.interchange.contest_csv import Annotations, read_annotations, read_rows, text_of, um_per_px_of
 from mitosis_core.types import Field, Float32, UInt8
 from train.data.labels import MOST, ellipse_masks
@@ -45,6 +47,11 @@ class Example:
     def group(self) -> str:
         """Slide and scanner: what scores are compared by."""
         return f"{self.slide}, {self.scanner}" if self.scanner else self.slide
+
+    @cached_property
+    def tissue_share(self) -> float:
+        """How much of its image is tissue, 0 to 1."""
+        return find_tissue(self.field).share
 
     @property
     def counted_mm2(self) -> float:

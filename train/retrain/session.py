@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from mitosis_core.errors import ConcentricError
-from mitosis_core.image.tissue import find_tissue
 from mitosis_core.inference.blobs import find_blobs
 from mitosis_core.inference.calibration import calibrate
 from mitosis_core.model import Model
@@ -44,7 +43,6 @@ class RetrainSession:
         self.way = way_of(base.card)
         self._cancelled, self.report_phase = cancelled, report_phase
         self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
-        self._tissue_shares = [find_tissue(e.field).share for e in self.fields]
         self.splits = self._splits()
 
     @property
@@ -78,8 +76,8 @@ class RetrainSession:
     def probability_map(self, i: int, values: Float32) -> ProbabilityMap:
         """Probabilities Float32[h, w] as the map of field i."""
         (width, height), stride = pixel_px(self.fields[i], self.tissues[i]), self.base.card.stride
-        share = self._tissue_shares[i]
-        return ProbabilityMap(values, (stride * width, stride * height), self.fields[i].um_per_px, share)
+        example = self.fields[i]
+        return ProbabilityMap(values, (stride * width, stride * height), example.um_per_px, example.tissue_share)
 
     def scored_fields(self, maps: Mapping[int, ProbabilityMap]) -> list[ScoredField]:
         """Detections beside the truth, both only where somebody has looked and was sure."""

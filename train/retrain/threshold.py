@@ -47,16 +47,14 @@ def threshold_between(
     goes, on the scale of logits, the nearer to the best one on these fields the more mitoses they hold. With the option
     `false_alarms` it is where so many false detections are made on these fields.
     """
-    same, mitoses = (
-        _same_count_threshold(scored, before, session.base.card.raw_threshold),
-        sum(len(f.true_xy_px) for f in scored),
-    )
+    same = _same_count_threshold(scored, before, session.base.card.raw_threshold)
     curve = threshold_curve(scored, HIT_RADIUS_UM)
     if not curve.tp.any():
         return ChosenThreshold(same, {})
     if session.config.false_alarms:
         at = _false_alarm_threshold(scored, session.config.false_alarms)
     else:
+        mitoses = sum(len(f.true_xy_px) for f in scored)
         trust = mitoses / (mitoses + session.config.trust)
         low, high = logit(np.array([same, robust_threshold(scored)], np.float32))
         at = float(sigmoid(np.array([low + trust * (high - low)], np.float32))[0])

@@ -13,7 +13,6 @@ import torch
 from mitosis_core import ranks
 from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
-from mitosis_core.image.tissue import find_tissue
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.inference.calibration import Calibration, background_gap, background_logit, logit, sigmoid
 from mitosis_core.inference.fusion import fuse
@@ -226,8 +225,8 @@ def cached_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfi
             _save_output(network_outputs(net, [example], config)[0], kept)
         with np.load(kept) as parts:
             cell_px = (float(parts["cell_px"][0]), float(parts["cell_px"][1]))
-            values, share = sigmoid(parts["logits"].astype(np.float32)), find_tissue(example.field).share
-            found_map = ProbabilityMap(values, cell_px, example.um_per_px, share)
+            values = sigmoid(parts["logits"].astype(np.float32))
+            found_map = ProbabilityMap(values, cell_px, example.um_per_px, example.tissue_share)
             boxes = Detections(parts["xy_px"], parts["score"], parts["area_um2"]) if "score" in parts else None
         outputs.append(NetworkOutput(found_map, boxes))
     return outputs
