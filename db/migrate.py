@@ -61,6 +61,15 @@ def newest_version() -> str:
     return str(ScriptDirectory(str(SCRIPTS)).get_current_head())
 
 
+def version_fault(version: str) -> str:
+    """Why this program cannot work with a database of this version, in a sentence; "" when it can."""
+    if version not in known_versions():
+        return "The database was made by a newer Concentric; please update the program."
+    if version != newest_version():
+        return "The database is of an older Concentric; please start the program once, then examine again."
+    return ""
+
+
 def refuse_beside_images(folder: Path, database: str) -> None:
     """Raises StoreFailed where images lie in a folder whose database is gone. database: which, in words."""
     if any((folder / "images").glob("*.png")):

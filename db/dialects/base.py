@@ -107,6 +107,11 @@ class Database(ABC):
         """Let the ids go on after these."""
 
 
+def guard_fault(missing: Sequence[str]) -> str:
+    """That triggers are missing which refuse changes of what was recorded, in a sentence."""
+    return f"The database no longer refuses changes of what was recorded: {', '.join(missing)} missing."
+
+
 def database_of(session: Session) -> Database:
     """The database that a session of a store works on."""
     database: Database = session.info["database"]

@@ -24,11 +24,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from db.dialects.base import NUMBERED, Database
+from db.dialects.base import NUMBERED, Database, guard_fault
 from db.dialects.sqlite import WITHOUT_LOG, SqliteDatabase, open_existing
 from db.disk import create
 from db.errors import CHANGED, StoreAway, StoreFailed, as_sentences
-from db.migrate import known_versions, newest_version, refuse_beside_images, upgrade
+from db.migrate import newest_version, refuse_beside_images, upgrade, version_fault
 from db.schema import Base, SecretRow
 from db.table_copy import copy_rows
 from mitosis_core.plurals import count_noun
@@ -233,10 +233,8 @@ class PostgresDatabase(Database):
             version = connection.execute(_VERSION).scalar()
             if version is None:
                 yield f"The database {self.place} is not one of Concentric; please name another one."
-            elif version not in known_versions():
-                yield "The database was made by a newer Concentric; please update the program."
-            elif version != newest_version():
-                yield "The database is of an older Concentric; please start the program once, then examine again."
+            elif said := version_fault(version):
+                yield said
             else:
                 yield from _without_guard(connection)
 
@@ -337,7 +335,7 @@ def _key(name: str) -> int:
 def _without_guard(connection: Connection) -> Iterator[str]:
     there = set(connection.execute(text("SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D'")).scalars())
     if missing := sorted(TRIGGERS - there):
-        yield f"The database no longer refuses changes of what was recorded: {', '.join(missing)} missing."
+        yield guard_fault(missing)
     for table in Base.metadata.sorted_tables:
         for key in table.foreign_keys:
             referred = select(key.column).where(key.column == key.parent)

@@ -17,11 +17,11 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from db.dialects.base import NUMBERED, Database
+from db.dialects.base import NUMBERED, Database, guard_fault
 from db.disk import create, write_durably
 from db.errors import BUSY, CHANGED, MOVED, NO_DATABASE, StoreBusy, StoreFailed
 from db.file_lock import file_lock
-from db.migrate import known_versions, newest_version, refuse_beside_images, upgrade
+from db.migrate import refuse_beside_images, upgrade, version_fault
 from db.schema import Base
 from mitosis_core.plurals import count_noun
 
@@ -267,12 +267,10 @@ def _wrong_tables(database: sqlite3.Connection) -> Iterator[str]:
     rows = database.execute("SELECT version_num FROM alembic_version").fetchall() if "alembic_version" in names else []
     if not rows:
         yield "The database is not one of Concentric; please use another folder."
-    elif rows[0][0] not in known_versions():
-        yield "The database was made by a newer Concentric; please update the program."
-    elif rows[0][0] != newest_version():
-        yield "The database is of an older Concentric; please start the program once, then examine again."
+    elif said := version_fault(rows[0][0]):
+        yield said
     elif missing := sorted(TRIGGERS - names.keys()):
-        yield f"The database no longer refuses changes of what was recorded: {', '.join(missing)} missing."
+        yield guard_fault(missing)
     broken = database.execute("PRAGMA foreign_key_check").fetchall()
     if broken:
         where = ", ".join(sorted({str(row[0]) for row in broken}))
