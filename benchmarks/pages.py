@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import shutil
 import statistics
 import tempfile
 import time
@@ -25,8 +24,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.browser import CHROMIUM, FLAGS
 from benchmarks.record import Figures, cpu_name, write_result
-from benchmarks.review import FLAGS
 from benchmarks.serving import Server
 from db.engine import open_store
 from db.fields import add_field
@@ -81,7 +80,7 @@ def measure(folder: Path, repeats: int) -> Figures:
     firsts: list[float] = []
     later: dict[str, list[float]] = {}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for _ in range(repeats):
             with server(folder) as (one, healthy_s):
                 starts.append(healthy_s)

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import os
 import platform
-import shutil
 import socket
 import statistics
 import subprocess
@@ -30,11 +29,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.browser import CHROMIUM, FLAGS
 from benchmarks.record import Figures, cpu_name, write_result
 from db.engine import Store, open_store
 from db.fields import add_field
 from db.predictions import save_prediction
-from db.reviews import apply_ops, history, parse_op
+from db.reviews import Op, apply_ops, history, parse_op
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.model import list_versions
 from mitosis_core.types import Detections, Field, Prediction
@@ -42,15 +42,6 @@ from mitosis_core.types import Detections, Field, Prediction
 ROOT = Path(__file__).parent.parent
 SIDE_PX = 2084
 MANY_MARKS, MANY_EVENTS = 500, 2000
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 # Watches the viewer (in its shadow root) from the last pointer or key event on.
 WATCH = """() => {
@@ -121,24 +112,23 @@ def mark(store: Store, field: int, marks: int, events: int) -> None:
     rng = np.random.default_rng(0)
     places = rng.uniform(20, SIDE_PX - 20, (events, 2)).round(1).tolist()
     ops = [
-        parse_op(
-            {
-                "op_id": uuid.uuid4().hex,
-                "client": "bench",
-                "seq": n + 1,
-                "t": 0,
-                "field": str(field),
-                "base": 0,
-                "kind": "add" if n < marks else "move",
-                "id": f"m{n % marks}",
-                "x": x,
-                "y": y,
-                "cls": ("mitosis", "lookalike", "unsure")[n % 3],
-            }
+        _op(
+            field,
+            n + 1,
+            kind="add" if n < marks else "move",
+            id=f"m{n % marks}",
+            x=x,
+            y=y,
+            cls=("mitosis", "lookalike", "unsure")[n % 3],
         )
         for n, (x, y) in enumerate(places)
     ]
     apply_ops(store, field, "Reader 1", ops)
+
+
+def _op(field: int, seq: int, **own: Any) -> Op:
+    common = {"op_id": uuid.uuid4().hex, "client": "bench", "seq": seq, "t": 0, "field": str(field), "base": 0}
+    return parse_op(common | own)
 
 
 @contextmanager
@@ -167,9 +157,8 @@ async def measure(address: str, store: Store, fields: dict[str, int], clicks: in
     """All measures against a running server at `address`."""
     from playwright.async_api import async_playwright
 
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     async with async_playwright() as started:
-        browser = await started.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = await started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = await open_review(browser, address, fields["empty"], "Reader 1")
         one = await click_about(page, clicks)
         opened = await open_next(page)
@@ -211,21 +200,9 @@ def transaction_ms(store: Store, field: int) -> float:
     """What storing one change takes, from having the database to being on disk, at the median."""
     taken = []
     for n in range(30):
-        op = {
-            "op_id": uuid.uuid4().hex,
-            "client": "bench",
-            "seq": n + 1,
-            "t": 0,
-            "field": str(field),
-            "base": 0,
-            "kind": "add",
-            "id": f"t{n}",
-            "x": 5.0,
-            "y": 5.0,
-            "cls": "mitosis",
-        }
+        op = _op(field, n + 1, kind="add", id=f"t{n}", x=5.0, y=5.0, cls="mitosis")
         started = time.perf_counter()
-        apply_ops(store, field, "Nobody", [parse_op(op)])
+        apply_ops(store, field, "Nobody", [op])
         taken.append(1000 * (time.perf_counter() - started))
     return statistics.median(taken)
 

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
@@ -25,9 +24,9 @@ from typing import Any
 import numpy as np
 import simpy
 
+from benchmarks.browser import CHROMIUM, FLAGS
 from benchmarks.faults import fill, token
 from benchmarks.record import RESULTS, Figures, cpu_name, write_result
-from benchmarks.review import FLAGS
 from benchmarks.serving import Reader, Server
 from db.engine import Store
 from db.fields import add_field, list_fields
@@ -120,7 +119,7 @@ async def _page_s(server: Server, ids: list[int], steps: int) -> float:
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = await browser.new_page()
         page.set_default_timeout(60_000)
         await page.goto(f"http://127.0.0.1:{server.port}/review?reader=Reader&field={ids[0]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,17 +15,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.browser import CHROMIUM, FLAGS
+
 ROOT = Path(__file__).parents[2]
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class Server:
@@ -55,6 +46,15 @@ class Server:
         if self._process:
             self._process.kill()
             self._process.wait()
+
+
+def download(page: Any, button: str, into: Path) -> Path:
+    """Press a button that gives a file; where the file lies then."""
+    with page.expect_download() as coming:
+        page.get_by_role("button", name=button).click()
+    file = into / coming.value.suggested_filename
+    coming.value.save_as(file)
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from db.engine import open_store
 from db.fields import StoredField
 from db.preferences import change_preferences
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, download
 from tests.db.drawn_case import add_case, read
 
 pytestmark = pytest.mark.browser
@@ -31,11 +31,7 @@ class Desk:
         self.page.get_by_role("button", name="Report and export").click()
 
     def download(self, button: str, into: Path) -> Path:
-        with self.page.expect_download() as coming:
-            self.page.get_by_role("button", name=button).click()
-        file = into / coming.value.suggested_filename
-        coming.value.save_as(file)
-        return file
+        return download(self.page, button, into)
 
 
 @pytest.fixture(scope="module")

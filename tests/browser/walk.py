@@ -22,6 +22,7 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.browser import CHROMIUM, FLAGS
 from db.case_overview import read_overview
 from db.engine import Store, open_store
 from db.fields import StoredField, list_fields
@@ -33,7 +34,7 @@ from mitosis_core.interchange import FORMATS
 from mitosis_core.model import DEFAULT_VERSION
 from pages.shared.navigation import TITLES
 from tests.browser.camera import Camera, wait_until_still
-from tests.browser.conftest import CHROMIUM, FLAGS, Server
+from tests.browser.conftest import Server, download
 from tests.browser.hands import FieldActions, KeyboardReader, MouseReader, Place, Reader
 
 Truth = Mapping[str, Sequence[Place]]
@@ -67,11 +68,7 @@ class Installation:
 
     def download(self, button: str, into: Path) -> Path:
         """Press a button that gives a file; where the file lies then."""
-        with self.page.expect_download() as coming:
-            self.page.get_by_role("button", name=button).click()
-        file = into / coming.value.suggested_filename
-        coming.value.save_as(file)
-        return file
+        return download(self.page, button, into)
 
 
 @contextmanager

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +30,8 @@ from tests.waiting import until
 pytest.importorskip("distributed", reason="Dask is not installed (requirements-scale.txt)")
 from distributed import Client, LocalCluster
 
+from tests.core.local_workers import local_workers
+
 FIELDS = 6
 
 
@@ -47,13 +46,6 @@ def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONCENTRIC_CACHE", str(cache))
 
 
-@contextmanager
-def dask(workers: int, **more: Any) -> Iterator[LocalCluster]:
-    quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-    with LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=None, **quiet, **more) as one:
-        yield one
-
-
 @pytest.fixture(scope="module")
 def running(cache: Path) -> Iterator[LocalCluster]:
     """Two workers; a field that has killed two of them is given up."""
@@ -62,7 +54,7 @@ def running(cache: Path) -> Iterator[LocalCluster]:
     environment = {"CONCENTRIC_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     with (
         settings.config.set({"distributed.scheduler.allowed-failures": 1}),
-        dask(2, env=environment, preload="tests.core.stand_in_worker") as one,
+        local_workers(2, env=environment, preload="tests.core.stand_in_worker") as one,
     ):
         yield one
 
@@ -210,7 +202,7 @@ def test_a_worker_with_another_program_or_other_weights_is_refused(
 
 
 def test_a_cluster_without_workers_is_waited_for_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    with dask(0) as running:
+    with local_workers(0) as running:
         with pytest.raises(ClusterUnusable, match="has no workers; please start one"):  # noqa: SIM117
             with open_cluster(running.scheduler_address, workers_s=0.3):
                 pass
@@ -228,7 +220,7 @@ def test_a_cluster_without_workers_is_waited_for_and_then_given_up(monkeypatch: 
 
 
 def test_a_scheduler_that_goes_while_something_is_awaited_is_a_sentence() -> None:
-    with dask(0) as running, running.get_client() as client:
+    with local_workers(0) as running, running.get_client() as client:
         cluster = Cluster(client, "The Dask cluster")
         coming = cluster.submit(os.getpid)
         closing = Thread(target=running.close)

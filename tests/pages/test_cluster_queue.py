@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -29,6 +28,8 @@ from tests.waiting import until
 pytest.importorskip("distributed", reason="Dask is not installed (requirements-scale.txt)")
 from distributed import Client, LocalCluster
 
+from tests.core.local_workers import local_workers
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,14 +48,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[LocalCluster]:
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        memory_limit=None,
-        dashboard_address=":0",
-        silence_logs=logging.CRITICAL,
-        preload="tests.core.stand_in_worker",
-    ) as one:
+    with local_workers(2, preload="tests.core.stand_in_worker") as one:
         yield one
 
 

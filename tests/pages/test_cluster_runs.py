@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import platform
 import time
@@ -31,6 +30,8 @@ from train.retrain.config import RetrainConfig
 pytest.importorskip("distributed", reason="Dask is not installed (requirements-scale.txt)")
 from distributed import Client, LocalCluster
 
+from tests.core.local_workers import local_workers
+
 QUICK = RetrainConfig(steps=4, batch=2, crops_per_field=4, crop_px=64, validate_every=2)
 
 
@@ -41,14 +42,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[LocalCluster]:
-    with LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        memory_limit=None,
-        dashboard_address=":0",
-        silence_logs=logging.CRITICAL,
-        resources={"GPU": 1},
-    ) as one:
+    with local_workers(1, resources={"GPU": 1}) as one:
         yield one
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +37,7 @@ from pages.shared.store import the_store
 from pages.shared.viewer import tokens
 from pages.shared.viewer.routes import ROUTES, ops_token
 from tests.pages.fakes import FakeDetector, FakeModel
+from tests.pages.ops import make_op
 from tests.pages.test_detecting import png
 
 TELLING = "Mustermann"
@@ -69,23 +69,8 @@ def kept(store: Store, detector: FakeDetector, name: str = "a.png", seed: int = 
 
 
 def review(field: int, reader: str, **changed: Any) -> Any:
-    op = {
-        "op_id": uuid.uuid4().hex,
-        "client": "c1",
-        "seq": 1,
-        "t": 0,
-        "field": str(field),
-        "base": 0,
-        "kind": "add",
-        "id": "m1",
-        "x": 10.0,
-        "y": 20.0,
-        "cls": "mitosis",
-        **changed,
-    }
-    return client().post(
-        "/api/ops", json={"field": str(field), "ops": [op]}, headers={"X-Concentric-Token": ops_token(field, reader)}
-    )
+    sent = {"field": str(field), "ops": [make_op(field, **changed)]}
+    return client().post("/api/ops", json=sent, headers={"X-Concentric-Token": ops_token(field, reader)})
 
 
 def value(name: str, **labels: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from db.reviews import history, review_of
 from mitosis_core.types import Field
 from pages.shared.viewer import images, routes, tokens
 from pages.shared.viewer.routes import ROUTES, image_url, ops_token
+from tests.pages.ops import make_op
 
 READER = "Änne O. 日本"
 
@@ -43,20 +43,7 @@ def client(store: Store) -> TestClient:
 
 
 def op(stored: StoredField, **changed: Any) -> dict[str, Any]:
-    given = {
-        "op_id": uuid.uuid4().hex,
-        "client": "c1",
-        "seq": 1,
-        "t": 0,
-        "field": str(stored.id),
-        "base": 0,
-        "kind": "add",
-        "id": "m1",
-        "x": 10.0,
-        "y": 20.0,
-        "cls": "mitosis",
-    }
-    return given | changed
+    return make_op(stored.id, **changed)
 
 
 def other(stored: StoredField, kind: str, **own: Any) -> dict[str, Any]:
