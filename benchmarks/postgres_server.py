@@ -35,6 +35,7 @@ class PostgresServer:
     def __init__(self, tools: Path, *, durable: bool) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="concentric-postgres-"))
         self._tools, self._data = tools, self.folder / "data"
+        atexit.register(self.remove)
         self._owner: str | None = None
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             self._owner = next(one for one in ("postgres", "nobody") if _is_user(one))
@@ -44,18 +45,8 @@ class PostgresServer:
             self.port = free.getsockname()[1]
         # A collation in which "b" comes before "C": what depends on the order of bytes must say so.
         language = ["--locale-provider=icu", "--icu-locale=en-US"] if int(tools.parent.name) >= 15 else []
-        self._run(
-            "initdb",
-            "-D",
-            self._data,
-            "-U",
-            USER,
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--no-sync",
-            *language,
-        )
+        known = ("-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8")
+        self._run("initdb", "-D", self._data, *known, *language, "--no-sync")
         chosen = (
             _SETTINGS
             | ({} if durable else _FORGETFUL)
@@ -70,17 +61,16 @@ class PostgresServer:
     def start(self) -> PostgresServer:
         """Returns when it answers."""
         self._run("pg_ctl", "-D", self._data, "-l", self.folder / "log", "-w", "-s", "start")
-        atexit.register(self.stop)
         return self
 
     def stop(self) -> None:
         """At once, as by a kill; nothing happens when it is not running."""
-        atexit.unregister(self.stop)
         if (self._data / "postmaster.pid").exists():
             self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "-s", "stop")
 
     def remove(self) -> None:
         """Stop it and delete its folder."""
+        atexit.unregister(self.remove)
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -26,6 +26,7 @@ from mitosis_core.weights import cache_dir, is_sha256
 
 if TYPE_CHECKING:
     import torch
+    from openvino import Core
     from torch import nn
 
     from mitosis_core.inference.verifier import Verifier
@@ -177,8 +178,7 @@ def _openvino_engine(converted: Path, model: Model) -> Engine:
     import openvino as ov
 
     core = ov.Core()
-    settings = {"INFERENCE_PRECISION_HINT": _cpu_precision(core), "PERFORMANCE_HINT": "LATENCY", **_threads()}
-    compiled = core.compile_model(core.read_model(converted), "CPU", settings)
+    compiled = core.compile_model(core.read_model(converted), "CPU", _settings(core))
     # One output is a map. More are the raw outputs of its anchors, which it decodes to boxes itself.
     decode = _decoder(model) if len(compiled.outputs) > 1 else None
 
@@ -190,6 +190,13 @@ def _openvino_engine(converted: Path, model: Model) -> Engine:
         return EngineOutput(raw[0][0]) if decode is None else decode(raw, pixels.shape[0], pixels.shape[1])
 
     return run
+
+
+def _settings(core: Core) -> dict[str, object]:
+    """Threads are not pinned: each process would pin them to the same first cores, and leave the others idle."""
+    precision = _cpu_precision(core)
+    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
+    return {**hints, **_threads()}
 
 
 def _threads() -> dict[str, int]:
@@ -213,9 +220,9 @@ def _decoder(model: Model) -> Callable[[Sequence[Float32], int, int], EngineOutp
     return decode
 
 
-def _cpu_precision(core: object) -> str:
+def _cpu_precision(core: Core) -> str:
     """bfloat16 only where the processor computes in it; elsewhere OpenVINO would only emulate it."""
-    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"  # type: ignore[attr-defined]
+    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
 def _convert(net: nn.Module, path: Path) -> None:

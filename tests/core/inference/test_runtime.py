@@ -1,6 +1,7 @@
 """Engines: each is made once, also when two sessions begin at once, and kept for the next start."""
 
 import dataclasses
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,6 +45,28 @@ def test_a_conversion_is_kept_under_the_digest_of_the_weights(
     runtime._engine.cache_clear()
     monkeypatch.setattr(runtime, "_convert", lambda net, path: pytest.fail("converted again"))
     assert np.array_equal(runtime.get_engine(random_version, "cpu")(pixels).values, answer)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="what each thread may run on is read from Linux")
+def test_no_thread_of_an_engine_is_pinned_to_a_core(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes would pin theirs to the same core, and be no faster than one."""
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    engine = runtime.get_engine(random_version, "cpu")
+    allowed, seen = os.sched_getaffinity(0), []
+    with ThreadPoolExecutor(1) as pool:  # they are pinned only while they compute
+        coming = pool.submit(engine, np.zeros((1024, 1024, 3), np.uint8))
+        while not coming.done():
+            seen += [_cores_of(int(thread.name)) for thread in Path("/proc/self/task").iterdir()]
+    assert len(seen) > 10 and all(cores in (allowed, None) for cores in seen)
+
+
+def _cores_of(thread: int) -> set[int] | None:
+    try:
+        return os.sched_getaffinity(thread)
+    except ProcessLookupError:  # it has ended meanwhile
+        return None
 
 
 @pytest.mark.slow
