@@ -58,7 +58,7 @@ _SAMPLE = (
 
 
 class StoredField(NamedTuple):
-    """What is known of a field without opening its image. file_size: bytes of the stored image; times are UTC.
+    """What is known of a field without opening its image. file_size: bytes of the stored image.
 
     A tuple, because a queue has 50,000 of them: a frozen dataclass takes six times as long to make.
     """
@@ -72,7 +72,6 @@ class StoredField(NamedTuple):
     width_px: int
     height_px: int
     file_size: int
-    created_at: datetime
 
     @property
     def extent(self) -> Region:
@@ -95,7 +94,6 @@ class UnscaledField:
     case: str
     width_px: int
     height_px: int
-    created_at: datetime
 
 
 @dataclass(frozen=True)

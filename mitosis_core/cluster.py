@@ -13,6 +13,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,7 +51,9 @@ def open_cluster(address: str, *, connect_s: float | None = None, workers_s: flo
     """
     connect_s, workers_s = CONNECT_S if connect_s is None else connect_s, WORKERS_S if workers_s is None else workers_s
     _import_dask()
-    if not asyncio.run(_is_scheduler(address, connect_s)):
+    with ThreadPoolExecutor(1) as thread:  # the caller's may run an event loop already, as a notebook's does
+        answers = thread.submit(asyncio.run, _is_scheduler(address, connect_s)).result()
+    if not answers:
         raise ClusterUnusable(
             f"No Dask scheduler answers at “{address}”; please give its address, such as tcp://computer:8786."
         )

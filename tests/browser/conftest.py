@@ -79,8 +79,9 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
     pytest.fail(f"the server did not start:\n{log.read_text()}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Chromium for the tests of one file: while Playwright is open, no other test can run an event loop."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (set CHROMIUM to its path)")
     playwright = pytest.importorskip("playwright.sync_api")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import signal
@@ -244,6 +245,16 @@ def test_what_listens_there_but_is_no_scheduler_is_a_sentence() -> None:
         address = f"tcp://127.0.0.1:{deaf.getsockname()[1]}"
         with pytest.raises(ClusterUnusable, match="No Dask scheduler answers"), open_cluster(address, connect_s=0.5):
             pass
+
+
+def test_a_cluster_is_reached_from_where_an_event_loop_runs_too(running: LocalCluster) -> None:
+    """As in a notebook."""
+
+    async def workers() -> int:
+        with open_cluster(running.scheduler_address) as cluster:
+            return len(cluster.threads())
+
+    assert asyncio.run(workers()) == len(running.workers)
 
 
 def test_without_dask_a_sentence_says_what_to_install(
