@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,26 @@ def browser() -> Iterator[Any]:
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """With a failed test comes what its pages show: their text in the report, pictures in .cache/failed."""
+    report = yield
+    browser = getattr(item, "funcargs", {}).get("browser")
+    if report.when == "call" and report.failed and browser is not None:
+        pages = [page for context in browser.contexts for page in context.pages]
+        report.sections += [_shown(page, f"{item.name}-{number}") for number, page in enumerate(pages)]
+    return report
+
+
+def _shown(page: Any, name: str) -> tuple[str, str]:
+    picture = ROOT / ".cache" / "failed" / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}.png"
+    try:
+        page.screenshot(path=picture, timeout=5_000)
+        return f"{page.url}, {picture}", page.locator("body").inner_text(timeout=5_000)
+    except Exception as error:  # a page may be gone, and the failure itself is what counts
+        return page.url, str(error)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from db.case_overview import read_overview
+from db.detection_queue import enqueue
 from db.engine import Store, open_store
 from db.fields import list_fields
 from db.incoming_files import refused_files
@@ -146,6 +147,22 @@ def test_many_fields_are_chosen_quickly_and_deleted_after_one_question(lab: Lab)
     page.get_by_role("button", name="Delete 4 fields").click()
     card.wait_for(state="detached")
     assert [one.case for one in list_fields(lab.store)] == ["B1"]
+
+
+def test_a_question_asked_as_detection_begins_takes_its_answer(lab: Lab) -> None:
+    change_preferences(lab.store, "", um_per_px=0.25)
+    page = lab.open()
+    add(page, [drawn("A00_01.png", 60)])
+    until(lambda: len(lab.detected()) == 1)
+    page.locator(".card .pill.to_read").wait_for()
+    page.reload()  # now it looks for news every ten seconds
+    page.locator(".board[data-ready]").wait_for()
+    enqueue(lab.store, [one.id for one in list_fields(lab.store)], "segmitos-lite-2", by="another window")
+    card = page.locator(".card[data-case='A00']")
+    card.get_by_role("button", name="Select all").click()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete 1 field").click()
+    card.wait_for(state="detached")
 
 
 def test_search_and_state_find_cases_and_a_card_leads_to_its_review(lab: Lab) -> None:

@@ -35,11 +35,13 @@ def show_cases(store: Store, who: Person) -> None:
 
 def _live(store: Store, who: Person, busy: bool) -> None:
     """What changes by itself, and what a wish changes: drawn again without the rest of the page."""
-    _fulfil(store, who, st.session_state.pop(session.WISH, {}))
     start_worker(store)
     board = _read(store, who)
     if board.detecting and not busy:
-        st.rerun()
+        st.rerun()  # before the wish: a dialog that was just opened would stay in view, and answer to nothing
+    if asked := st.session_state.pop(session.WISH, {}):
+        _fulfil(store, who, asked)
+        board = _read(store, who)
     if who.may("reviewer") and board.waiting_for_scale:
         _ask_for_scale(store, who, board)
     remembered = session.recall(store, who).um_per_px
