@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -13,6 +14,7 @@ from mitosis_core.image.sample_field import draw_sample_field
 
 pytestmark = pytest.mark.browser
 
+Boxes = npt.NDArray[np.float64]
 MITOSES, LOOKALIKES = 6, 8  # of the sample: scores 0.95, 0.90, ... and 0.45, 0.40, ...
 
 
@@ -34,11 +36,20 @@ def view(page: Any) -> str:
     return str(page.locator(".sheet").get_attribute("style"))
 
 
+def boxes(page: Any) -> tuple[Boxes, Boxes]:
+    """The image and all rings on the screen as rows of x, y, width, height, at one moment: the page may move."""
+    box = "(one) => { const at = one.getBoundingClientRect(); return [at.x, at.y, at.width, at.height]; }"
+    image, rings = page.evaluate(
+        f"() => {{ const root = {ROOT_JS}, box = {box};"
+        "return ['img.field', '.mark .ring'].map((kind) => [...root.querySelectorAll(kind)].map(box)); }"
+    )
+    assert all(width > 10 and height > 10 for _, _, width, height in rings), "a ring can be seen"
+    return np.array(image[0]), np.array(rings)
+
+
 def circles(page: Any) -> list[tuple[float, float]]:
     """Centres of all rings on the screen."""
-    boxes = [ring.bounding_box() for ring in page.locator(".mark .ring").all()]
-    assert all(box["width"] > 10 and box["height"] > 10 for box in boxes), "a ring can be seen"
-    return [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+    return [(x + width / 2, y + height / 2) for x, y, width, height in boxes(page)[1].tolist()]
 
 
 def slide_to(page: Any, score: float) -> None:
@@ -47,10 +58,10 @@ def slide_to(page: Any, score: float) -> None:
 
 
 def test_every_mitosis_has_a_ring_round_it(page: Any, viewer: Any) -> None:
-    box = page.locator("img.field").bounding_box()
-    scale = box["width"] / 1024
-    expected = (draw_sample_field().mitoses_xy_px + 0.5) * scale + [box["x"], box["y"]]
-    found = np.array(circles(page))
+    image, rings = boxes(page)
+    scale = image[2] / 1024
+    expected = (draw_sample_field().mitoses_xy_px + 0.5) * scale + image[:2]
+    found = rings[:, :2] + rings[:, 2:] / 2
     assert len(found) == MITOSES
     away = np.linalg.norm(found[:, None] - expected[None], axis=2).min(axis=0)
     assert away.max() < 1.5
