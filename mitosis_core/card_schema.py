@@ -109,6 +109,7 @@ SCHEMA = _object(
         "variant": _CHOICE,
         "verifier": _or_none(_VERIFIER),
         "stain": _CHOICE,
+        "purpose": _TEXT,
     },
     (
         "version",

@@ -68,6 +68,7 @@ class ModelCard:
     variant: str = ""  # of the method; "" is the published one
     verifier: VerifierSettings | None = None  # None: one stage
     stain: str = ""  # what fields are brought to, see stain.normalise; "" is the reference
+    purpose: str = ""  # when to choose this version, in a sentence
 
     def to_json(self) -> str:
         """The text of the card's file."""
@@ -100,6 +101,11 @@ class Model:
     def version(self) -> str:
         """Its name, as the card has it."""
         return self.card.version
+
+    @property
+    def purpose(self) -> str:
+        """When to choose it, in a sentence; "" where its card says nothing."""
+        return self.card.purpose
 
     @property
     def threshold(self) -> float:

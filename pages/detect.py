@@ -55,6 +55,7 @@ def _look(who: Person) -> None:
         if model is None:
             return
         with alarms:
+            view.tell_purpose(model)
             view.ask_false_alarms(model)
         files = view.with_answers(files, model)
         view.tell_problems(files)

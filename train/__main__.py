@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--jobs", type=int, default=1, help="networks trained at the same time, one thread each")
     fit.add_argument("--data-note", default="", help="provenance of the data, for the card")
     fit.add_argument("--licence", default="", help="licence of the weights, for the card")
+    fit.add_argument("--purpose", default="", help="when to choose this version, in a sentence, for the card")
     _add_options(fit, TrainConfig)
     fit.set_defaults(command=_fit)
     return parser
@@ -160,7 +161,7 @@ def _fit(given: argparse.Namespace) -> int:
     work = given.work or given.out.with_suffix(".work")
     with joined():
         fields, patches, data = ranks.in_all(lambda: _inputs(given))
-        provenance = Provenance(data, given.licence)
+        provenance = Provenance(data, given.licence, given.purpose)
         model = fit(
             fields, patches, config, given.out, work=work, jobs=given.jobs, report=report, provenance=provenance
         )

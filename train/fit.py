@@ -38,10 +38,12 @@ Report = Callable[[str, Step], None]
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the card says beside what a training knows: of the data, and under which licence the weights are."""
+    """What the card says beside what a training knows: of the data, under which licence the weights are, and when to
+    choose them."""
 
     data: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
+    purpose: str = ""
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,7 @@ def make_card(
         training={**dataclasses.asdict(config), "step kept": choice.step},
         scores={"validation": validation},
         licence=provenance.licence,
+        purpose=provenance.purpose,
         variant=config.variant,
         verifier=second.settings if second else None,
         stain=config.stain,

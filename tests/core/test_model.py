@@ -107,6 +107,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "training": [[], None, "x", _deep(250)],
     "scores": [[], None, 0.5, {"f1": math.inf}],
     "licence": [None, 5, [], "x" * 20_001],
+    "purpose": [None, 5, [], "x" * 20_001],
     "parent": [{}, [], 5, ""],
     "variant": [None, 5, {}],
     "verifier": [

@@ -45,3 +45,4 @@ def _one_shipped_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for suffix in (".safetensors", ".json"):
         (shipped / f"{DEFAULT_VERSION}{suffix}").symlink_to((model._SHIPPED / f"{DEFAULT_VERSION}{suffix}").resolve())
     monkeypatch.setattr(model, "_SHIPPED", shipped)
+    model.load_model.cache_clear()  # it knows the files of the test before

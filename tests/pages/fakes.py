@@ -28,6 +28,7 @@ def drawn(seed: int) -> SampleField:
 class FakeModel:
     version: str = "fake-1"
     threshold: float = THRESHOLD
+    purpose: str = "Fast: for tests."
     score_by_false_alarms: dict[float, float] = field(default_factory=lambda: {2.0: 0.88, 10.0: 0.43})
 
 

@@ -14,9 +14,10 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.image.sample_field import the_sample
 from pages.shared import session, store
 from pages.shared.service import detecting, reviewing
+from pages.shared.shell import plain
 from pages.shared.views import quick_look_result
 from tests.db.queued import list_detections
-from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector
+from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, FakeDetector, FakeModel
 from tests.pages.test_case_board import _enqueue
 from tests.pages.test_detecting import png
 
@@ -48,6 +49,11 @@ def test_the_empty_page_explains_itself_and_offers_the_sample(page: AppTest, det
     assert "high-power fields" in page.markdown[0].value
     assert [button.label for button in page.button] == ["Try a sample field"]
     assert detector.asked == []
+
+
+def test_the_version_says_when_to_choose_it(page: AppTest) -> None:
+    page.button[0].click().run()
+    assert plain(FakeModel.purpose) in [caption.value for caption in page.caption]
 
 
 def test_the_sample_is_not_offered_for_keeping(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:

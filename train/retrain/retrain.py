@@ -165,4 +165,5 @@ def _card(
             "steps kept": [result["step"] for result in done],
         },
         scores={"validation": dict(threshold.scores)} if threshold.scores else {},
+        purpose="",  # it is about the versions that come with the program
     )

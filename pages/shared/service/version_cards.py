@@ -108,7 +108,8 @@ def _what(card: ModelCard) -> str:
 
     method = METHODS[card.method].title if card.method in METHODS else card.method
     second = " and a second look at every detection" if card.verifier else ""
-    return f"{method}, {_NUMBERS.get(card.members, f'{card.members} networks')} on {card.encoder}{second}."
+    networks = _NUMBERS.get(card.members, f"{card.members} networks")
+    return f"{method}, {networks} on {card.encoder}{second}. {card.purpose}".strip()
 
 
 def _taught(store: Store, card: ModelCard, stored: StoredVersion | None) -> str:

@@ -71,6 +71,12 @@ def settings() -> str:
     return version
 
 
+def tell_purpose(model: Model) -> None:
+    """When to choose this version, in a sentence."""
+    if model.purpose:
+        st.caption(plain(model.purpose))
+
+
 def ask_false_alarms(model: Model) -> None:
     """How many false alarms are acceptable: another way to choose the lowest score that counts."""
     known, score = model.score_by_false_alarms, session.score()

@@ -109,7 +109,9 @@ def test_a_single_field_is_learned_from_in_halves(drawn: list[Example]) -> None:
 
 def test_only_the_heads_change_and_the_card_says_from_what(drawn: list[Example], base: Model, tmp_path: Path) -> None:
     steps: list[Progress] = []
+    base = dataclasses.replace(base, card=dataclasses.replace(base.card, purpose="Fast: for new slides."))
     new = retrain(base, drawn[:3], QUICK, tmp_path / "new.safetensors", progress=steps.append)
+    assert new.purpose == "", "it was said of the version that comes with the program"
     after = new.net().state_dict()
     for name, value in base.net().state_dict().items():
         same = torch.equal(value, after[name])
