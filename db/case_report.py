@@ -17,6 +17,7 @@ from mitosis_core import __version__
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.encoding import encode_jpeg
 from mitosis_core.plurals import count_noun
+from mitosis_core.progress import ShareDone, no_share
 from mitosis_core.reporting.figures import CaseFigures, average_figures, case_figures, densest_figures, score_figures
 from mitosis_core.reporting.html import html_report
 from mitosis_core.reporting.pictures import (
@@ -33,8 +34,6 @@ from mitosis_core.scoring.hotspot import AREA_MM2, Hotspot
 from mitosis_core.scoring.mitotic_score import CAP, RESEARCH_ONLY, WHO
 from mitosis_core.types import UInt8
 from mitosis_core.vocabulary import SAME_CELL_UM
-
-Progress = Callable[[float, str], None]  # done 0..1, name of the field
 
 
 def _pdf(report: Report) -> bytes:
@@ -64,7 +63,7 @@ def case_report(
     name: str,
     field_diameter_mm: float,
     made_at: datetime,
-    progress: Progress = lambda share, name: None,
+    progress: ShareDone = no_share,
 ) -> Report:
     """The report of a counted case. name: what to call it (`case_counts.case_names`); made_at: UTC.
 
@@ -108,7 +107,7 @@ def _warnings(counts: CaseCounts) -> Iterator[str]:
         yield counts.state
 
 
-def _drawn(store: Store, counts: CaseCounts, figures: CaseFigures, progress: Progress) -> Iterator[_Drawn]:
+def _drawn(store: Store, counts: CaseCounts, figures: CaseFigures, progress: ShareDone) -> Iterator[_Drawn]:
     counted = [one for one in counts.fields if one.counted is not None]
     most = density_max(counts.counted)
     hotspot = figures.densest if isinstance(figures.densest, Hotspot) else None

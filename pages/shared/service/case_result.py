@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -17,13 +17,12 @@ from db.reviews import Review, reviews_of
 from mitosis_core.image.encoding import encode_png
 from mitosis_core.image.tissue import Tissue
 from mitosis_core.plurals import count_noun
+from mitosis_core.progress import ShareDone, no_share
 from mitosis_core.reporting.figures import CaseFigures, case_figures
 from mitosis_core.reporting.pictures import draw_field
 from mitosis_core.scoring.mitotic_score import MitoticScore
 from pages.shared.person import Person
 from pages.shared.service.tissue_cache import TISSUES
-
-Progress = Callable[[float, str], None]  # done 0..1, name of the field
 
 
 def may_see_others(store: Store, case: str, who: Person) -> bool:
@@ -72,7 +71,7 @@ def details(counts: CaseCounts) -> list[dict[str, str | float | int | None]]:
     ]
 
 
-def count(store: Store, case: str, by: CountBy, progress: Progress = lambda share, name: None) -> CaseCounts:
+def count(store: Store, case: str, by: CountBy, progress: ShareDone = no_share) -> CaseCounts:
     """Count a case; tissue that is not known yet is measured, field by field, and told to `progress`."""
     number, done = max(1, len(fields_of(store, case))), itertools.count()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -23,6 +23,7 @@ from mitosis_core.image.reading import read_field
 from mitosis_core.image.whole_slide import whole_slide_advice
 from mitosis_core.logs import alias
 from mitosis_core.model import DEFAULT_VERSION
+from mitosis_core.progress import ShareDone, no_share
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Field
 from pages.shared.service.detecting import UNEXPECTED, list_versions
@@ -40,7 +41,6 @@ _NUMBER = r"\(?\d{1,3}[A-Za-z]{0,2}\)?"
 _FIELD_NUMBER = re.compile(
     rf"(?:[\s_.#-]+(?:{_FIELD_WORDS}|f)[\s_.#-]*{_NUMBER})*(?:[\s_.#-]+{_NUMBER}|\(\d+\))?$", re.IGNORECASE
 )
-Share = Callable[[float, str], None]  # done 0..1, name of the file
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def import_files(
     um_per_px: float | None = None,
     keep_names: bool = True,
     number: int = 0,
-    progress: Share = lambda share, name: None,
+    progress: ShareDone = no_share,
 ) -> list[ImportedFile]:
     """Store files one by one and have a version look at each as soon as it is stored; one answer per file.
 

@@ -27,6 +27,7 @@ from db.splits import case_of
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.appearance import measure_appearance, novelty
 from mitosis_core.model import Model
+from mitosis_core.progress import ShareDone, no_share
 from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 from pages.shared.person import Person
 from pages.shared.service.detecting import Analysis, PredictionCache, analyse
@@ -51,7 +52,6 @@ ORDER_HELP = {  # what decides each order but the first
     "novelty": "Distance to the most similar field that any reader has finished, in stain (mean and spread of "
     "haematoxylin and eosin) and share of tissue: 1 is about the distance of two random fields. Cells do not count.",
 }
-Progress = Callable[[float, str], None]  # done 0..1, name of the field
 STATES = {
     "unseen": "not seen",
     "in_review": "in review",
@@ -176,7 +176,7 @@ def _novelties(store: Store) -> dict[int, OrderValue]:
     return {key: OrderValue(float(value)) for key, value in zip(known, values, strict=True)}
 
 
-def store_appearances(store: Store, progress: Progress = lambda share, name: None) -> None:
+def store_appearances(store: Store, progress: ShareDone = no_share) -> None:
     """Describe the fields that were kept before fields were described; stored one by one."""
     known = appearances(store)
     fields = [one for one in list_fields(store) if one.id not in known]
@@ -203,7 +203,7 @@ def analyse_fields(
     wanted: Sequence[tuple[StoredField, str]],
     load: Callable[[str], Model],
     known: PredictionCache,
-    progress: Progress = lambda share, name: None,
+    progress: ShareDone = no_share,
 ) -> list[str]:
     """Let versions look at fields, each stored when it is done; returns a sentence for each that could not be."""
     problems = []

@@ -20,6 +20,7 @@ from db.predictions import StoredDetections, candidates_by_field, versions_by_fi
 from db.splits import case_of, held_out_by_field
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model, list_versions
+from mitosis_core.progress import ShareDone, no_share
 from mitosis_core.scoring import cost
 from mitosis_core.scoring.comparison import CurvePoints, OperatingPoint, assessable
 from mitosis_core.scoring.evaluation import Evaluation, ScoredField, evaluate
@@ -29,7 +30,6 @@ from mitosis_core.vocabulary import HIT_RADIUS_UM, LENIENT_RADIUS_UM
 
 READERS = ""  # instead of the name of a version
 FEWEST, MOST = 2, 4
-Progress = Callable[[float, str], None]  # done 0..1, name of the version
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +243,7 @@ def measure_memory(
     models: Sequence[Model],
     stored: StoredField,
     keep: Callable[[str, float], None],
-    progress: Progress = lambda share, name: None,
+    progress: ShareDone = no_share,
 ) -> list[str]:
     """Let each version detect in one field in a process of its own; keep: given its name and peak in GB, one by one.
 

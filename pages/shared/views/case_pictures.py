@@ -12,11 +12,11 @@ from db.engine import Store
 from db.errors import ImageDamaged
 from db.fields import load_field
 from mitosis_core.image.encoding import encode_jpeg
+from mitosis_core.progress import ShareDone
 from mitosis_core.reporting.figures import CaseFigures
 from mitosis_core.reporting.pictures import FieldDrawing, crop, density_max, draw_field
 from mitosis_core.scoring.hotspot import Hotspot
 from mitosis_core.types import UInt8
-from pages.shared.service.case_result import Progress
 from pages.shared.viewer.images import IMAGES
 from pages.shared.viewer.routes import image_url
 from pages.shared.views.picture_grid import GridPicture, Shot
@@ -34,7 +34,7 @@ class CasePictures:
 
 
 def case_pictures(
-    store: Store, counts: CaseCounts, figures: CaseFigures, user: str, *, density: bool, progress: Progress
+    store: Store, counts: CaseCounts, figures: CaseFigures, user: str, *, density: bool, progress: ShareDone
 ) -> CasePictures:
     """The pictures of a case; each image is read once, and only when one of its pictures is not kept.
 
