@@ -10,7 +10,7 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
 from pages.shared import session
 from pages.shared.service import detecting, training, version_comparison
-from pages.shared.shell import open_page, plain
+from pages.shared.shell import empty_page, open_page, plain
 from pages.shared.store import the_store
 from pages.shared.views import pictures
 from pages.shared.views.version_comparison import show_version_comparison
@@ -25,6 +25,14 @@ def main() -> None:
     pictures.show_style()
     try:
         store = the_store()
+        if not version_comparison.fields_of(store, CONSENSUS, every=True):
+            empty_page(
+                "Compare tells which of two to four versions finds more on the same finished fields, and shows every "
+                "cell on which they differ.",
+                "Review fields",
+                "review",
+            )
+            return
         models, fields = _choose(store)
         if _enough(models, fields):
             if doubts := version_comparison.overlap_warnings(store, [model.version for model in models], fields):
@@ -90,8 +98,8 @@ def _enough(models: list[Model], fields: list[ReviewedField]) -> bool:
             st.switch_page("pages/models.py")
     elif not fields:
         st.info(
-            "No finished field to compare on. Please finish fields on the Review page; fields are held out by case, "
-            "so at least two cases are needed, or choose all finished fields."
+            "None of the finished fields is held out. Fields are held out by case: please finish fields of a second "
+            "case, or choose all finished fields."
         )
     return len(models) >= version_comparison.FEWEST and bool(fields)
 

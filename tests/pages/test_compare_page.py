@@ -63,9 +63,11 @@ def text(page: AppTest) -> str:
     return " ".join(one.value for kind in (page.markdown, page.info, page.warning, page.caption) for one in kind)
 
 
-def test_an_empty_store_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_store_says_what_the_page_is_for_and_leads_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "empty"))
-    assert "at least two versions" in text(open_page())
+    page = open_page()
+    assert "which of two to four versions finds more" in text(page) and not page.multiselect
+    assert [one.label for one in page.button] == ["Review fields"]
 
 
 def test_without_a_finished_field_too(kept: Store) -> None:
@@ -74,7 +76,15 @@ def test_without_a_finished_field_too(kept: Store) -> None:
     assert LOOK in labels(page)
     for field in list_fields(kept):
         delete_field(kept, field.id, by="Anna")
-    assert "Please finish fields on the Review page" in text(page.run())
+    assert "which of two to four versions finds more" in text(page.run())
+
+
+def test_finished_fields_of_one_case_alone_are_not_held_out(kept: Store) -> None:
+    first, *others = list_fields(kept)
+    for field in others:
+        if field.case != first.case:
+            delete_field(kept, field.id, by="Anna")
+    assert "None of the finished fields is held out" in text(open_page())
 
 
 def test_versions_look_where_they_have_not_yet_and_are_compared(kept: Store, detector: FakeDetector) -> None:
