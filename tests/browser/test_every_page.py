@@ -51,24 +51,30 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         one.kill()
 
 
-def open_page(browser: Any, lab: Server, name: str, **options: Any) -> Any:
-    """The page in a context of its own, once it stands still."""
+def new_page(browser: Any, **options: Any) -> Any:
+    """A page in a context of its own: what it has loaded once, it keeps."""
     context = browser.new_context(bypass_csp=True, **options)
     context.set_default_timeout(60_000)
-    page = context.new_page()
+    return context.new_page()
+
+
+def visit(page: Any, lab: Server, name: str) -> None:
+    """Open a page of the app, wait until it stands still, and see that it is that page."""
     page.goto(f"{lab.address}/{name}{'?reader=Anna' if name == 'review' else ''}")
     page.locator(".st-key-frame h1").wait_for()
     page.locator("[data-test-script-state='notRunning']").wait_for()
     page.wait_for_function("!document.querySelector('[data-stale=true], [data-testid=stSkeleton]')")
-    return page
+    assert page.locator(".st-key-frame h1").inner_text() == TITLES[name or "cases"]
+    assert page.get_by_text("Page not found").count() == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_on_any_page(browser: Any, lab: Server, scheme: Any) -> None:
     axe, wrong = axe_source(), []
+    page = new_page(browser, viewport={"width": 1440, "height": 900}, color_scheme=scheme)
     for name in TITLES:
-        page = open_page(browser, lab, name, viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+        visit(page, lab, name)
         page.evaluate(axe)
         for fault in page.evaluate("axe.run().then((all) => all.violations)"):
             excused = STREAMLITS.get(fault["id"])
@@ -79,16 +85,17 @@ def test_axe_finds_nothing_serious_on_any_page(browser: Any, lab: Server, scheme
             ]
             if fault["impact"] in ("serious", "critical") and ours:
                 wrong.append((name, fault["id"], ours))
-        page.context.close()
+    page.context.close()
     assert not wrong, "\n".join(map(str, wrong))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1024, 768])
 def test_nothing_is_cut_at_the_width_of_a_tablet(browser: Any, lab: Server, width: int) -> None:
-    wide = {}
+    page = new_page(browser, viewport={"width": width, "height": 1000})
+    wide: dict[str, tuple[float, bool, float]] = {}
     for name in TITLES:
-        page = open_page(browser, lab, name, viewport={"width": width, "height": 1000})
+        visit(page, lab, name)
         over = page.evaluate(
             "Math.max(...['.stMain', '.stApp'].map((one) => document.querySelector(one))"
             ".map((one) => one.scrollWidth - one.clientWidth))"
@@ -98,7 +105,7 @@ def test_nothing_is_cut_at_the_width_of_a_tablet(browser: Any, lab: Server, widt
         inside = all(one["x"] >= 0 and one["x"] + one["width"] <= width for one in bars)
         if over or not inside or frame["height"] > 60:
             wide[name] = (over, inside, frame["height"])
-        page.context.close()
+    page.context.close()
     assert not wide
 
 
@@ -107,7 +114,8 @@ def background(page: Any) -> str:
 
 
 def test_light_and_dark_follow_the_system(browser: Any, lab: Server) -> None:
-    page = open_page(browser, lab, "cases", color_scheme="dark")
+    page = new_page(browser, color_scheme="dark")
+    visit(page, lab, "cases")
     assert background(page) == "rgb(23, 21, 26)"
     page.emulate_media(color_scheme="light")
     page.wait_for_function(
@@ -117,7 +125,8 @@ def test_light_and_dark_follow_the_system(browser: Any, lab: Server) -> None:
 
 
 def test_the_choice_of_dark_holds_on_other_pages_and_after_a_reload(browser: Any, lab: Server) -> None:
-    page = open_page(browser, lab, "models", color_scheme="light")
+    page = new_page(browser, color_scheme="light")
+    visit(page, lab, "models")
     page.get_by_role("button", name="Main menu").click()
     assert page.get_by_text("Made with Streamlit").is_hidden()
     page.get_by_role("menuitemradio", name="Dark").click()
@@ -131,12 +140,8 @@ def test_the_choice_of_dark_holds_on_other_pages_and_after_a_reload(browser: Any
     page.context.close()
 
 
-def test_every_old_address_still_opens_its_page(browser: Any, lab: Server) -> None:
-    for name, title in TITLES.items():
-        page = open_page(browser, lab, name)
-        assert page.locator(".st-key-frame h1").inner_text() == title
-        assert page.get_by_text("Page not found").count() == 0
-        page.context.close()
-    page = open_page(browser, lab, "")
+def test_the_bare_address_opens_the_cases(browser: Any, lab: Server) -> None:
+    page = new_page(browser)
+    visit(page, lab, "")
     page.wait_for_url("**/cases")
     page.context.close()
