@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from benchmarks.record import RESULTS, Figures
+from mitosis_core.plurals import count_noun
 
 _ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
@@ -182,28 +183,34 @@ def _as_there(one: Figures, first: Figures) -> str:
 
 
 def transfer_table(result: Figures) -> str:
-    """One row for each ensemble, slide and scanner, then means with their range over the ensembles."""
+    """One row for each ensemble, slide and scanner, then the means of each size of ensemble."""
     rows = [
-        "| ensemble | held out | scanner | mitoses | precision | recall | F1 | at best threshold | average precision |"
+        "| networks | held out | scanner | mitoses | precision | recall | F1 | at best threshold | average precision |"
     ]
     rows.append("|" + "---|" * 9)
-    for number, row in ((number, row) for number, seed in enumerate(result["seeds"], 1) for row in seed):
-        for scanner, one in row["scanners"].items():
-            rows.append(
-                f"| {number} | {row['slide']} | {scanner} | {one['mitoses']} | {one['precision']:.2f} | "
-                f"{one['recall']:.2f} | "
-                f"**{one['f1']:.2f}** | {one['f1_at_best_threshold']:.2f} | {one['ap']:.2f} |"
-            )
-    crops = ", ".join(f"{group} {one['mean']:.2f}" for group, one in result["recall_of_crops"].items())
-    alarms = ", ".join(f"{group} {one['mean']:.1f}" for group, one in result["false_alarms_per_mm2"].items())
+    for size in result["by_members"]:
+        for row in (row for ensemble in size["ensembles"] for row in ensemble):
+            for scanner, one in row["scanners"].items():
+                rows.append(
+                    f"| {size['members']} | {row['slide']} | {scanner} | {one['mitoses']} | {one['precision']:.2f} | "
+                    f"{one['recall']:.2f} | **{one['f1']:.2f}** | {one['f1_at_best_threshold']:.2f} | {one['ap']:.2f} |"
+                )
+    means = "\n\n".join(_transfer_means(size) for size in result["by_members"])
+    return "\n".join(rows) + f"\n\n{means}\n\nProtocol: {result['protocol']}. Machine: {result['machine']}."
+
+
+def _transfer_means(size: Figures) -> str:
+    """The figures of ensembles of one size, in sentences."""
+    several = len(size["ensembles"]) > 1
     means = ", ".join(
-        f"{scanner} {one['f1']['mean']:.3f} ({one['f1']['low']:.3f} to {one['f1']['high']:.3f})"
-        for scanner, one in result["by_scanner"].items()
+        f"{scanner} {one['f1']['mean']:.3f}" + several * f" ({one['f1']['low']:.3f} to {one['f1']['high']:.3f})"
+        for scanner, one in size["by_scanner"].items()
     )
+    crops = ", ".join(f"{group} {one['mean']:.2f}" for group, one in size["recall_of_crops"].items())
+    alarms = ", ".join(f"{group} {one['mean']:.1f}" for group, one in size["false_alarms_per_mm2"].items())
     return (
-        "\n".join(rows) + f"\n\nMean F1 (lowest and highest ensemble): {means}. Recall of crops: {crops}. "
-        f"False detections per mm² at the version's own threshold: {alarms}.\n\n"
-        f"Protocol: {result['protocol']}. Machine: {result['machine']}."
+        f"**{count_noun(size['members'], 'network').capitalize()}**: mean F1{several * ' (lowest and highest seed)'} "
+        f"{means}. Recall of crops: {crops}. False detections per mm² at the version's own threshold: {alarms}."
     )
 
 

@@ -9,8 +9,10 @@ never learned from; crops hold one mitosis at the centre, tissue hardly any.
 
 For each slide in turn networks are trained without it, on any scanner (train.fit's own folds). Step, calibration and
 threshold come from the other slides, each judged by the networks that have not seen it. With --alone SCANNER the
-networks learn from that scanner only and are tested on the others. --snapshots scores networks that are there already,
-as "DIR/{slide}-{seed}/0000500.pt", without any training. --quick: the same path on a few images and steps.
+networks learn from that scanner only and are tested on the others. --networks: how many, by seeds from 0, for each
+slide; --members: how many of them answer together: with --networks 2 --members 1 2, each alone and then both.
+--snapshots scores networks that are there already, as "DIR/{slide}-{seed}/0000500.pt", without any training.
+--quick: the same path on a few images and steps.
 """
 
 from __future__ import annotations
@@ -62,11 +64,14 @@ def main() -> None:
     options: dict[str, Any] = (
         {**QUICK, "steps": 12} if given.quick else {"steps": given.steps, "validate_every": given.steps}
     )
-    runs = []
-    for seed in given.seeds:
-        config = default_config("segmitos", **{**options, "members": given.members, "seed": seed})
-        runs.append(_run(fields, patches, config, work, measured, given))
-    figures = {"seeds": runs, **_summary(runs), "protocol": PROTOCOL, "config": dataclasses.asdict(config)}
+    sizes = []
+    for members in given.members:
+        runs = []
+        for seed in range(0, given.networks - members + 1, members):
+            config = default_config("segmitos", **{**options, "members": members, "seed": seed})
+            runs.append(_run(fields, patches, config, work, measured, given))
+        sizes.append({"members": members, "ensembles": runs, **_summary(runs)})
+    figures = {"by_members": sizes, "protocol": PROTOCOL, "config": dataclasses.asdict(config)}
     if given.alone:
         figures["alone"] = _alone(given.alone, fields, patches, config, work, given.jobs)
     figures["machine"] = f"{cpu_name()}, {platform.system()}"
@@ -214,8 +219,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--alone", default="", metavar="SCANNER")
     parser.add_argument("--snapshots", default="", metavar="PATTERN")
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--members", type=int, default=1)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--networks", type=int, default=1)
+    parser.add_argument("--members", type=int, nargs="+", default=[1])
     parser.add_argument("--quick", action="store_true")
     return parser
 

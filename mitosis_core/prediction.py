@@ -14,7 +14,6 @@ from mitosis_core.image.stain import MeasuredStain, field_profile, measure_stain
 from mitosis_core.image.tissue import Tissue, find_tissue
 from mitosis_core.inference.blobs import BlobSettings, find_blobs
 from mitosis_core.inference.calibration import (
-    Calibration,
     calibration_shift,
     centre_on_threshold,
     shift_logits,
@@ -44,6 +43,7 @@ WHOLE_FIELD_PX = 6_000_000  # up to this many pixels a field goes through the ne
 TILE_PX = 2048
 HALO_PX = 224  # covers the receptive field of the networks here, so tiled and whole give the same map
 _LITTLE_TISSUE = 0.02
+_LARGE_SHIFT = -4.0  # logits; on tissue without mitoses it was between -3.8 and 0.2, on a field of 60 mitoses -5
 _SMALL_UM = 30.0  # of images 24 µm across a quarter of the mitoses is missed, of those of 16 µm all
 
 
@@ -67,13 +67,14 @@ def predict(field: Field, model: Model, *, device: str = "auto", progress: Progr
     card = model.card
     run = get_engine(model, device)
     output = infer(field, run, card.um_per_px, card.stride, card.stain, report, measured, tissue)
-    found, found_map = find_candidates(output, field, card.blobs, card.calibration)
+    shift = calibration_shift(output.map, card.calibration)
+    found, found_map = find_candidates(output, field, card.blobs, shift)
     found = apply_verifier(found, field, model, device, measured)
     raw = card.raw_threshold
     found = Detections(found.xy_px, centre_on_threshold(found.score, raw), found.area_um2)
     found_map = dataclasses.replace(found_map, values=centre_on_threshold(found_map.values, raw))
     report(1.0)
-    return _make_prediction(field, model, found, found_map, _notes(field), started, tissue)
+    return _make_prediction(field, model, found, found_map, _notes(field, shift), started, tissue)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +89,9 @@ class NetworkOutput:
 
 
 def find_candidates(
-    output: NetworkOutput, field: Field, blobs: BlobSettings, calibration: Calibration | None
+    output: NetworkOutput, field: Field, blobs: BlobSettings, shift: float = 0.0
 ) -> tuple[Detections, ProbabilityMap]:
-    """Every detection down to a low score, and the map, both calibrated."""
-    shift = calibration_shift(output.map, calibration)
+    """Every detection down to a low score, and the map, their logits moved by `shift` (see calibration)."""
     found_map = shift_map(output.map, shift)
     if output.boxes is None:
         return exclude_border(find_blobs(found_map, blobs), field, blobs.border_um), found_map
@@ -192,12 +192,18 @@ def searched_region(field: Field, border_um: float) -> Region:
     return field.extent.without_border(border_um / field.um_per_px)
 
 
-def _notes(field: Field) -> tuple[str, ...]:
+def _notes(field: Field, shift: float) -> tuple[str, ...]:
     assert field.um_per_px is not None, "checked by predict"
-    across_um = min(field.width_px, field.height_px) * field.um_per_px
-    if across_um >= _SMALL_UM:
-        return ()
-    return (f"This image is only {across_um:.0f} µm across; below {_SMALL_UM:.0f} µm of tissue mitoses are missed.",)
+    across_um, notes = min(field.width_px, field.height_px) * field.um_per_px, []
+    if across_um < _SMALL_UM:
+        small = f"below {_SMALL_UM:.0f} µm of tissue mitoses are missed."
+        notes.append(f"This image is only {across_um:.0f} µm across; {small}")
+    if shift < _LARGE_SHIFT:
+        notes.append(
+            "Much of this field looks like mitosis to the detector, so its scores were lowered; "
+            "if mitoses are crowded here, please look at lower scores too."
+        )
+    return tuple(notes)
 
 
 def _make_prediction(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import mitosis_core.prediction
+from mitosis_core.model import DEFAULT_VERSION
 from mitosis_core.types import Detections, Field, Prediction
 
 real_predict = mitosis_core.prediction.predict
@@ -25,7 +26,7 @@ def stand_in(field: Field, model: object, *, device: str = "auto", progress: obj
     time.sleep(0.2)
     count = int(name.removeprefix("slow"))
     found = Detections(np.full((count, 2), 9.5), np.full(count, 0.9), np.full(count, 30))
-    return Prediction(found, 0.5, "segmitos-lite-3", 0.1, 0.25)
+    return Prediction(found, 0.5, DEFAULT_VERSION, 0.1, 0.25)
 
 
 def dask_setup(worker: object) -> None:

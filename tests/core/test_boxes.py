@@ -66,7 +66,7 @@ def test_of_two_boxes_of_one_figure_the_surer_stays() -> None:
         np.full(3, 50, np.float32),
     )
     seen = NetworkOutput(ProbabilityMap(np.zeros((250, 250), np.float32), (4, 4), 0.333), boxes)
-    found, _ = find_candidates(seen, field, BlobSettings(), None)
+    found, _ = find_candidates(seen, field, BlobSettings())
     assert found.xy_px.tolist() == [[14, 10]]
 
 

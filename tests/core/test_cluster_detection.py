@@ -25,6 +25,7 @@ from mitosis_core.detection import Options
 from mitosis_core.detection_stream import DetectionStream
 from mitosis_core.errors import ClusterUnusable
 from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.model import DEFAULT_VERSION
 from tests.core.stand_in_worker import stand_in
 from tests.waiting import until
 
@@ -187,7 +188,7 @@ def test_a_worker_with_another_program_or_other_weights_is_refused(
     model, address = load_model(), running.scheduler_address
     with open_cluster(address) as cluster:
         assert look_over(cluster, Needed.by(model), list(slow.iterdir())) is False
-        with pytest.raises(WorkerRefused, match=r"A worker on .* has other weights of segmitos-lite-3 \(sha256"):
+        with pytest.raises(WorkerRefused, match=rf"A worker on .* has other weights of {DEFAULT_VERSION} \(sha256"):
             look_over(cluster, dataclasses.replace(Needed.by(model), sha256="0" * 64), [])
         elsewhere = dataclasses.replace(Needed.by(model), version="mine", weights=tmp_path / "mine.safetensors")
         with pytest.raises(WorkerRefused, match="cannot use the version mine: There is no version or file"):

@@ -28,11 +28,18 @@ def matched(found: Float32, true: Float32) -> Match:
 
 
 @pytest.mark.slow
-def test_sixty_mitoses_do_not_hide_one_another() -> None:
-    """More than a field holds as a rule: they cover enough of it to move its background."""
+def test_sixty_mitoses_are_found_or_it_is_said_where_they_are() -> None:
+    """More than a field holds as a rule: they cover enough of it to move its background, and with it their scores."""
     dense = draw_sample_field(0, 2048, UM_PER_PX, mitoses=60, lookalikes=0)
-    scores = matched(found_in(dense.field.pixels), dense.mitoses_xy_px).scores
+    found = predict(dense.field, load_model(), device="cpu")
+    scores = matched(found.candidates.xy_px, dense.mitoses_xy_px).scores
     assert scores.recall > 0.75 and scores.precision > 0.9
+    assert any("please look at lower scores" in note for note in found.notes)
+
+
+@pytest.mark.slow
+def test_a_field_of_few_mitoses_has_no_notes(drawn: SampleField) -> None:
+    assert predict(drawn.field, load_model(), device="cpu").notes == ()
 
 
 @pytest.mark.slow
@@ -50,14 +57,16 @@ def test_glass_changes_nothing_on_the_tissue_beside_it(drawn: SampleField, share
     pairs = matched(part.xy_px, whole.xy_px).pairs
     assert len(pairs) == len(whole) > 0
     moved = logit(part.score[pairs[:, 0]]) - logit(whole.score[pairs[:, 1]])
-    assert np.abs(moved).max() < 0.4
+    assert np.abs(moved).max() < 0.6  # logits; glass at a cell's own edge of view changes it a little
 
 
 @pytest.mark.slow
 def test_lymphocytes_and_dying_cells_are_not_all_mitoses() -> None:
     rich = draw_sample_field(1, 2048, UM_PER_PX, mitoses=10, lookalikes=200)
-    scores = matched(found_in(rich.field.pixels), rich.mitoses_xy_px).scores
-    assert scores.tp >= 5 and scores.fp <= 20
+    found = predict(rich.field, load_model(), device="cpu")
+    surest = found.candidates.xy_px[np.argsort(-found.candidates.score)[:20]]
+    assert matched(surest, rich.mitoses_xy_px).scores.tp >= 5
+    assert matched(found.detections.xy_px, rich.mitoses_xy_px).scores.fp <= 20
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from db.fields import add_field
 from db.preferences import read_preferences
 from db.schema import DetectionRow
 from mitosis_core.image.sample_field import draw_sample_field
+from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import navigation, session
 from pages.shared.service import detection_worker
 
@@ -61,7 +62,7 @@ def test_every_page_has_its_title_the_active_version_and_help(name: str) -> None
     page = open_page(name)
     (title,) = [one.proto.body for one in page.get("html") if "<h1" in one.proto.body]
     assert title.endswith(f">{navigation.TITLES[name]}</h1>")
-    assert "segmitos-lite-3" in [one.proto.label.replace("\\", "") for one in page.get("page_link")]
+    assert DEFAULT_VERSION in [one.proto.label.replace("\\", "") for one in page.get("page_link")]
     assert "Who is reading?" in popovers(page) and ("Help" in popovers(page)) == (name != "about")
 
 
@@ -103,7 +104,7 @@ def test_the_queue_is_told_on_every_page_while_it_works_and_then_no_more() -> No
         add_field(store, draw_sample_field(seed, size_px=320, mitoses=3, lookalikes=2).field, case="A")[0]
         for seed in (1, 2)
     ]
-    enqueue(store, [one.id for one in fields], "segmitos-lite-3", by="Anna")
+    enqueue(store, [one.id for one in fields], DEFAULT_VERSION, by="Anna")
     assert "Detecting 0 of 2" in [one.proto.text for one in open_page("about").get("progress")]
     with store.writing() as session_:
         session_.execute(update(DetectionRow).where(DetectionRow.field_id == fields[0].id).values(state="done"))

@@ -21,7 +21,8 @@ from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from pages.shared.service import training
 
-WEIGHTS, CARD = load_model().weights.read_bytes(), load_model().card
+_THREE = load_model("segmitos-lite-3")  # of three networks
+WEIGHTS, CARD = _THREE.weights.read_bytes(), _THREE.card
 
 
 @pytest.fixture

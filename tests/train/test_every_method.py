@@ -19,6 +19,7 @@ from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.inference import runtime
 from mitosis_core.inference.blobs import BlobSettings
+from mitosis_core.inference.calibration import calibration_shift
 from mitosis_core.inference.runtime import Engine, torch_engine
 from mitosis_core.methods import METHODS
 from mitosis_core.methods.ensemble import make_ensemble
@@ -113,7 +114,7 @@ def test_every_variant_answers_in_its_shape_and_range(method: str) -> None:
         assert seen.map.values.shape == (side, side)
         assert 0 <= seen.map.values.min() <= seen.map.values.max() <= 1
         assert (seen.boxes is not None) == isinstance(net, BoxNet)
-        found, _ = find_candidates(seen, field, PEAKS, None)
+        found, _ = find_candidates(seen, field, PEAKS)
         assert ((found.xy_px > -0.5) & (found.xy_px < 192)).all() and ((found.score >= 0) & (found.score <= 1)).all()
 
 
@@ -159,7 +160,10 @@ def test_tiled_and_whole_agree(method: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(prediction, "TILE_PX", 768)
     tiled = infer(field, counted, card.um_per_px, card.stride)
     assert len(asked) > 3 and np.abs(tiled.map.values - whole.map.values).max() < 1e-3
-    found, again = (find_candidates(seen, field, card.blobs, card.calibration)[0] for seen in (whole, tiled))
+    found, again = (
+        find_candidates(seen, field, card.blobs, calibration_shift(seen.map, card.calibration))[0]
+        for seen in (whole, tiled)
+    )
     assert len(found.above(0.1)) > 1
     agree(found, again, away_px=0.1, score=1e-3, lowest=card.blobs.min_score)
 
@@ -182,7 +186,7 @@ def golden_detections(name: str) -> Detections:
     if name not in METHODS:
         return predict(field, load_model(name), device="cpu").candidates
     net = fresh(name)
-    return find_candidates(infer(field, exact(net), default_config(name).um_per_px, net.stride), field, PEAKS, None)[0]
+    return find_candidates(infer(field, exact(net), default_config(name).um_per_px, net.stride), field, PEAKS)[0]
 
 
 def golden_rows(name: str) -> list[list[float]]:
@@ -300,7 +304,6 @@ def test_it_learns_four_planted_fields_whatever_their_scale(method: str) -> None
                 infer(Field(pixels, 0.25 * factor, "planted"), run, 0.5, net.stride),
                 Field(pixels, 0.25 * factor, "planted"),
                 PEAKS,
-                None,
             )
             true = ((one.mitoses_xy_px + 0.5) / factor - 0.5).astype(np.float32)
             hits += len(match(found.xy_px[:2], true, 7.5 / (0.25 * factor)).pairs)

@@ -16,6 +16,8 @@ from train.data.labels import IGNORED
 # Negatives from anywhere and none mined: what a network wrongly finds in the fields it learns from is too often a
 # mitosis that nobody marked (docs/methods.md).
 DEFAULTS: dict[str, Any] = {
+    "um_per_px": 0.25,
+    "crop_px": 128,
     "share_mitosis": 0.3,
     "share_patch": 0.3,
     "share_whole": 0.3,

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from mitosis_core import ranks
+from mitosis_core.inference.calibration import calibration_shift
 from mitosis_core.inference.fusion import fuse
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.methods.method import DetectorNet
@@ -187,7 +188,7 @@ def _detect(session: RetrainSession, network: DetectorNet, i: int) -> Detections
     output = infer(
         field, torch_engine(copy.deepcopy(network), training_device()), card.um_per_px, card.stride, card.stain
     )
-    return find_candidates(output, field, card.blobs, card.calibration)[0]
+    return find_candidates(output, field, card.blobs, calibration_shift(output.map, card.calibration))[0]
 
 
 def _to_tensor(found: Detections) -> torch.Tensor:

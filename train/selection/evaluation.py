@@ -14,7 +14,14 @@ from mitosis_core import ranks
 from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import UnusableData
 from mitosis_core.inference.blobs import BlobSettings
-from mitosis_core.inference.calibration import Calibration, background_gap, background_logit, logit, sigmoid
+from mitosis_core.inference.calibration import (
+    Calibration,
+    background_gap,
+    background_logit,
+    calibration_shift,
+    logit,
+    sigmoid,
+)
 from mitosis_core.inference.fusion import fuse
 from mitosis_core.inference.runtime import torch_engine
 from mitosis_core.methods import METHODS
@@ -79,7 +86,7 @@ def scored_fields(
         ScoredField(
             e.field.name,
             e.group,
-            drop_ignored(find_candidates(one, e.field, blobs, calibration)[0], e),
+            drop_ignored(find_candidates(one, e.field, blobs, calibration_shift(one.map, calibration))[0], e),
             e.mitoses_xy_px,
             e.um_per_px,
             e.counted_mm2,

@@ -8,7 +8,7 @@ import pytest
 
 from mitosis_core import load_model, predict
 from mitosis_core.errors import UnusableModel
-from mitosis_core.inference.calibration import centre_on_threshold
+from mitosis_core.inference.calibration import calibration_shift, centre_on_threshold
 from mitosis_core.inference.runtime import get_engine
 from mitosis_core.inference.verifier import fuse_scores, verify_field
 from mitosis_core.prediction import find_candidates, infer
@@ -40,9 +40,8 @@ def test_a_version_of_two_stages(drawn: list[Example], quick: TrainConfig, tmp_p
 
     field = drawn[0].field
     answer = predict(field, model, device="cpu").candidates
-    first, _ = find_candidates(
-        infer(field, get_engine(model, "cpu"), card.um_per_px, card.stride), field, card.blobs, card.calibration
-    )
+    output = infer(field, get_engine(model, "cpu"), card.um_per_px, card.stride)
+    first, _ = find_candidates(output, field, card.blobs, calibration_shift(output.map, card.calibration))
     net = model.second_stage()
     assert net is not None
     second = verify_field(net, field, first, card.verifier.lower)
