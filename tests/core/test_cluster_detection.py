@@ -44,8 +44,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of all tests here: the network is converted once."""
+    """That of all tests here: the network is converted once. Workers are waited for."""
     monkeypatch.setenv("CONCENTRIC_CACHE", str(cache))
+    monkeypatch.setattr("mitosis_core.cluster.WORKERS_S", 120.0)  # on a busy machine a worker takes long to come back
 
 
 @pytest.fixture(scope="module")
