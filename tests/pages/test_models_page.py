@@ -86,7 +86,7 @@ def test_an_empty_store_shows_the_shipped_version_and_its_card(tmp_path: Path, m
     page = open_page()
     assert len(heads(page)) == 1 and DEFAULT_VERSION in heads(page)[0] and "active" in heads(page)[0]
     assert json.loads(page.json[0].value)["version"] == DEFAULT_VERSION
-    assert "SegMitos, one network" in page_text(page) and "Mitoses found" in page_text(page)
+    assert "SegMitos, two networks" in page_text(page) and "Mitoses found" in page_text(page)
     # Nothing to roll back to, to promote, to reject or to delete.
     assert not {"Roll back", "Promote", "Reject", "Delete"} & set(labels(page))
 
