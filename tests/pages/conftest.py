@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,13 @@ def _tissue_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _one_shipped_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _one_shipped_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The pages here have the default version alone; how many are shipped is another question."""
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     for suffix in (".safetensors", ".json"):
         (shipped / f"{DEFAULT_VERSION}{suffix}").symlink_to((model._SHIPPED / f"{DEFAULT_VERSION}{suffix}").resolve())
     monkeypatch.setattr(model, "_SHIPPED", shipped)
-    model.load_model.cache_clear()  # it knows the files of the test before
+    model.load_model.cache_clear()
+    yield
+    model.load_model.cache_clear()  # the files that it knows go with the test
