@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from db.engine import Store
+from db.fields import finished_field_ids
 from db.labels import CONSENSUS, ReviewedField
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
@@ -25,7 +26,7 @@ def main() -> None:
     pictures.show_style()
     try:
         store = the_store()
-        if not version_comparison.fields_of(store, CONSENSUS, every=True):
+        if not finished_field_ids(store):
             empty_page(
                 "Compare tells which of two to four versions finds more on the same finished fields, and shows every "
                 "cell on which they differ.",
