@@ -141,6 +141,9 @@ class PostgresDatabase(Database):
         def release() -> None:
             for connection in held:
                 with suppress(DBAPIError):
+                    if not connection.invalidated:  # its end alone, the server would notice a moment later
+                        connection.execute(text("SELECT pg_advisory_unlock_all()"))
+                with suppress(DBAPIError):
                     connection.invalidate()
                     connection.close()
             held.clear()

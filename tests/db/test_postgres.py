@@ -136,6 +136,16 @@ def test_a_lock_has_one_holder_and_goes_with_its_connection(store: Store) -> Non
         assert mine()
 
 
+def test_a_lock_that_was_let_go_is_free_at_once(store: Store) -> None:
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = "
+    held += "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    with psycopg_connection(store) as outside:
+        for _ in range(50):
+            with store.lock("copy") as take:
+                assert take() and outside.execute(held).fetchone() == (1,)
+            assert outside.execute(held).fetchone() == (0,)
+
+
 # ---- what keeps events as they are
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -109,15 +111,20 @@ def test_a_figure_set_into_a_field_with_a_mask_is_in_the_mask(
     assert figures >= 5
 
 
-def test_a_gpu_gets_the_same_crops_from_many_processes(drawn: list[Example], quick: TrainConfig) -> None:
-    config, tissues = dataclasses.replace(quick, steps=3), prepare(drawn, 0.5)
+def assert_crops_are_the_same(drawn: list[Example], config: TrainConfig) -> None:
+    tissues, devices = prepare(drawn, 0.5), (torch.device("cpu"), torch.device("cuda"))
     here, there = (
-        [crop for batch in loop._make_batches(tissues, config, 4, 1, torch.device(device)) for crop in batch]
-        for device in ("cpu", "cuda")
+        [crop for batch in loop._make_batches(tissues, config, 4, 1, device) for crop in batch] for device in devices
     )
     assert len(here) == len(there) == 2 * config.batch
     for one, other in zip(here, there, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_gpu_gets_the_same_crops_from_many_processes(drawn: list[Example], quick: TrainConfig) -> None:
+    """In a process of its own, as a training is: this one has the threads of whatever was tested before."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        process.submit(assert_crops_are_the_same, drawn, dataclasses.replace(quick, steps=3)).result()
 
 
 def test_labels_follow_the_augmented_image(drawn: list[Example], quick: TrainConfig) -> None:
