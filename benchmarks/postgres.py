@@ -40,6 +40,7 @@ from db.move import move
 from db.predictions import proposals
 from db.reviews import history, replayed, review_of, reviews_of
 from db.schema import Base, EventRow, FieldRow, MarkRow, PredictionRow, ProposalRow, ReviewRow
+from pages.shared.operation.start import look_for_garbage_rarely
 from pages.shared.service import reviewing
 
 READERS, FIELDS = 20, 10
@@ -158,6 +159,7 @@ def measure_events(folder: Path, server: PostgresServer, fields: int) -> Figures
 
 
 def _look(store: Store, fields: int) -> Figures:
+    look_for_garbage_rarely()  # as the app does
     chosen = np.random.default_rng(0).integers(1, fields + 1, 100).tolist()
     opened = _times([lambda n=n: _open(store, n) for n in chosen])  # type: ignore[misc]
     queue = _times([lambda: reviewing.queue(store, "Ann", "v1")] * 11)

@@ -76,6 +76,26 @@ def test_a_run_of_the_page_is_done_by_a_worker(store: Store, address: str) -> No
     assert [one.run_id for one in versions.list_stored(store)] == [run.id]
 
 
+@pytest.mark.slow
+def test_a_worker_killed_amid_a_training_costs_time_alone(store: Store, address: str) -> None:
+    """It and its run die, as with their computer; what was begun is taken up at its checkpoint."""
+    with Client(address, set_as_default=False) as client:
+        (worker,) = client.run(os.getpid).values()
+    longer = dataclasses.replace(QUICK, steps=40)
+    run = training.start(store, by="Anna", source="", settings=dataclasses.asdict(longer))
+    folder = store.folder / "runs" / str(run.id)
+    until(lambda: (folder / "checkpoint.pt").exists())
+    (training_process,) = works_at(run)
+    assert runs.get_run(store, run.id).state == "running"
+    for one in (psutil.Process(worker), training_process):
+        one.kill()
+    until(lambda: any(one.pid != training_process.pid for one in works_at(run)))
+    until(lambda: not runs.get_run(store, run.id).is_open)
+    ended = runs.get_run(store, run.id)
+    assert ended.state == "done", ended.message
+    assert [one.run_id for one in versions.list_stored(store)] == [run.id]
+
+
 def test_a_run_that_waits_for_a_worker_gives_signs_of_life_and_can_be_cancelled(
     store: Store, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

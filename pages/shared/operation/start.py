@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import AsyncIterator
@@ -17,11 +18,14 @@ from pages.shared.store import the_store
 
 log = logging.getLogger("concentric")
 
+_NEW_OBJECTS = 50_000  # that Python makes before it looks for garbage among them; 700 if nobody says otherwise
+
 
 @asynccontextmanager
 async def operation(_: Any) -> AsyncIterator[None]:
     """The lifespan of the app. Requests under way are answered before it ends; runs go on without the server."""
     start_logging()
+    look_for_garbage_rarely()
     counter = CountErrors()
     log.addHandler(counter)
     log.info("the server starts")
@@ -35,6 +39,11 @@ async def operation(_: Any) -> AsyncIterator[None]:
         stop.set()
         log.info("the server has stopped")
         log.removeHandler(counter)
+
+
+def look_for_garbage_rarely() -> None:
+    """A queue of 50,000 fields is 150,000 objects: with a look after every 700 of them it takes half as long again."""
+    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _prepare() -> None:
