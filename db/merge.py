@@ -31,6 +31,7 @@ from db.ops import OP_ID, BadOp, check_reader
 from db.replay import Event
 from db.reviews import events_of, reserve_event_ids, write_events
 from db.schema import (
+    AssignmentRow,
     Base,
     DecisionRow,
     EventRow,
@@ -40,6 +41,7 @@ from db.schema import (
     RunRow,
     SplitRow,
     TombstoneRow,
+    VersionLabelRow,
     VersionRow,
 )
 from db.versions import VERSION_NAME, active_version, weights_path
@@ -64,6 +66,8 @@ class Merged:
     decisions: int = 0
     runs: int = 0
     splits: int = 0
+    labels: int = 0
+    assignments: int = 0
     deletions: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -78,6 +82,8 @@ class Merged:
             "decisions": "decision",
             "runs": "run",
             "splits": "split of cases",
+            "labels": "label of a version",
+            "assignments": "request to a reader",
             "deletions": "deletion",
         }
         added = [_counted(getattr(self, name), noun) for name, noun in nouns.items() if getattr(self, name)]
@@ -127,6 +133,8 @@ def _merge(store: Store, other: Store) -> Merged:
             work.take_version_rows()
             work.take_decisions()
             work.take_splits()
+            work.take_labels()
+            work.take_assignments()
             work.take_tombstones()
             return work.merged
     except BaseException:
@@ -370,6 +378,31 @@ class _Merge:
                     f"The case {row.case} stays {side}; versions of the archive were made with it on the other side."
                 )
 
+    def take_labels(self) -> None:
+        """What versions are called and what is noted about them; a version that has a label here keeps it."""
+        known, theirs = _labels(self._ours), _labels(self._theirs)
+        names = {row.name for row in known.values()}
+        for row in theirs.values():
+            version = str(self._version(row.version))
+            if version in known or not (row.name or row.note):
+                continue
+            free = row.name not in names
+            if row.name and not free:
+                self.merged.notes.append(f"{version} is called {row.name} in the archive; another version is, here.")
+            label = {**_values(row, "id"), "version": version, "name": row.name if free else ""}
+            if label["name"] or label["note"]:
+                self._ours.add(VersionLabelRow(**label))
+                self.merged.labels += 1
+
+    def take_assignments(self) -> None:
+        """Who was asked to review which field."""
+        known = {tuple(row) for row in self._ours.execute(select(AssignmentRow.field_id, AssignmentRow.reader))}
+        for row in self._theirs.scalars(select(AssignmentRow)):
+            field_id = self._fields[row.field_id].id
+            if (field_id, row.reader) not in known:
+                self._ours.add(AssignmentRow(**{**_values(row), "field_id": field_id}))
+                self.merged.assignments += 1
+
     def take_tombstones(self) -> None:
         """Deletions as history, each with an id that no field has or will have."""
         known = {(row.digest, row.at, row.by) for row in self._ours.scalars(select(TombstoneRow))}
@@ -401,6 +434,11 @@ def _other_name(row: VersionRow) -> str:
 
 def _said(row: DecisionRow) -> tuple[object, ...]:
     return row.kind, row.version, row.by, row.at
+
+
+def _labels(session: Session) -> dict[str, VersionLabelRow]:
+    """version -> its latest label."""
+    return {row.version: row for row in session.scalars(select(VersionLabelRow).order_by(VersionLabelRow.id))}
 
 
 def _proposals(session: Session, prediction_id: int) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import pytest
 from db import doctor, runs
 from db.__main__ import main
 from db.archive import write_archive
+from db.assignments import assign, assigned_fields
 from db.engine import Store, open_store
 from db.errors import BackupDamaged
 from db.fields import add_field, delete_field, list_fields, load_field, set_case, set_scale, tombstones
@@ -24,6 +25,7 @@ from db.merge import merge_archive
 from db.predictions import proposals, save_prediction
 from db.reviews import apply_ops, history, reviews_of
 from db.splits import case_splits, set_held_out
+from db.version_labels import label_version, version_labels
 from db.versions import champion, decisions, list_stored, load_version, store_version
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import DEFAULT_VERSION, load_model
@@ -72,6 +74,9 @@ def contents(store: Store) -> dict[str, Any]:
     said["decisions"] = [replace(one, id=0) for one in decisions(store)]
     said["splits"] = {one.case: one.held_out for one in case_splits(store, list_fields(store)) if one.decided}
     said["gone"] = [(one.digest, one.by, one.at, one.marks, one.events) for one in tombstones(store)]
+    said["labels"] = {one.version: (one.name, one.note, one.by, one.at) for one in version_labels(store).values()}
+    digest = {field.id: field.digest for field in list_fields(store)}
+    said["asked"] = {name: {digest[one] for one in assigned_fields(store, name)} for name in ("Ann", "Bob")}
     said["runs"] = [(one.by, one.base_version, one.version, one.state) for one in runs.list_runs(store)]
     return said
 
@@ -90,6 +95,8 @@ def test_an_empty_installation_takes_all_of_it_and_the_second_time_nothing(
 ) -> None:
     reviewed(filled, 7)
     set_held_out(filled, "case 7", True, by="Ann")
+    label_version(filled, "v1", name="Ours", note="of spring", by="Ann")
+    assign(filled, [field.id for field in list_fields(filled)], "Bob", by="Ann")
     file = archive_of(filled, tmp_path / "a.zip")
     merged = merge_archive(empty, file)
     assert contents(empty) == contents(filled) and champion(empty, DEFAULT_VERSION) == "v1" and is_sound(empty)
@@ -195,6 +202,16 @@ def test_what_was_decided_here_stays(tmp_path: Path, filled: Store, empty: Store
     assert any("keeps 0.5 µm/px; the archive has 0.25" in note for note in merged.notes)
     assert any("The case mine stays held out" in note for note in merged.notes)
     assert {one.version for one in decisions(empty)} == {"v1", DEFAULT_VERSION}
+
+
+def test_a_version_keeps_its_name_and_no_two_have_one(tmp_path: Path, filled: Store, empty: Store) -> None:
+    for store, name, note in ((filled, "Ours", "of spring"), (empty, "Ours", "another")):
+        label_version(store, "v1" if store is filled else DEFAULT_VERSION, name=name, note=note, by="Ann")
+    label_version(filled, DEFAULT_VERSION, name="Theirs", note="", by="Ann")
+    merged = merge_archive(empty, archive_of(filled, tmp_path / "a.zip"))
+    said = {one.version: (one.name, one.note) for one in version_labels(empty).values()}
+    assert said == {DEFAULT_VERSION: ("Ours", "another"), "v1": ("", "of spring")} and merged.labels == 1
+    assert "v1 is called Ours in the archive; another version is, here." in merged.notes
 
 
 def test_a_field_that_was_deleted_here_comes_back_and_that_is_said(tmp_path: Path, filled: Store) -> None:
