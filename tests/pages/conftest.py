@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import streamlit as st
 
+from db.engine import Store
 from mitosis_core import model
 from mitosis_core.model import DEFAULT_VERSION
 from pages.shared import cache
 from pages.shared.service import detecting
 from pages.shared.service.tissue_cache import TISSUES
+from pages.shared.store import the_store
 from tests.pages.fakes import FakeDetector
+from tests.train.finished import finished_fields
 
 
 @pytest.fixture
@@ -24,6 +27,16 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
     monkeypatch.setattr(cache, "describe_device", detecting.describe_device)
     st.cache_resource.clear()
     return fake
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The store of the pages, with two fields that Anna has finished: 3 mitoses and 2 look-alikes each."""
+    finished_fields(tmp_path / "data", fields=2)
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
+    st.cache_resource.clear()
+    yield the_store()
+    st.cache_resource.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -6,13 +6,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from db.archive import verify
 from db.backup import copies, make_copy
@@ -20,34 +14,7 @@ from db.engine import Store
 from db.fields import delete_field, image_path, list_fields, rename
 from pages.shared import store
 from pages.shared.service import backup_copies
-from tests.train.finished import finished_fields
-
-
-@pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Two finished fields."""
-    finished_fields(tmp_path / "data", fields=2)
-    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
-    st.cache_resource.clear()
-    yield store.the_store()
-    st.cache_resource.clear()
-
-
-def open_page() -> AppTest:
-    page = AppTest.from_file("../../pages/data.py", default_timeout=60).run()
-    assert not page.exception
-    return page
-
-
-def press(page: AppTest, label: str) -> AppTest:
-    next(one for one in page.button if one.label == label).click().run()
-    assert not page.exception
-    return page
-
-
-def said(page: AppTest) -> str:
-    shown = [*page.warning, *page.success, *page.error, *page.info, *page.caption, *page.markdown]
-    return " ".join(one.value.replace("\\", "") for one in shown)
+from tests.pages.data_page import open_page, press, said
 
 
 def test_the_folder_its_size_and_the_lack_of_a_copy_are_shown(kept: Store) -> None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from db.archive import write_archive
 from db.engine import Store
@@ -15,37 +10,11 @@ from db.fields import list_fields
 from db.label_export import Labels
 from db.reviews import reviews_of
 from mitosis_core.interchange import FORMATS
-from pages.shared import session, store
+from pages.shared import session
 from pages.shared.person import Person, Role
 from pages.shared.service import label_files
+from tests.pages.data_page import open_page, press, said
 from tests.train.finished import finished_fields
-
-
-@pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Two fields that Anna has finished: 3 mitoses and 2 look-alikes each."""
-    finished_fields(tmp_path / "data", fields=2)
-    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "data"))
-    st.cache_resource.clear()
-    yield store.the_store()
-    st.cache_resource.clear()
-
-
-def open_page() -> AppTest:
-    page = AppTest.from_file("../../pages/data.py", default_timeout=60).run()
-    assert not page.exception
-    return page
-
-
-def press(page: AppTest, label: str) -> AppTest:
-    next(one for one in page.button if one.label == label).click().run()
-    assert not page.exception
-    return page
-
-
-def said(page: AppTest) -> str:
-    shown = [*page.warning, *page.success, *page.error, *page.info, *page.caption]
-    return " ".join(one.value.replace("\\", "") for one in shown)
 
 
 def exported(kept: Store, name: str) -> label_files.ExportedFile:
