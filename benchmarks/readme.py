@@ -331,6 +331,28 @@ def scaling_fields_table(result: Figures) -> str:
     )
 
 
+def postgres_table(result: Figures) -> str:
+    """SQLite and PostgreSQL side by side."""
+    readers, events = result["readers"], result["events"]
+    head = (
+        f"| | change of {readers['number']} readers, median and 95th percentile | lost | field opened | "
+        f"queue of {events['fields']:,} fields |"
+    )
+    names = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "postgresql, two servers": "PostgreSQL, two servers"}
+    rows = []
+    for name, said in names.items():
+        one, many = readers[name], events.get(name, {})
+        opened, queue = (f"{many[key]:.0f} ms" if many else "" for key in ("open_p50_ms", "queue_p50_ms"))
+        rows.append(f"| {said} | {one['p50_ms']:.0f} and {one['p95_ms']:.0f} ms | {one['lost']} | {opened} | {queue} |")
+    return (
+        f"{head}\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\n{readers['seconds'] / 60:.0f} minutes each, in turns; "
+        f"{events['events']:,} changes in the store for the last two columns (medians). Moving "
+        f"{events['move']['rows']:,} rows from SQLite to PostgreSQL took {events['move']['seconds']} s. Machine: {result['machine']}."
+    )
+
+
 def dask_scaling_table(result: Figures) -> str:
     """What a second worker brings, what the cluster costs, what a killed worker costs."""
     seconds, used, killed = result["field_s"], result["field_processor_s"], result["killed"]
@@ -360,6 +382,7 @@ def dask_scaling_table(result: Figures) -> str:
 
 TABLES = {
     "dask_scaling": dask_scaling_table,
+    "postgres": postgres_table,
     "scaling_readers": scaling_readers_table,
     "scaling_fields": scaling_fields_table,
     "cost": cost_table,
