@@ -349,7 +349,8 @@ def postgres_table(result: Figures) -> str:
         + "\n".join(rows)
         + f"\n\n{readers['seconds'] / 60:.0f} minutes each, in turns; "
         f"{events['events']:,} changes in the store for the last two columns (medians). Moving "
-        f"{events['move']['rows']:,} rows from SQLite to PostgreSQL took {events['move']['seconds']} s. Machine: {result['machine']}."
+        f"{events['move']['rows']:,} rows from SQLite to PostgreSQL took {events['move']['seconds']} s. "
+        f"Machine: {result['machine']}."
     )
 
 
