@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
 
 from db.archive import write_archive
 from db.engine import Store
@@ -70,6 +73,22 @@ def test_a_file_is_previewed_and_imported_once(kept: Store) -> None:
     page.file_uploader(session.IMPORTED_FILE).set_value((file.name, file.content, file.mime)).run()
     page.text_input(session.IMPORTED_READER).set_value("Bob").run()
     assert "Nothing to import: 10 marks of Bob are there already." in said(page)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_is_offered_the_formats_that_find_marks_in_it(kept: Store, name: str, tmp_path: Path) -> None:
+    file = exported(kept, name)
+    (tmp_path / file.name).write_bytes(file.content)
+    assert name in label_files.possible_formats(tmp_path / file.name)
+
+
+def test_what_the_first_row_does_not_tell_the_others_do(tmp_path: Path) -> None:
+    """One or two pixels of a mitosis look like a place, with a score or without."""
+    path = tmp_path / "case.zip"
+    with ZipFile(path, "w") as file:
+        file.writestr("A03_02.csv", "10,20\n30,40,31,40\n")
+        file.writestr("A03_03.csv", "50,60,51,60\n")
+    assert label_files.possible_formats(path) == ["mitos12"]
 
 
 def test_an_unknown_class_is_asked_for(kept: Store) -> None:

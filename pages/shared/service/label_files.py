@@ -15,7 +15,7 @@ from db.label_export import Labels, export_labels, unfinished_fields
 from db.label_import import ImageImport, Import
 from db.predictions import versions_by_field
 from db.reviews import readers
-from mitosis_core.errors import UnusableData
+from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.command import summary
 from mitosis_core.interchange.exchange import format_of
@@ -125,12 +125,21 @@ def proposed_class(name: str) -> str | None:
 
 
 def possible_formats(path: Path) -> list[str]:
-    """The formats a file may have, by name: one where its content tells. Raises UnusableData for a file of none."""
+    """The formats a file may have, by name: one where its content tells, else those that find marks in it, if there are."""
     try:
         return [format_of(path).name]
     except UnusableData:
         suffix = path.suffix.lower()
-        return [one.name for one in FORMATS.values() if suffix == ".zip" or suffix in one.suffixes]
+        usual = [one.name for one in FORMATS.values() if suffix == ".zip" or suffix in one.suffixes]
+        return [name for name in usual if _has_marks(path, name)] or usual
+
+
+def _has_marks(path: Path, format_name: str) -> bool:
+    """Whether a file, read as this format, holds any."""
+    try:
+        return bool(contents(path, format_name).classes)
+    except ConcentricError:
+        return False
 
 
 def rows(done: Import) -> list[dict[str, object]]:
