@@ -125,7 +125,7 @@ def proposed_class(name: str) -> str | None:
 
 
 def possible_formats(path: Path) -> list[str]:
-    """The formats a file may have, by name: one where its content tells, else those that find marks in it, if there are."""
+    """The formats a file may have: one where its content tells, else those that find marks in it, if there are."""
     try:
         return [format_of(path).name]
     except UnusableData:
