@@ -53,7 +53,9 @@ def _offer_comparison(chosen: list[str]) -> None:
         st.session_state[session.COMPARED] = chosen
         st.switch_page("pages/compare.py")
     if not enough:
-        st.caption(f"Choose two to {MOST} versions to compare them.")
+        st.caption(
+            f"Choose two to {MOST} versions to compare them on your fields: the cards were not all measured on the same."
+        )
 
 
 def _show_decisions(store: Store) -> None:

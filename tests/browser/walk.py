@@ -196,7 +196,7 @@ def export(
     choose(one.page, "Labels", f"Reader {reader}")
     for name in names:
         choose(one.page, "Format", FORMATS[name].title)
-        wait_until_still(one.page)
+        one.page.get_by_role("button", name=f"Download {case}").wait_for(state="detached")  # of the format before
         one.page.get_by_role("button", name="Export", exact=True).click()
         if not files:
             one.page.get_by_role("button", name=f"Download {case}").wait_for()
