@@ -54,7 +54,7 @@ def _offer_comparison(chosen: list[str]) -> None:
         st.switch_page("pages/compare.py")
     if not enough:
         st.caption(
-            f"Choose two to {MOST} versions to compare them on your fields: the cards were not all measured on the same."
+            f"Choose two to {MOST} versions to compare them on your fields; not all cards were measured on the same."
         )
 
 
