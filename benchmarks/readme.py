@@ -196,6 +196,8 @@ def transfer_table(result: Figures) -> str:
                     f"{one['recall']:.2f} | **{one['f1']:.2f}** | {one['f1_at_best_threshold']:.2f} | {one['ap']:.2f} |"
                 )
     means = "\n\n".join(_transfer_means(size) for size in result["by_members"])
+    if alone := result.get("alone"):
+        means += "\n\n" + _transfer_alone(alone)
     return "\n".join(rows) + f"\n\n{means}\n\nProtocol: {result['protocol']}. Machine: {result['machine']}."
 
 
@@ -211,6 +213,18 @@ def _transfer_means(size: Figures) -> str:
     return (
         f"**{count_noun(size['members'], 'network').capitalize()}**: mean F1{several * ' (lowest and highest seed)'} "
         f"{means}. Recall of crops: {crops}. False detections per mm² at the version's own threshold: {alarms}."
+    )
+
+
+def _transfer_alone(alone: Figures) -> str:
+    """What networks do on a scanner that they have never seen, in a sentence."""
+    slides = ", ".join(
+        f"{slide} {one['f1']:.2f}" for slide, scanners in alone["slides"].items() for one in scanners.values()
+    )
+    return (
+        f"Trained on {alone['scanner']} and {alone['patches']} patches of its maker alone "
+        f"({count_noun(alone['members'], 'network')}), tested on the other scanner's fields of the slide held out: "
+        f"mean F1 {alone['f1']:.3f} ({slides}), average precision {alone['ap']:.3f}."
     )
 
 

@@ -8,9 +8,10 @@ the centre each; of those with cases, some cases are held out. --crops, --tissue
 never learned from; crops hold one mitosis at the centre, tissue hardly any.
 
 For each slide in turn networks are trained without it, on any scanner (train.fit's own folds). Step, calibration and
-threshold come from the other slides, each judged by the networks that have not seen it. With --alone SCANNER the
-networks learn from that scanner only and are tested on the others. --networks: how many, by seeds from 0, for each
-slide; --members: how many of them answer together: with --networks 2 --members 1 2, each alone and then both.
+threshold come from the other slides, each judged by the networks that have not seen it. --networks: how many, by seeds
+from 0, for each slide; --members: how many of them answer together: with --networks 2 --members 1 2, each alone and
+then both. With --alone SCANNER as many as --members says first learn from that scanner only, with patches of its maker,
+and are tested on the others.
 --snapshots scores networks that are there already, as "DIR/{slide}-{seed}/0000500.pt", without any training.
 --quick: the same path on a few images and steps.
 """
@@ -73,7 +74,8 @@ def main() -> None:
         sizes.append({"members": members, "ensembles": runs, **_summary(runs)})
     figures = {"by_members": sizes, "protocol": PROTOCOL, "config": dataclasses.asdict(config)}
     if given.alone:
-        figures["alone"] = _alone(given.alone, fields, patches, config, work, given.jobs)
+        first = dataclasses.replace(config, members=given.members[0], seed=0)
+        figures["alone"] = _alone(given.alone, fields, patches, first, work, given.jobs)
     figures["machine"] = f"{cpu_name()}, {platform.system()}"
     write_result("transfer-quick" if given.quick else "transfer", figures)
 
@@ -185,7 +187,8 @@ def _alone(
         }
     every = [one for row in rows.values() for one in row.values()]
     f1, ap = (float(np.mean([one[key] for one in every])) for key in ("f1", "ap"))
-    return {"scanner": scanner, "patches": len(maker), "slides": rows, "f1": f1, "ap": ap}
+    said = {"scanner": scanner, "members": config.members, "patches": len(maker)}
+    return {**said, "slides": rows, "f1": f1, "ap": ap}
 
 
 def _summary(runs: Sequence[Sequence[Figures]]) -> Figures:
