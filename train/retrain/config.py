@@ -55,7 +55,7 @@ class RetrainConfig:
     validate_every: int = option(50, "steps between validations", 1, 100_000)
     patience: int = option(2, "validations without a better average precision after which it stops", 1, 1000)
     trust: float = option(
-        150.0, "mitoses with which the best threshold here counts as much as that of the old version", 0.0, 10_000.0
+        20.0, "mitoses with which the best threshold here counts as much as that of the old version", 0.0, 10_000.0
     )
     false_alarms: float = option(
         0.0,
