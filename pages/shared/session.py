@@ -61,6 +61,7 @@ COMPARED_ON = "compared_on"  # which fields
 DISPUTED = "disputed"  # id of the field whose marks are compared
 ONLY_DISPUTED = "only_disputed"
 WISH = "cases_wish"  # what was asked for on the board of cases and is still to be done
+ASKING = "cases_asking"  # whether a dialog of the board of cases is open
 SCANNER_OF_CASES = "cases_scanner"  # for fields that wait for their µm/px
 SCALE_OF_CASES = "cases_um_per_px"
 FINDINGS = "findings"  # what was found when the data folder was examined

@@ -29,19 +29,22 @@ _PAGES = {"review": "pages/review.py", "results": "pages/results.py", "detect": 
 
 def show_cases(store: Store, who: Person) -> None:
     """The whole page below its frame."""
+    asked = st.session_state.pop(session.WISH, {})
+    st.session_state[session.ASKING] = asked.get("kind") in DIALOGS
+    if asked:
+        _fulfil(store, who, asked)
     busy = _read(store, who).detecting
     st.fragment(_live, run_every=_BUSY_S if busy else _IDLE_S)(store, who, busy)
 
 
 def _live(store: Store, who: Person, busy: bool) -> None:
-    """What changes by itself, and what a wish changes: drawn again without the rest of the page."""
+    """What changes by itself: drawn again without the rest of the page."""
     start_worker(store)
     board = _read(store, who)
-    if board.detecting and not busy:
-        st.rerun()  # before the wish: a dialog that was just opened would stay in view, and answer to nothing
-    if asked := st.session_state.pop(session.WISH, {}):
-        _fulfil(store, who, asked)
-        board = _read(store, who)
+    # A dialog opened from here would belong to this part: an answer that comes while this is due to be drawn again
+    # would count as given with it, and be lost. And drawing the whole page would close one that is open.
+    if session.WISH in st.session_state or (board.detecting and not busy and not st.session_state[session.ASKING]):
+        st.rerun()
     if who.may("reviewer") and board.waiting_for_scale:
         _ask_for_scale(store, who, board)
     remembered = session.recall(store, who).um_per_px

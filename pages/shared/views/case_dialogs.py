@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -20,8 +21,11 @@ from pages.shared.service.importing import chosen_version
 from pages.shared.shell import plain
 from pages.shared.views.scanner import ask_scanner
 
+# Whoever closes one draws the page, which then knows that none is open.
+_dialog = partial(st.dialog, on_dismiss="rerun")
 
-@st.dialog("Set the case")
+
+@_dialog("Set the case")
 def _case(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
     known = [case for case in list_cases(store) if case]
     case = st.selectbox("Case", known, index=None, accept_new_options=True, placeholder="Choose or type a name")
@@ -29,7 +33,7 @@ def _case(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
     _button(label, lambda: case_actions.put_into_case(store, ids, case or ""), ready=bool(case))
 
 
-@st.dialog("Rename a case")
+@_dialog("Rename a case")
 def _rename(store: Store, who: Person, _: Sequence[int], case: str) -> None:
     name = st.text_input("Name", case, max_chars=100)
     there = name.strip() in list_cases(store) and name.strip() != case
@@ -38,7 +42,7 @@ def _rename(store: Store, who: Person, _: Sequence[int], case: str) -> None:
     _button("Join the cases" if there else "Rename", lambda: rename_case(store, case, name), ready=name.strip() != case)
 
 
-@st.dialog("Ask a reader")
+@_dialog("Ask a reader")
 def _reader(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
     name = st.selectbox(
         "Reader", readers(store), index=None, accept_new_options=True, placeholder="Choose or type a name"
@@ -49,7 +53,7 @@ def _reader(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
         _button("Take back", lambda: unassign(store, ids, name or ""), ready=bool(name), main=False)
 
 
-@st.dialog("Exclude from the review")
+@_dialog("Exclude from the review")
 def _exclude(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
     reader = who.name or st.text_input("Reader", session.recall(store, who).reader, max_chars=60)
     st.markdown(
@@ -66,7 +70,7 @@ def _exclude(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
             )
 
 
-@st.dialog("Detect again")
+@_dialog("Detect again")
 def _detect(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
     names = detecting.list_versions()
     chosen = chosen_version(store, who.name)
@@ -77,7 +81,7 @@ def _detect(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
     )
 
 
-@st.dialog("Set the µm per pixel")
+@_dialog("Set the µm per pixel")
 def _scale(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
     st.markdown(f"Of {count_noun(len(ids), 'field')}, in the place of what is known. They are analysed again at it.")
     given = ask_scanner("chosen_scanner", "chosen_um_per_px")
@@ -87,7 +91,7 @@ def _scale(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
     )
 
 
-@st.dialog("Scanner")
+@_dialog("Scanner")
 def _scanner(store: Store, who: Person, _: Sequence[int], __: str) -> None:
     known = session.recall(store, who).um_per_px
     st.markdown(f"Files that do not say how large a pixel is are taken to have {known or 0:g} µm per pixel.")
@@ -101,7 +105,7 @@ def _remember(store: Store, who: Person, um_per_px: float | None) -> None:
     change_preferences(store, who.name, um_per_px=um_per_px)
 
 
-@st.dialog("Delete fields?")
+@_dialog("Delete fields?")
 def _delete(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
     st.markdown(plain(case_actions.say_what_goes(store, ids)))
     label = f"Delete {count_noun(len(ids), 'field')}"
