@@ -44,6 +44,7 @@ from db.schema import (
     VersionLabelRow,
     VersionRow,
 )
+from db.version_labels import latest_labels
 from db.versions import VERSION_NAME, active_version, weights_path
 from mitosis_core.errors import UnusableModel
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions
@@ -380,18 +381,17 @@ class _Merge:
 
     def take_labels(self) -> None:
         """What versions are called and what is noted about them; a version that has a label here keeps it."""
-        known, theirs = _labels(self._ours), _labels(self._theirs)
+        known = latest_labels(self._ours)
         names = {row.name for row in known.values()}
-        for row in theirs.values():
+        for row in latest_labels(self._theirs).values():
             version = str(self._version(row.version))
-            if version in known or not (row.name or row.note):
+            if version in known:
                 continue
-            free = row.name not in names
-            if row.name and not free:
+            name = "" if row.name in names else row.name
+            if name != row.name:
                 self.merged.notes.append(f"{version} is called {row.name} in the archive; another version is, here.")
-            label = {**_values(row, "id"), "version": version, "name": row.name if free else ""}
-            if label["name"] or label["note"]:
-                self._ours.add(VersionLabelRow(**label))
+            if name or row.note:
+                self._ours.add(VersionLabelRow(**{**_values(row, "id"), "version": version, "name": name}))
                 self.merged.labels += 1
 
     def take_assignments(self) -> None:
@@ -434,11 +434,6 @@ def _other_name(row: VersionRow) -> str:
 
 def _said(row: DecisionRow) -> tuple[object, ...]:
     return row.kind, row.version, row.by, row.at
-
-
-def _labels(session: Session) -> dict[str, VersionLabelRow]:
-    """version -> its latest label."""
-    return {row.version: row for row in session.scalars(select(VersionLabelRow).order_by(VersionLabelRow.id))}
 
 
 def _proposals(session: Session, prediction_id: int) -> list[dict[str, Any]]:

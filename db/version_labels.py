@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from db.engine import Store
 from db.schema import VersionLabelRow
@@ -44,5 +45,12 @@ def label_version(store: Store, version: str, *, name: str, note: str, by: str) 
 def version_labels(store: Store) -> dict[str, VersionLabel]:
     """The latest label of each version that has one."""
     with store.reading() as session:
-        rows = session.scalars(select(VersionLabelRow).order_by(VersionLabelRow.id))
-        return {row.version: VersionLabel(row.version, row.name, row.note, row.by, row.at) for row in rows}
+        return {
+            version: VersionLabel(version, row.name, row.note, row.by, row.at)
+            for version, row in latest_labels(session).items()
+        }
+
+
+def latest_labels(session: Session) -> dict[str, VersionLabelRow]:
+    """`version_labels` as part of a larger reading."""
+    return {row.version: row for row in session.scalars(select(VersionLabelRow).order_by(VersionLabelRow.id))}
