@@ -39,11 +39,13 @@ def show_cases(store: Store, who: Person) -> None:
 
 def _live(store: Store, who: Person, busy: bool) -> None:
     """What changes by itself: drawn again without the rest of the page."""
+    # A dialog opened from here would belong to this part: an answer that comes while this is due to be drawn again
+    # would count as given with it, and be lost.
+    if session.WISH in st.session_state:
+        st.rerun()
     start_worker(store)
     board = _read(store, who)
-    # A dialog opened from here would belong to this part: an answer that comes while this is due to be drawn again
-    # would count as given with it, and be lost. And drawing the whole page would close one that is open.
-    if session.WISH in st.session_state or (board.detecting and not busy and not st.session_state[session.ASKING]):
+    if board.detecting and not busy and not st.session_state[session.ASKING]:  # it would close a dialog that is open
         st.rerun()
     if who.may("reviewer") and board.waiting_for_scale:
         _ask_for_scale(store, who, board)
