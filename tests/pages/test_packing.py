@@ -30,7 +30,8 @@ def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "data")
 
 
-def packed(files: dict[str, bytes | str], kind: int = zipfile.ZIP_DEFLATED) -> bytes:
+def packed(files: dict[str, bytes | str], kind: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip; the forty below are made before any test begins."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", kind) as archive:
         for name, content in files.items():
@@ -88,12 +89,16 @@ REFUSED = {
     "two names": packed({"x.safetensors": WEIGHTS, "y.json": JSON}),
     "no card": packed({"x.safetensors": WEIGHTS}),
     "an empty zip": packed({}),
-    "a bomb": lying(packed({"x.safetensors": b"0" * 1000, "x.json": JSON})),
-    "weights of more than the directory says": lying(packed({"x.safetensors": WEIGHTS, "x.json": JSON}), 99),
+    "a bomb": lying(packed({"x.safetensors": b"0" * 1000, "x.json": JSON}, zipfile.ZIP_DEFLATED)),
+    "weights of more than the directory says": lying(
+        packed({"x.safetensors": WEIGHTS, "x.json": JSON}, zipfile.ZIP_DEFLATED), 99
+    ),
     "one name twice": twice(packed({"x.safetensors": WEIGHTS, "y.safetensors": WEIGHTS, "x.json": JSON})),
     "names without end": packed({f"{i}.json": "" for i in range(5000)}),
     "an unusual packing": packed({"x.safetensors": WEIGHTS[:1000], "x.json": JSON}, zipfile.ZIP_LZMA),
-    "a bomb of a card": packed({"x.safetensors": WEIGHTS, "x.json": b" " * 6_000_000 + JSON.encode()}),
+    "a bomb of a card": packed(
+        {"x.safetensors": WEIGHTS, "x.json": b" " * 6_000_000 + JSON.encode()}, zipfile.ZIP_DEFLATED
+    ),
     "another sha256": version(weights_sha256="0" * 64),
     "another method": version(method="no such method"),
     "another encoder": version(encoder="thin_resnet50"),
