@@ -11,9 +11,9 @@ run: $(VENV)/.ready
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest
 
-# Without the slow tests and the browser: while writing.
+# Without the slow tests, the browser and PostgreSQL: while writing.
 quick: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(BIN)/python -m pytest -m "not slow and not browser and not postgres"
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

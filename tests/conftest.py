@@ -24,6 +24,15 @@ os.environ["CONCENTRIC_DATA"] = tempfile.mkdtemp(prefix="concentric-tests-")
 atexit.register(shutil.rmtree, os.environ["CONCENTRIC_DATA"], ignore_errors=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on a PostgreSQL server are marked, whether they ask for it or are given it beside SQLite."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        on_server = given and given.params.get("database") == "postgres"
+        if on_server or "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Of one that the migrations made: a thousand tests begin with a new one."""

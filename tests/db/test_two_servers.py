@@ -42,6 +42,7 @@ print(json.dumps({"done": done, "taken": taken, "secret": store.secret().hex()})
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_reviews_and_work_off_the_queue(store: Store) -> None:
     fields = [add_field(store, make_field(number))[0].id for number in range(12)]
     detection_queue.enqueue(store, fields, "v1", by="Ann")

@@ -123,6 +123,7 @@ def test_the_process_of_the_queue_killed_midway_is_taken_up_where_it_was(store: 
     assert [len(candidates_by_field(store, DEFAULT_VERSION)[n + 1].detections) for n in range(6)] == list(range(6))
 
 
+@pytest.mark.slow
 def test_while_workers_are_refused_the_queue_waits_and_says_why(
     store: Store, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -96,18 +95,20 @@ def test_a_worker_killed_amid_a_training_costs_time_alone(store: Store, address:
     assert [one.run_id for one in versions.list_stored(store)] == [run.id]
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_a_worker_gives_signs_of_life_and_can_be_cancelled(
-    store: Store, address: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cluster_runs, "_LOOK_S", 0.1)
-    run = queued(store)
+    run, freed = queued(store), tmp_path / "freed"
     with Client(address, set_as_default=False) as client:
-        busy = client.submit(time.sleep, 3, resources={"GPU": 1}, pure=False)
+        busy = client.submit(lambda: until(freed.exists), resources={"GPU": 1}, pure=False)
         waiting = Thread(target=cluster_runs.hand_over, args=(store, run.id), daemon=True)
         waiting.start()
         until(lambda: runs.get_run(store, run.id).heartbeat != run.heartbeat)
         runs.ask_to_cancel(store, run.id)
         waiting.join()
+        freed.touch()
         busy.result()
     assert runs.get_run(store, run.id).state == "cancelled" and not works_at(run)
 

@@ -116,6 +116,7 @@ def detected(store: Store) -> list[str]:
 ALL = dict.fromkeys(range(1, 5), "done")
 
 
+@pytest.mark.slow
 def test_a_worker_killed_midway_is_taken_up_where_it_was(store: Store) -> None:
     ask(store)
     process = spawn(store, seconds=0.5)
@@ -129,6 +130,7 @@ def test_a_worker_killed_midway_is_taken_up_where_it_was(store: Store) -> None:
     assert detected(store)[-2:] == ["f3", "f4"]
 
 
+@pytest.mark.slow
 def test_a_field_that_kills_its_worker_fails_after_three_and_holds_up_nobody(store: Store) -> None:
     ask(store)
     codes = [spawn(store, deadly="f2").wait(timeout=60) for _ in range(4)]
@@ -137,6 +139,7 @@ def test_a_field_that_kills_its_worker_fails_after_three_and_holds_up_nobody(sto
     assert detected(store) == ["f1", "f2", "f2", "f2", "f3", "f4"]
 
 
+@pytest.mark.slow
 def test_of_two_workers_started_at_once_one_works(store: Store) -> None:
     ask(store)
     both = [spawn(store, seconds=0.3) for _ in range(2)]
@@ -144,6 +147,7 @@ def test_of_two_workers_started_at_once_one_works(store: Store) -> None:
     assert states(store) == ALL and detected(store) == ["f1", "f2", "f3", "f4"]
 
 
+@pytest.mark.slow
 def test_the_queue_outlives_the_server_and_stores_what_a_page_would(tmp_path: Path) -> None:
     """The real detector in a worker that the app has started."""
     store = open_store(tmp_path / "data")

@@ -25,6 +25,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     one.kill()
 
 
+@pytest.mark.slow
 def test_what_was_begun_is_stored_and_answered_before_the_server_ends(server: Server, tmp_path: Path) -> None:
     said = token(tmp_path / "data", 1, "Anna")
     op = Reader(server.port, 1, said).next_op()

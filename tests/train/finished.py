@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,12 @@ from mitosis_core.model import DEFAULT_VERSION, load_model
 from mitosis_core.scoring.comparison import compare
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Detections
+
+
+@cache
+def drawn(number: int) -> SampleField:
+    """With three mitoses and two look-alikes."""
+    return draw_sample_field(seed=number, size_px=320, mitoses=3, lookalikes=2)
 
 
 def review(store: Store, stored: StoredField, sample: SampleField) -> None:
@@ -46,7 +53,7 @@ def finished_fields(folder: Path, fields: int = 4) -> Store:
     """Drawn fields of two cases, each finished by one reader; the second case is held out."""
     store = open_store(folder)
     for number in range(fields):
-        sample = draw_sample_field(seed=number, size_px=320, mitoses=3, lookalikes=2)
+        sample = drawn(number)
         stored, _ = add_field(store, sample.field, case=f"case {number % 2}")
         review(store, stored, sample)
     return store

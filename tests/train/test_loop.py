@@ -121,6 +121,7 @@ def assert_crops_are_the_same(drawn: list[Example], config: TrainConfig) -> None
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_a_gpu_gets_the_same_crops_from_many_processes(drawn: list[Example], quick: TrainConfig) -> None:
     """In a process of its own, as a training is: this one has the threads of whatever was tested before."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
