@@ -82,5 +82,5 @@ def test_many_events_need_no_more_memory_than_few(store: Store, monkeypatch: pyt
         assert number == more.stop - 1
         return found
 
-    few = peak(range(2, 500))
-    assert peak(range(500, 5000)) < 2 * few  # of nine times as many
+    few = peak(range(2, 400))
+    assert peak(range(400, 2800)) < 2 * few  # of six times as many

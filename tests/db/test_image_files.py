@@ -26,28 +26,32 @@ NAME = f"{'a' * 64}.png"
 PART = f"{'b' * 64}.png.{'0' * 16}.part"
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of an empty prefix on a server of this test."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Its address."""
     moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    one = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    one.start()
+    yield "http://{}:{}".format(*one.get_host_and_port())
+    one.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty prefix in a bucket of this test."""
     s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed (requirements-scale.txt)")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
     for name, value in {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_ENDPOINT_URL": address,
+        "AWS_ENDPOINT_URL": server,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    name = f"lab-{secrets.token_hex(4)}"  # all servers of one process have the same buckets
+    name = f"lab-{secrets.token_hex(4)}"
     s3fs.S3FileSystem().mkdir(name)
     yield f"s3://{name}/images"
-    server.stop()
     s3fs.S3FileSystem.clear_instance_cache()
 
 
