@@ -13,7 +13,7 @@ test: $(VENV)/.ready-dev
 
 # Without the slow tests, the browser and PostgreSQL: while writing.
 quick: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -m "not slow and not browser and not postgres"
+	$(BIN)/python -m pytest --ignore tests/browser -m "not slow and not postgres"
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -204,6 +204,7 @@ def test_a_worker_with_another_program_or_other_weights_is_refused(
     assert "has Concentric 0" in said and "and 9.9.9 (abc) is needed" in said and not (tmp_path / "found.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_cluster_without_workers_is_waited_for_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with local_workers(0) as running:
         with pytest.raises(ClusterUnusable, match="has no workers; please start one"):  # noqa: SIM117
@@ -249,6 +250,7 @@ def test_what_listens_there_but_is_no_scheduler_is_a_sentence() -> None:
             pass
 
 
+@pytest.mark.slow
 def test_a_cluster_is_reached_from_where_an_event_loop_runs_too(running: LocalCluster) -> None:
     """As in a notebook."""
 

@@ -61,6 +61,7 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(store: Store, field: Stor
     assert json.loads(written(store, "jsonl").splitlines()[0])["who"] == "@Ann"
 
 
+@pytest.mark.slow
 def test_many_events_need_no_more_memory_than_few(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "_AT_ONCE", 100)
     field = add_field(store, make_field())[0]

@@ -240,6 +240,7 @@ def test_an_object_store_that_is_gone_is_a_sentence_and_nothing_is_recorded(in_b
     assert not [name for name in there._list(there.where.removeprefix("s3://")) if name.endswith(".part")]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_real_server_that_stops_is_a_sentence(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # where nobody listens
     with pytest.raises(StoreFailed, match="could not be read or written"):

@@ -136,6 +136,7 @@ def test_a_worker_that_does_not_train_for_this_store_says_why(store: Store, tmp_
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.slow
 def test_what_the_worker_refuses_is_what_the_run_says(
     store: Store, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,6 +217,7 @@ def _asked(server: Server, method: str, path: str, **headers: str) -> http.clien
     return connection.getresponse()
 
 
+@pytest.mark.slow
 def test_the_real_server_answers_no_path_under_another_name(real: Server) -> None:
     for method, path in PATHS:
         for host, refused in (("evil.example", True), (f"localhost:{real.port}", False)):
@@ -227,6 +228,7 @@ def test_the_real_server_answers_no_path_under_another_name(real: Server) -> Non
     assert _asked(real, "GET", "/_stcore/stream", **UPGRADE).status == 101
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("proxied")
 def test_the_real_server_lets_nobody_in_past_the_proxy(real: Server) -> None:
     for method, path in PATHS:

@@ -32,6 +32,7 @@ def test_pure_haematoxylin_is_haematoxylin() -> None:
     assert torch.allclose(to_stains(rgb).flatten(), torch.tensor([0.8, 0.0, 0.0]), atol=1e-4)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.floats(0.7, 1.3), st.floats(0.7, 1.3))
 def test_another_laboratory_comes_to_the_same_stain(haematoxylin: float, eosin: float) -> None:

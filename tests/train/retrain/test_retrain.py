@@ -155,6 +155,7 @@ def test_a_run_that_was_cut_ends_where_it_would_have(
     assert again.card.raw_threshold == whole.card.raw_threshold
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_another_run_is_not_taken_up(drawn: list[Example], base: Model, tmp_path: Path) -> None:
     kept = tmp_path / "checkpoint"
     retrain(base, drawn[:2], QUICK, tmp_path / "a.safetensors", checkpoint=kept)
