@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,14 +40,21 @@ class Calibration:
             raise ValueError(f"largest_gap must not be negative, as {self.largest_gap} is")
 
 
-def background_logit(found: ProbabilityMap, share: float) -> float:
-    """The logit that `share` of the cells on tissue do not exceed. On glass networks answer lowest of all."""
-    return float(np.quantile(logit(found.values), 1 - (1 - share) * found.tissue_share))
+class Background(NamedTuple):
+    """level: the logit that a share of the cells on tissue do not exceed. gap: how far it lies above the logit that
+    90 % of them do not exceed."""
+
+    level: float
+    gap: float
 
 
-def background_gap(found: ProbabilityMap, share: float) -> float:
-    """How far `background_logit` lies above the logit that 90 % of the tissue does not exceed."""
-    return background_logit(found, share) - background_logit(found, _ORDINARY_SHARE)
+def measure_background(found: ProbabilityMap, share: float) -> Background:
+    """Of a map, for a share in (0, 1). Glass does not count: on it networks answer lowest of all."""
+    logits = logit(found.values)
+    level, ordinary = (
+        float(np.quantile(logits, 1 - (1 - one) * found.tissue_share)) for one in (share, _ORDINARY_SHARE)
+    )
+    return Background(level, level - ordinary)
 
 
 def calibrate(found: ProbabilityMap, calibration: Calibration | None) -> ProbabilityMap:
@@ -62,9 +70,9 @@ def calibration_shift(found: ProbabilityMap, calibration: Calibration | None) ->
     if calibration is None:
         return 0.0
     area_mm2 = found.values.size * found.cell_area_um2 / 1e6 * found.tissue_share
-    level = background_logit(found, calibration.share)
+    level, gap = measure_background(found, calibration.share)
     if calibration.largest_gap is not None:
-        level -= max(0.0, background_gap(found, calibration.share) - calibration.largest_gap)
+        level -= max(0.0, gap - calibration.largest_gap)
     full = calibration.reference - level
     return float(full * area_mm2 / (area_mm2 + _WEIGHT_MM2))
 

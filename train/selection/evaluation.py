@@ -16,10 +16,9 @@ from mitosis_core.errors import UnusableData
 from mitosis_core.inference.blobs import BlobSettings
 from mitosis_core.inference.calibration import (
     Calibration,
-    background_gap,
-    background_logit,
     calibration_shift,
     logit,
+    measure_background,
     sigmoid,
 )
 from mitosis_core.inference.fusion import fuse
@@ -173,9 +172,7 @@ def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> li
 
 def _median_calibration(outputs: Sequence[NetworkOutput]) -> Calibration:
     """The calibration that leaves the middle one of these fields as it is, and bounds none of them."""
-    levels, gaps = (
-        [measure(one.map, BACKGROUND_SHARE) for one in outputs] for measure in (background_logit, background_gap)
-    )
+    levels, gaps = zip(*(measure_background(one.map, BACKGROUND_SHARE) for one in outputs), strict=True)
     return Calibration(BACKGROUND_SHARE, round(float(np.median(levels)), 3), round(max(gaps) + 0.0005, 3))
 
 

@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from mitosis_core.inference.calibration import (
     Calibration,
-    background_gap,
-    background_logit,
     calibrate,
     calibration_shift,
     centre_on_threshold,
+    measure_background,
 )
 from mitosis_core.types import ProbabilityMap
 
@@ -25,7 +24,7 @@ def field(seed: int = 0, shift: float = 0.0, cells: int = 520) -> ProbabilityMap
 @pytest.mark.slow
 @given(st.floats(-3, 3))
 def test_a_large_field_that_answers_higher_everywhere_gets_the_same_scores(shift: float) -> None:
-    calibration = Calibration(0.95, background_logit(field(), 0.95))
+    calibration = Calibration(0.95, measure_background(field(), 0.95).level)
     plain, shifted = calibrate(field(), calibration), calibrate(field(shift=shift), calibration)
     # 0.27 mm² against a weight of 0.02: 7 % of the shift stays
     kept = np.log(shifted.values / (1 - shifted.values)) - np.log(plain.values / (1 - plain.values))
@@ -34,7 +33,7 @@ def test_a_large_field_that_answers_higher_everywhere_gets_the_same_scores(shift
 
 def test_the_typical_field_is_left_alone_and_order_is_kept() -> None:
     found = field(3)
-    same = calibrate(found, Calibration(0.95, background_logit(found, 0.95)))
+    same = calibrate(found, Calibration(0.95, measure_background(found, 0.95).level))
     assert np.allclose(same.values, found.values, rtol=1e-3)
     moved = calibrate(found, Calibration(0.95, -3.0)).values
     assert (np.diff(moved.ravel()[np.argsort(found.values, axis=None)]) >= 0).all()
@@ -42,7 +41,7 @@ def test_the_typical_field_is_left_alone_and_order_is_kept() -> None:
 
 def test_a_small_field_is_hardly_moved() -> None:
     found = field(cells=16)  # 256 µm²: one mitosis could fill it
-    moved = calibrate(found, Calibration(0.95, background_logit(found, 0.95) + 5))
+    moved = calibrate(found, Calibration(0.95, measure_background(found, 0.95).level + 5))
     assert np.allclose(moved.values, found.values, rtol=0.1)
 
 
@@ -63,11 +62,10 @@ def test_glass_beside_the_tissue_changes_no_score(share: float) -> None:
 def test_mitoses_that_cover_much_of_a_field_do_not_move_themselves() -> None:
     """3 % of the field at a logit of 4: the background lies among them, and only the bound keeps it away."""
     found = field()
-    gap = background_gap(found, 0.99)
+    level, gap = measure_background(found, 0.99)
     values = found.values.copy()
     values[:16] = 1 / (1 + np.exp(-4.0))
     dense = ProbabilityMap(values, found.cell_px, found.um_per_px)
-    level = background_logit(found, 0.99)
     free, bound = (calibration_shift(dense, Calibration(0.99, level, most)) for most in (None, gap))
     assert free < -6 and -0.5 < bound <= 0
     assert calibration_shift(found, Calibration(0.99, level, gap)) == pytest.approx(0, abs=1e-6)
