@@ -1,6 +1,7 @@
 """Carrying over: how good is the detector on the next slide, the next scanner, the next laboratory?
 
     python -m benchmarks.transfer --fields DIR=SCANNER... --painted DIR --patches CSV... [--crops CSV] [--tissue CSV]
+        [--method METHOD]
 
 --fields: folders with annotations.csv and images/, each of one scanner; a slide is held out on all of them together.
 --painted: folder with fields.csv, images/ and masks/, without mitoses where the mask is 0. --patches: one mitosis at
@@ -36,7 +37,7 @@ from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example
-from train.methods import default_config
+from train.methods import RECIPES, default_config
 from train.selection.evaluation import (
     Choice,
     Fold,
@@ -69,7 +70,7 @@ def main() -> None:
     for members in given.members:
         runs = []
         for seed in range(0, given.networks - members + 1, members):
-            config = default_config("segmitos", **{**options, "members": members, "seed": seed})
+            config = default_config(given.method, **{**options, "members": members, "seed": seed})
             runs.append(_run(fields, patches, config, work, measured, given))
         sizes.append({"members": members, "ensembles": runs, **_summary(runs)})
     figures = {"by_members": sizes, "protocol": PROTOCOL, "config": dataclasses.asdict(config)}
@@ -77,7 +78,8 @@ def main() -> None:
         first = dataclasses.replace(config, members=given.members[0], seed=0)
         figures["alone"] = _alone(given.alone, fields, patches, first, work, given.jobs)
     figures["machine"] = f"{cpu_name()}, {platform.system()}"
-    write_result("transfer-quick" if given.quick else "transfer", figures)
+    name = "transfer" if given.method == "segmitos" else f"transfer_{given.method}"
+    write_result(f"{name}-quick" if given.quick else name, figures)
 
 
 def _run(
@@ -219,6 +221,7 @@ def _spread(runs: Sequence[Sequence[Figures]], value: Callable[[Figures], Any]) 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
+    parser.add_argument("--method", choices=RECIPES, default="segmitos")
     parser.add_argument("--alone", default="", metavar="SCANNER")
     parser.add_argument("--snapshots", default="", metavar="PATTERN")
     parser.add_argument("--steps", type=int, default=600)

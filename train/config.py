@@ -9,6 +9,23 @@ from typing import Any
 FROM_MASKS = ("mask", "ellipse")  # labels drawn from instance masks: as they are, or ellipses of their height and width
 LABELS = ("circle12", "circle15", "fixed12", "fixed15", "random", *FROM_MASKS)  # see train/data/labels.py
 
+# What carried over best to other slides and scanners (docs/methods.md), for the methods that it was measured for.
+# Negatives come from anywhere and none are mined: what a network wrongly finds in the fields it learns from is too
+# often a mitosis that nobody marked.
+ACROSS_SCANNERS: dict[str, Any] = {
+    "um_per_px": 0.25,
+    "crop_px": 128,
+    "share_mitosis": 0.3,
+    "share_patch": 0.3,
+    "share_whole": 0.3,
+    "share_anywhere": 0.4,
+    "share_lookalike": 0.0,
+    "share_hard": 0.0,
+    "mine_every": 0,
+    "stain_jitter": 0.12,
+    "stain_share": 0.8,
+}
+
 
 def option(
     default: Any, text: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()

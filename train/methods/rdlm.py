@@ -13,26 +13,15 @@ from torchvision.ops import box_iou
 from mitosis_core import ranks
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.methods.rdlm import FOCAL, RDLMNet, anchors, flatten_levels
-from train.config import TrainConfig
+from train.config import ACROSS_SCANNERS, TrainConfig
 from train.data.labels import BACKGROUND
 from train.data.patches import check_boxes
 
 ALPHA = 0.5  # of the paper; gamma goes with the variant
 
 # The paper: crops of 1040 px shrunk to 600, stochastic gradient descent at 0.001 for 20,000 steps.
-# The learning rates are the usual ones; with them some 200 steps of this size suffice to find most figures.
-DEFAULTS: dict[str, Any] = {
-    "um_per_px": 0.333,
-    "crop_px": 128,
-    "batch": 16,
-    "lr": 6e-4,
-    "lr_head": 1e-3,
-    "steps": 240,
-    "share_mitosis": 0.35,
-    "mine_every": 120,
-    "validate_every": 120,
-    "members": 3,
-}
+# The learning rates are the usual ones; with them some hundred steps suffice to find most figures.
+DEFAULTS: dict[str, Any] = {**ACROSS_SCANNERS, "steps": 600, "validate_every": 300, "members": 2}
 
 _matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)  # the last: every figure has an anchor
 

@@ -10,26 +10,10 @@ import torch.nn.functional as F
 
 from mitosis_core import ranks
 from mitosis_core.methods.method import DetectorNet
-from train.config import TrainConfig
+from train.config import ACROSS_SCANNERS, TrainConfig
 from train.data.labels import IGNORED
 
-# Negatives from anywhere and none mined: what a network wrongly finds in the fields it learns from is too often a
-# mitosis that nobody marked (docs/methods.md).
-DEFAULTS: dict[str, Any] = {
-    "um_per_px": 0.25,
-    "crop_px": 128,
-    "share_mitosis": 0.3,
-    "share_patch": 0.3,
-    "share_whole": 0.3,
-    "share_anywhere": 0.4,
-    "share_lookalike": 0.0,
-    "share_hard": 0.0,
-    "mine_every": 0,
-    "stain_jitter": 0.12,
-    "stain_share": 0.8,
-    "steps": 600,
-    "validate_every": 600,
-}
+DEFAULTS: dict[str, Any] = {**ACROSS_SCANNERS, "steps": 600, "validate_every": 600}
 
 
 def concentric_loss(logits: torch.Tensor, labels: torch.Tensor, mitosis_weight: float) -> torch.Tensor:
