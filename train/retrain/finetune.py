@@ -40,6 +40,7 @@ from train.retrain.heads import interpolate_weights, mean_weights, single_thread
 from train.retrain.session import RetrainSession
 
 _NOWHERE = np.zeros((0, 2), np.float32)
+_BATCH = 16  # crops per step: someone waits, and few fields have no more to show
 _DETECT_SECONDS = 4.0  # for one field and network
 
 
@@ -132,12 +133,13 @@ def _fuse_members(sides: list[tuple[Detections, Detections]], um_per_px: float) 
 
 
 def _config(base: Model, config: RetrainConfig) -> TrainConfig:
-    """The method's own options for so few steps; its batch and crop, since its network wants them."""
+    """The method's own options for so few steps; its crop, since its network wants it."""
     return default_config(
         base.card.method,
         variant=base.card.variant,
         encoder=base.card.encoder,
         um_per_px=base.card.um_per_px,
+        batch=_BATCH,
         steps=config.steps,
         validate_every=config.steps,
         mine_every=0,
