@@ -203,9 +203,10 @@ def transfer_table(result: Figures) -> str:
 
 def transfer_methods_table(result: Figures) -> str:
     """Every method that was measured so, one row for each size of ensemble: means over slides and ensembles."""
-    others = {file.stem.removeprefix("transfer_"): file for file in sorted(RESULTS.glob("transfer_*.json"))}
-    others = {name: file for name, file in others.items() if not name.endswith("-quick")}
-    found = {SHIPPED: result} | {name: json.loads(file.read_text(encoding="utf-8")) for name, file in others.items()}
+    found = {SHIPPED: result}
+    for file in sorted(RESULTS.glob("transfer_*.json")):
+        if not file.stem.endswith("-quick"):
+            found[file.stem.removeprefix("transfer_")] = json.loads(file.read_text(encoding="utf-8"))
     sizes = [(name, one, size) for name, one in found.items() for size in one["by_members"]]
     scanners = list(sizes[0][2]["by_scanner"])
     heads = ["system", "networks", "ensembles"]

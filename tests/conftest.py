@@ -4,11 +4,12 @@ import atexit
 import gc
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -25,44 +26,33 @@ atexit.register(shutil.rmtree, os.environ["CONCENTRIC_DATA"], ignore_errors=True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on a PostgreSQL server are marked, whether they ask for it or are given it beside SQLite."""
+    """Tests that ask for a PostgreSQL server are marked."""
     for item in items:
-        given = getattr(item, "callspec", None)
-        on_server = given and given.params.get("database") == "postgres"
-        if on_server or "postgres" in getattr(item, "fixturenames", ()):
+        if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Of one that the migrations made: a thousand tests begin with a new one."""
-    from db.dialects.sqlite import DATABASE, SqliteDatabase
-    from db.disk import create
+    from db.dialects import sqlite
 
-    migrate = SqliteDatabase.migrate
-    new = SqliteDatabase(tmp_path_factory.mktemp("new") / DATABASE, 1.0)
-    migrate(new)
-    content = new.file.read_bytes()
+    new = sqlite.SqliteDatabase(tmp_path_factory.mktemp("new") / sqlite.DATABASE, 1.0)
+    new.migrate()
+    with closing(sqlite3.connect(new.file)) as made:
+        statements = [one for one in made.iterdump() if one not in ("BEGIN TRANSACTION;", "COMMIT;")]
+    upgrade = sqlite.upgrade
 
-    def copy_and_migrate(self: SqliteDatabase, to: str = "head", *, beside_images: bool = False) -> None:
-        images = self.folder / "images"
-        if to == "head" and not self.file.exists() and not (images.is_dir() and any(images.iterdir())):
-            with create(self.file) as file:
-                file.write(content)
-        migrate(self, to, beside_images=beside_images)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SqliteDatabase, "migrate", copy_and_migrate)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _components_are_sought_once() -> Iterator[None]:
-    """Each AppTest lets Streamlit read the description of every installed package, half the time of a page."""
-    from streamlit.components.v2 import manifest_scanner
+    def copy_or_upgrade(connection: Any, to: str, *, before_a_new_one: Callable[[], object], **rest: Any) -> bool:
+        if to != "head" or connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first():
+            return upgrade(connection, to, before_a_new_one=before_a_new_one, **rest)
+        before_a_new_one()
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        return True
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        patch.setattr(sqlite, "upgrade", copy_or_upgrade)
         yield
 
 

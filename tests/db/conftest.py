@@ -56,7 +56,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test with a store runs on both databases, but those that are about files of SQLite."""
     if "database" in metafunc.fixturenames:
         on_sqlite = next(metafunc.definition.iter_markers("sqlite"), None)
-        kinds = ["sqlite"] if on_sqlite else ["sqlite", "postgres"]
+        kinds = ["sqlite"] if on_sqlite else ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
         metafunc.parametrize("database", kinds, indirect=True)
 
 

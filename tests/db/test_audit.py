@@ -1,6 +1,7 @@
 """Who did what: every event, decision and deletion once, by time, safe in a spreadsheet."""
 
 import csv
+import gc
 import io
 import json
 import tracemalloc
@@ -76,12 +77,14 @@ def test_many_events_need_no_more_memory_than_few(store: Store, monkeypatch: pyt
     def peak(more: range) -> int:
         with store.writing() as session:
             session.execute(insert(EventRow), [{**one, "id": n, "op_id": f"{n:032x}", "seq": n} for n in more])
+        gc.disable()  # when it comes by is no matter of the audit
         tracemalloc.start()
         number = write(store, Nowhere())
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+        gc.enable()
         assert number == more.stop - 1
         return found
 
     few = peak(range(2, 400))
-    assert peak(range(400, 2800)) < 2 * few  # of six times as many
+    assert peak(range(400, 2800)) < 1.3 * few  # of six times as many

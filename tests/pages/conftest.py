@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 
 from db.engine import Store
 from mitosis_core import model
@@ -62,3 +64,13 @@ def _one_shipped_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     model.load_model.cache_clear()
     yield
     model.load_model.cache_clear()  # the files that it knows go with the test
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _components_are_sought_once() -> Iterator[None]:
+    """Each AppTest lets Streamlit read the description of every installed package, half the time of a page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            manifest_scanner, "scan_component_manifests", functools.cache(manifest_scanner.scan_component_manifests)
+        )
+        yield

@@ -17,7 +17,6 @@ from streamlit.testing.v1 import AppTest
 from db import versions
 from db.engine import Store
 from db.fields import delete_field, image_path, list_fields
-from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from mitosis_core.scoring import cost
 from mitosis_core.types import Detections
@@ -27,7 +26,7 @@ from pages.shared.service.version_comparison import READERS
 from pages.shared.views import version_comparison
 from tests.pages.fakes import FakeDetector
 from tests.pages.test_models_page import damage, errors, labels, press
-from tests.train.finished import finished_fields
+from tests.train.finished import drawn, finished_fields
 
 OTHER = "theirs"
 LOOK, MEASURE = "Analyse these fields with every version", "Measure the memory of 2 versions"
@@ -102,8 +101,7 @@ def test_versions_look_where_they_have_not_yet_and_are_compared(kept: Store, det
 def test_the_field_in_dispute_shows_every_version_in_its_own_way(
     kept: Store, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = [draw_sample_field(seed=number, size_px=320, mitoses=3, lookalikes=2) for number in range(4)]
-    true = {one.field.digest: one.mitoses_xy_px for one in drawn}
+    true = {one.field.digest: one.mitoses_xy_px for one in map(drawn, range(4))}
     two = np.array([0.9, 0.8]), np.full(2, 60.0)
     monkeypatch.setattr(detector, "_find", lambda field: Detections(true[field.digest][:2], *two))
     shown: list[dict[str, Any]] = []

@@ -32,11 +32,10 @@ from db.runs import Run
 from db.schema import RunRow
 from db.splits import case_splits, set_held_out
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
-from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.interchange.contest_csv import read_annotations
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from pages.shared.service import training
-from tests.train.finished import finished_fields, review
+from tests.train.finished import drawn, finished_fields, review
 from tests.waiting import until
 from train import job
 from train.__main__ import main
@@ -133,7 +132,7 @@ def test_an_option_that_does_nothing_for_the_version_is_refused_and_no_run_is_le
 
 def test_the_training_set_can_be_written_again_whatever_was_changed_since(store: Store, tmp_path: Path) -> None:
     run = runs.get_run(store, queue(store))
-    sample = draw_sample_field(seed=9, size_px=320, mitoses=3, lookalikes=2)
+    sample = drawn(9)
     review(store, add_field(store, sample.field, case="case 0")[0], sample)
     assert main(["labels", "--data", str(store.folder), "--run", str(run.id), "--out", str(tmp_path / "l.csv")]) == 0
     rows = list(csv.DictReader((tmp_path / "l.csv").open(encoding="utf-8")))
