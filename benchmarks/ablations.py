@@ -129,7 +129,7 @@ class Data:
 
     def config(self, method: str, **options: Any) -> TrainConfig:
         """The options of one setting."""
-        return default_config(method, **{**self.options, "members": 1, **options})
+        return default_config(method, **{**self.options, "members": 1, "averaged": 1, **options})
 
 
 def main() -> None:

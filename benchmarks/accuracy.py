@@ -48,6 +48,7 @@ QUICK: dict[str, Any] = {
     "validate_every": 20,
     "mine_every": 0,
     "members": 1,
+    "averaged": 2,
     "ema": 0.9,
     "lr_head": 5e-3,
     "frozen_stages": 4,

@@ -91,6 +91,9 @@ class TrainConfig:
     mine_every: int = option(150, "steps between searches for false detections on the training fields", 0, 100_000)
     validate_every: int = option(250, "steps between validations", 1, 1_000_000)
     members: int = option(3, "networks trained from different seeds that answer together", 1, 10)
+    averaged: int = option(
+        1, "networks trained from the same first weights, on other crops, that are averaged into each of these", 1, 10
+    )
     seed: int = option(0, "seed of everything random", 0, 2**31)
 
     def __post_init__(self) -> None:

@@ -28,11 +28,13 @@ from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import FROM_MASKS, TrainConfig
 from train.data.examples import Example, digest
 from train.loop import Step, fit_net
+from train.optimise import mean_weights
 from train.parallel import check_same, lost_as_sentence
 from train.selection.cascade import SecondStage, second_stage
 from train.selection.evaluation import Choice, Fold, choose_settings, load_snapshot, make_outputs
 
 MAX_FOLDS = 5
+_SEEDS_APART = 1000  # of networks that are averaged; their members are 1 apart
 Report = Callable[[str, Step], None]
 
 
@@ -48,21 +50,51 @@ class Provenance:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One network to train: on what, and which fields it is held out from (they have no part in the training)."""
+    """One network to train: on what, and which fields it is held out from (they have no part in the training).
+
+    start_seed: of its first weights, where they are another network's too; None: the seed of its config.
+    """
 
     title: str
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
     config: TrainConfig
     work: Path
+    start_seed: int | None = None
 
     @cached_property
     def folder(self) -> Path:
         """Where its snapshots are; the same training data and settings are never trained twice."""
         settings = {name: value for name, value in dataclasses.asdict(self.config).items() if value != ""}
-        start = [self.coarser.folder.name] if self.coarser else []
+        if self.config.averaged == 1:
+            del settings["averaged"]  # a network by itself is found where it was before there was a choice
+        start: list[Any] = [self.coarser.folder.name] if self.coarser else []
+        if self.first_seed != self.config.seed:
+            start.append(self.first_seed)
         identity = json.dumps([digest(list(self.train)), settings, *start])
         return self.work / hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    @property
+    def first_seed(self) -> int:
+        """The seed of its first weights."""
+        return self.config.seed if self.start_seed is None else self.start_seed
+
+    @cached_property
+    def averaged(self) -> tuple[TrainingJob, ...]:
+        """The networks whose weights are averaged into this one; none when it is trained itself."""
+        if self.config.averaged == 1:
+            return ()
+        alone = dataclasses.replace(self.config, averaged=1)
+        configs = [dataclasses.replace(alone, seed=alone.seed + _SEEDS_APART * i) for i in range(self.config.averaged)]
+        return tuple(
+            TrainingJob(f"{self.title}, {i + 1} of {len(configs)}", self.train, (), one, self.work, self.first_seed)
+            for i, one in enumerate(configs)
+        )
+
+    @property
+    def needed(self) -> tuple[TrainingJob, ...]:
+        """What must be trained before it."""
+        return self.averaged or ((self.coarser,) if self.coarser else ())
 
     @cached_property
     def coarser(self) -> TrainingJob | None:
@@ -70,7 +102,7 @@ class TrainingJob:
         encoder = METHODS[self.config.method].coarser.get(self.config.encoder)
         if encoder is None:
             return None
-        config = dataclasses.replace(self.config, encoder=encoder)
+        config = dataclasses.replace(self.config, encoder=encoder, seed=self.first_seed)
         return TrainingJob(f"{self.title}: {encoder}", self.train, (), config, self.work)
 
 
@@ -189,10 +221,10 @@ def member_jobs(
 
 
 def train_all(todo: Sequence[TrainingJob], jobs: int, report: Report) -> None:
-    """Train every job that is not done yet, each once; coarser networks first, as several jobs may start from one."""
-    coarser = [job.coarser for job in _unfinished(todo) if job.coarser]
-    if coarser:
-        train_all(coarser, jobs, report)
+    """Train every job that is not done yet, each once; first what others need, which several may."""
+    needed = [one for job in _unfinished(todo) for one in job.needed]
+    if needed:
+        train_all(needed, jobs, report)
     todo = list({job.folder: job for job in _unfinished(todo)}.values())
     if jobs == 1:
         for job in todo:
@@ -206,10 +238,14 @@ def train_all(todo: Sequence[TrainingJob], jobs: int, report: Report) -> None:
 def train_one(job: TrainingJob, report: Report | None = None) -> None:
     """Train one network, leaving a snapshot of its EMA at every `validate_every` steps.
 
-    Where the method has a coarser network it begins as the last snapshot of that, which must be there.
+    Where the method has a coarser network it begins as the last snapshot of that, which must be there; so must those
+    that are averaged into one.
     """
+    if job.averaged:
+        _average(job)
+        return
     started = time.perf_counter()
-    torch.manual_seed(job.config.seed)
+    torch.manual_seed(job.first_seed)
     net = METHODS[job.config.method].build(job.config.encoder, job.coarser is None, job.config.variant)
     if job.coarser and ranks.is_first():  # the others have its weights from there
         net.start_from(load_snapshot(last_snapshot(job.coarser), job.coarser.config))
@@ -235,6 +271,18 @@ def train_one(job: TrainingJob, report: Report | None = None) -> None:
     )
     if ranks.is_first():
         (job.folder / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")  # for the benchmarks
+
+
+def _average(job: TrainingJob) -> None:
+    """Write the snapshots of a network that is the mean of others."""
+    if not ranks.is_first():
+        return
+    for step in snapshots(job.averaged[0]):
+        states = [torch.load(snapshots(one)[step], map_location="cpu", weights_only=True) for one in job.averaged]
+        with atomic_write(job.folder / f"{step:07d}.pt") as file:
+            torch.save(mean_weights(states), file)
+    seconds = sum(int((one.folder / "seconds").read_text()) for one in job.averaged)
+    (job.folder / "seconds").write_text(f"{seconds}\n")
 
 
 def _unfinished(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -37,3 +38,13 @@ def update_ema(ema: nn.Module, net: nn.Module, decay: float) -> None:
             kept.lerp_(new, 1 - decay)
         else:
             kept.copy_(new)
+
+
+def mean_weights(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of networks that were trained from the same first weights: as good as all of them together, for the time
+    of one (model soups, Wortsman et al., ICML 2022). Counts are the first one's."""
+    first = states[0]
+    return {
+        name: torch.stack([one[name] for one in states]).mean(0) if value.is_floating_point() else value
+        for name, value in first.items()
+    }

@@ -24,7 +24,7 @@ from train.__main__ import main
 from train.config import TrainConfig
 from train.data.examples import Example, digest, read_examples, read_patches
 from train.data.labels import boxes_of_masks
-from train.fit import TrainingJob, fit, folds_by_slide, plan_jobs, snapshots, train_all
+from train.fit import TrainingJob, fit, folds_by_slide, member_jobs, plan_jobs, snapshots, train_all
 from train.selection.evaluation import BACKGROUND_SHARE, POSTPROCESSING
 
 
@@ -302,3 +302,56 @@ def test_parallel_jobs_do_not_train_the_same_coarser_network(
         assert all(job.coarser is None or job.coarser.folder in done for job in pool)
         done |= set(folders)
     assert len(done) == 3
+
+
+# ---------------------------------------------------------------- networks that are averaged
+
+
+@pytest.mark.usefixtures("chain")
+def test_averaged_networks_start_alike_see_other_crops_and_become_their_mean(
+    drawn: list[Example], quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[tuple[int, torch.Tensor]] = []
+    real = train.fit.fit_net
+
+    def spy(net: DetectorNet, examples: tuple[Example, ...], config: TrainConfig, **rest: Any) -> DetectorNet:
+        starts.append((config.seed, weights(net).clone()))
+        return real(net, examples, config, **rest)
+
+    monkeypatch.setattr(train.fit, "fit_net", spy)
+    config = dataclasses.replace(quick, averaged=3, members=2, seed=7, frozen_stages=0)
+    first, second = member_jobs("all", drawn, [], set(), config, tmp_path)
+    train_all([first, second], 1, lambda title, step: None)
+    assert [seed for seed, _ in starts] == [7, 1007, 2007, 8, 1008, 2008]
+    assert all(torch.equal(start, starts[0][1]) for _, start in starts[:3])
+    assert all(torch.equal(start, starts[3][1]) for _, start in starts[3:])
+    assert not torch.equal(starts[0][1], starts[3][1])
+    for step, file in snapshots(first).items():
+        parts = [torch.load(snapshots(one)[step], weights_only=True) for one in first.averaged]
+        assert not torch.equal(parts[0]["classify.weight"], parts[1]["classify.weight"])
+        for name, mean in torch.load(file, weights_only=True).items():
+            if mean.is_floating_point():
+                torch.testing.assert_close(mean, sum(one[name] for one in parts) / 3)
+    train_all([first, second], 1, lambda title, step: None)
+    assert len(starts) == 6  # nothing is trained twice
+
+
+@pytest.mark.usefixtures("chain")
+def test_averaged_networks_of_a_chain_share_its_coarser_network(
+    drawn: list[Example], quick: TrainConfig, tmp_path: Path
+) -> None:
+    job = TrainingJob("all", tuple(drawn), (), dataclasses.replace(quick, encoder="16s", averaged=2), tmp_path)
+    first, second = job.averaged
+    assert first.coarser and second.coarser and first.coarser.folder == second.coarser.folder
+    assert not first.coarser.averaged
+
+
+def test_the_first_of_averaged_networks_is_the_one_trained_by_itself(
+    drawn: list[Example], quick: TrainConfig, tmp_path: Path
+) -> None:
+    alone = TrainingJob("all", tuple(drawn), (), quick, tmp_path)
+    three = dataclasses.replace(alone, config=dataclasses.replace(quick, averaged=3))
+    folders = [one.folder for one in three.averaged]
+    assert folders[0] == alone.folder and len({three.folder, *folders}) == 4
+    later = dataclasses.replace(quick, seed=1000)  # its first weights are others
+    assert TrainingJob("all", tuple(drawn), (), later, tmp_path).folder != folders[1]
