@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,6 +51,7 @@ from train.selection.evaluation import Choice, Fold, drop_ignored, fully_annotat
 
 PICTURE = Path(__file__).parent.parent / "docs" / "label-efficiency.svg"
 QUICK = RetrainConfig(steps=10, batch=8, crops_per_field=16, validate_every=10)
+QUICK_SIDES = 2  # one slide on both scanners
 BOTH, WEIGHTS, THRESHOLD = "both", "weights only", "threshold only"  # what of the new version is taken
 ELSEWHERE = "other laboratories"
 CROPS_APART = 4  # every fourth of the crops of other laboratories is scored: each costs a prediction in every round
@@ -140,12 +142,13 @@ def main() -> None:
     given.work = given.work or Path(tempfile.mkdtemp())
     fields, patches, measured = read_data(given)
     sizes, draws = ((1,), 1) if given.quick else (tuple(given.sizes), given.draws)
-    options: dict[str, Any] = {**QUICK_BASE, "steps": 12} if given.quick else {}
-    config = default_config("segmitos", **{**options, "members": given.members, "seed": given.seed})
+    options: dict[str, Any] = {**QUICK_BASE, "steps": 12, "averaged": 1} if given.quick else {"members": given.members}
+    config = default_config("segmitos", **options, seed=given.seed)
     recipe = QUICK if given.quick else RetrainConfig()
-    rounds = list(_rounds(_sides(fields, patches, measured, config, given), sizes, draws, recipe, given))
+    sides = islice(_sides(fields, patches, measured, config, given), QUICK_SIDES if given.quick else None)
+    rounds = list(_rounds(list(sides), sizes, draws, recipe, given))
     protocol = PROTOCOL.format(
-        members=given.members, seed=given.seed, draws=draws, radius=HIT_RADIUS_UM, elsewhere=ELSEWHERE
+        members=config.members, seed=given.seed, draws=draws, radius=HIT_RADIUS_UM, elsewhere=ELSEWHERE
     )
     write_result(
         name,
@@ -156,7 +159,7 @@ def main() -> None:
                 "mitoses": sum(len(e.mitoses_xy_px) for e in fields),
                 "patches": len(patches),
             },
-            "members": given.members,
+            "members": config.members,
             "protocol": protocol,
             "recipe": dataclasses.asdict(recipe),
             "machine": cpu_name(),
@@ -178,10 +181,9 @@ def _sides(
     measured: Measured,
     config: TrainConfig,
     given: argparse.Namespace,
-) -> list[Side]:
+) -> Iterator[Side]:
     folds = train_folds(fields, patches, config, given.work, given.jobs)
     elsewhere = [e for some in measured.crops.values() for e in some[::CROPS_APART]] + measured.tissue
-    sides = []
     for fold, choice in chosen_folds(folds, config):
         held = fold[0]
         base = _base(fold, choice, fields, patches, config, given.work)
@@ -189,8 +191,7 @@ def _sides(
         known = {scanner: [e for e in others if e.scanner == scanner][::2] for scanner in _scanners(others)}
         for scanner in _scanners(held):
             new = [e for e in held if e.scanner == scanner and fully_annotated(e)]
-            sides.append(Side(base, new, {**known, ELSEWHERE: elsewhere}))
-    return sides
+            yield Side(base, new, {**known, ELSEWHERE: elsewhere})
 
 
 def _scanners(examples: Sequence[Example]) -> list[str]:
@@ -462,7 +463,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data_options(parser)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 3, 4], help="numbers of corrected fields")
     parser.add_argument("--draws", type=int, default=3, help="random orders of each slide's fields")
-    parser.add_argument("--members", type=int, default=TrainConfig.members, help="networks in a base version")
+    parser.add_argument("--members", type=int, default=2, help="networks in a base version")
     parser.add_argument("--seed", type=int, default=0, help="of the bases' first network and of the orders")
     parser.add_argument("--quick", action="store_true", help="the same path on a few fields, networks and steps")
     parser.add_argument("--plot", action="store_true", help=f"draw {PICTURE.name} of the last results and stop")

@@ -83,8 +83,7 @@ def measure(field: Field, model: Model, repeats: int) -> Figures:
 
 def by_method(field: Field, folder: Path, repeats: int) -> Figures:
     """Seconds per field of one version of every method, in turns; a shipped one, or one that nobody trained."""
-    default, *others = list_versions()
-    shipped = {load_model(name).card.method: load_model(name) for name in (*others, default)}  # the newest of each
+    shipped = {load_model(name).card.method: load_model(name) for name in reversed(list_versions())}  # newest of each
     models = {method: shipped.get(method) or random_version(folder, method) for method in METHODS}
     for model in models.values():
         predict(field, model, device="cpu")  # warms up, converts

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mitosis_core.inference.verifier import Verifier
     from mitosis_core.methods.method import DetectorNet
 
-DEFAULT_VERSION = "segmitos-accurate-4"
+DEFAULT_VERSION = "segmitos-accurate-5"
 _SHIPPED = Path(__file__).parent / "versions"
 _VERIFIER_PREFIX = "verifier."  # before the names of the weights of a second stage
 
@@ -177,9 +177,20 @@ class Model:
 
 
 def list_versions() -> list[str]:
-    """Names of the versions that come with the program, the default first."""
-    names = sorted(path.stem for path in _SHIPPED.glob("*.safetensors"))
-    return sorted(names, key=lambda name: name != DEFAULT_VERSION)
+    """Names of the versions that come with the program, the default first, then the newest."""
+    names = [path.stem for path in _SHIPPED.glob("*.safetensors")]
+    newest = sorted(names, key=lambda name: (_created_at(name), name), reverse=True)
+    return sorted(newest, key=lambda name: name != DEFAULT_VERSION)
+
+
+@lru_cache
+def _created_at(name: str) -> str:
+    """When a version that comes with the program was made, in ISO 8601; "" where its card does not say."""
+    try:
+        card = json.loads((_SHIPPED / f"{name}.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return str(card.get("created_at", "")) if isinstance(card, dict) else ""
 
 
 @lru_cache(maxsize=8)

@@ -63,7 +63,7 @@ def version_cards(store: Store) -> list[VersionCard]:
     active, kept = training.active(store), set(versions.active_history(said, DEFAULT_VERSION))
     cards = [
         _card(store, name, stored.get(name), labels.get(name), times.get(name), active, kept, decided)
-        for name in [*stored, *reversed(list_versions())]
+        for name in [*stored, *list_versions()]
     ]
     return sorted(cards, key=lambda one: (not one.active, not one.challenger))
 
