@@ -285,6 +285,7 @@ def test_it_learns_four_planted_fields_whatever_their_scale(method: str) -> None
         ema=0.9,
         share_mitosis=0.5,
         share_patch=0.0,
+        share_lookalike=0.1,  # there are some in these fields
         mine_every=0,
         members=1,
         frozen_stages=4,

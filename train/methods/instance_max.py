@@ -11,26 +11,17 @@ import torch.nn.functional as F
 from mitosis_core import ranks
 from mitosis_core.methods.instance_max import InstanceNet
 from mitosis_core.methods.method import DetectorNet
-from train.config import TrainConfig
+from train.config import ACROSS_SCANNERS, TrainConfig
 from train.data.labels import BACKGROUND
 
 # The paper: crops of 500 px at 0.25 µm/px, 32 a batch, 40 epochs at 1e-4, the two kinds of crops equally often. Small
 # crops say more of where a figure is: with these it is learned in minutes on a CPU.
 DEFAULTS: dict[str, Any] = {
-    "steps": 300,
-    "batch": 16,
-    "crop_px": 128,
-    "lr": 6e-4,
-    "lr_head": 1e-3,
+    **ACROSS_SCANNERS,
+    "steps": 600,
+    "validate_every": 600,
     "labels": "circle15",  # a ring would only make more crops doubtful, for there is no border to be unsure of
-    "mine_every": 100,
-    "validate_every": 100,
     "members": 1,
-    "share_mitosis": 0.35,
-    "share_patch": 0.15,
-    "share_lookalike": 0.1,
-    "share_hard": 0.15,
-    "share_anywhere": 0.25,
 }
 
 
