@@ -10,7 +10,6 @@ devices in turns. Without a usable GPU the CPU alone is measured and the result 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -18,13 +17,12 @@ from statistics import median
 import torch
 
 from benchmarks.record import Figures, cpu_name, write_result
-from benchmarks.speed import SIZE_PX, UM_PER_PX
+from benchmarks.speed import UM_PER_PX, drawn_field
 from mitosis_core.image.sample_field import draw_sample_field
-from mitosis_core.inference.runtime import describe_device
+from mitosis_core.inference.runtime import describe_device, resolve_device
 from mitosis_core.methods import METHODS
 from mitosis_core.model import Model, list_versions, load_model
 from mitosis_core.prediction import predict
-from mitosis_core.types import Field
 from train.data.examples import Example
 from train.loop import Step, fit_net
 from train.methods import default_config
@@ -37,7 +35,7 @@ _LEFT_OUT = 5  # steps
 def main() -> None:
     """Measure and write the results."""
     given = _parser().parse_args()
-    devices = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
+    devices = list(dict.fromkeys((resolve_device("auto"), "cpu")))
     steps, repeats = (_LEFT_OUT + 3, 1) if given.quick else (_LEFT_OUT + 50, 5)
     encoders = ENCODERS[:1] if given.quick else ENCODERS
     names = list_versions()[:1] if given.quick else list_versions()
@@ -54,8 +52,7 @@ def training(encoder: str, device: str, batch: int, steps: int) -> Figures:
     """One training: crops per second, by the median step, and the most memory of the GPU."""
     drawn = [draw_sample_field(seed=n, size_px=768, um_per_px=UM_PER_PX, mitoses=8, lookalikes=8) for n in range(4)]
     examples = [Example(one.field, f"{n}", one.mitoses_xy_px, one.lookalikes_xy_px) for n, one in enumerate(drawn)]
-    base = default_config(METHOD, encoder=encoder, batch=batch, members=1)
-    config = dataclasses.replace(base, steps=steps, validate_every=steps)
+    config = default_config(METHOD, encoder=encoder, batch=batch, steps=steps, validate_every=steps)
     ended: list[float] = []
 
     def report(step: Step) -> None:
@@ -78,7 +75,7 @@ def training(encoder: str, device: str, batch: int, steps: int) -> Figures:
 
 def detection(models: Sequence[Model], devices: Sequence[str], repeats: int) -> list[Figures]:
     """Milliseconds per field of each version on each device, the median of repeats in turns."""
-    field = _drawn_field()
+    field = drawn_field()
     for model in models:
         for device in devices:
             predict(field, model, device=device)  # warms up, converts
@@ -91,10 +88,6 @@ def detection(models: Sequence[Model], devices: Sequence[str], repeats: int) -> 
         {"version": version, "device": device, "ms_per_field": 1000 * median(seconds)}
         for (version, device), seconds in taken.items()
     ]
-
-
-def _drawn_field() -> Field:
-    return draw_sample_field(seed=1, size_px=SIZE_PX, um_per_px=UM_PER_PX, mitoses=20, lookalikes=20).field
 
 
 def _parser() -> argparse.ArgumentParser:

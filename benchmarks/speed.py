@@ -42,7 +42,7 @@ _SAME_PX = 4.0  # detections of the two precisions closer than this (1 µm) are 
 def main() -> None:
     """Measure and write the results."""
     given = _parser().parse_args()
-    field = read_field(given.image, um_per_px=given.um_per_px) if given.image else _sample()
+    field = read_field(given.image, um_per_px=given.um_per_px) if given.image else drawn_field()
     with tempfile.TemporaryDirectory() as folder:
         model = random_version(Path(folder)) if given.random else load_model(given.model)
         figures = measure(field, model, repeats=1 if given.quick else 5)
@@ -205,7 +205,8 @@ def random_version(folder: Path, method: str = "segmitos") -> Model:
     return save_model(net, card, folder / f"random-{method}.safetensors")
 
 
-def _sample() -> Field:
+def drawn_field() -> Field:
+    """A field of SIZE_PX with 20 mitoses and as many look-alikes."""
     sample = draw_sample_field(seed=1, size_px=SIZE_PX, um_per_px=UM_PER_PX, mitoses=20, lookalikes=20)
     return dataclasses.replace(sample.field, name="drawn field")
 
