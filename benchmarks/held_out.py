@@ -13,10 +13,19 @@ from pathlib import Path
 
 from benchmarks.accuracy import report
 from mitosis_core.errors import UnusableData
+from mitosis_core.scoring.evaluation import ScoredField
 from train.config import TrainConfig
 from train.data.examples import Example, read_examples, read_patches, read_tissue
 from train.fit import TrainingJob, held_out_cases, plan_jobs, snapshots, train_all
-from train.selection.evaluation import Choice, Fold, choose_settings, fully_annotated
+from train.selection.cascade import SecondStage, second_stage, verified_fields
+from train.selection.evaluation import (
+    Choice,
+    Fold,
+    choose_settings,
+    ensemble_outputs,
+    fully_annotated,
+    scored_fields,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +90,35 @@ def train_folds(
     return [(held, members) for held, members in found if all(members)]
 
 
-def chosen_folds(folds: Sequence[Fold], config: TrainConfig) -> Iterator[tuple[Fold, Choice]]:
-    """Each fold with what the others choose for it."""
-    for out, fold in enumerate(folds):
-        yield fold, choose_settings([other for i, other in enumerate(folds) if i != out], config)
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """What is measured on a slide held out: networks trained without it, and what the other slides chose for them.
+
+    members: of each network its snapshots by step. second: where the recipe has a second stage, which learned from
+    the other slides too.
+    """
+
+    held: Sequence[Example]
+    members: list[dict[int, Path]]
+    config: TrainConfig
+    choice: Choice
+    second: SecondStage | None
+
+    def detect(self, examples: Sequence[Example]) -> list[ScoredField]:
+        """What it finds in the examples, beside the truth."""
+        files = [steps[self.choice.step] for steps in self.members]
+        outputs = ensemble_outputs(files, examples, self.config)
+        scored = scored_fields(outputs, examples, self.choice.blobs, self.choice.calibration)
+        return verified_fields(scored, examples, self.second) if self.second else scored
+
+
+def detectors(folds: Sequence[Fold], config: TrainConfig, work: Path) -> Iterator[Detector]:
+    """That of each fold, with what the others choose for it. work: where second stages are kept."""
+    for out, (held, members) in enumerate(folds):
+        others = [other for i, other in enumerate(folds) if i != out]
+        choice = choose_settings(others, config)
+        second = second_stage(others, choice, config, work) if config.verifier else None
+        yield Detector(held, members, config, second.choice if second else choice, second)
 
 
 def _files(job: TrainingJob, pattern: str) -> dict[int, Path]:

@@ -1,7 +1,7 @@
 """Corrected fields become a better model: how much better, by what, and is anything forgotten?
 
     python -m benchmarks.label_efficiency --fields DIR=SCANNER... --painted DIR --patches CSV... [--crops CSV]
-        [--tissue CSV] [--work DIR] [--sizes N...] [--draws N] [--quick] [--plot]
+        [--tissue CSV] [--work DIR] [--method METHOD] [--sizes N...] [--draws N] [--quick] [--plot]
 
 The data are those of benchmarks/transfer.py. For each slide in turn the base is what transfer.py measures: networks
 trained without it on any scanner, step, calibration and threshold from the other slides. Then N fields of the slide on
@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.accuracy import QUICK as QUICK_BASE
-from benchmarks.held_out import Measured, add_data_options, chosen_folds, read_data, train_folds
+from benchmarks.held_out import Detector, Measured, add_data_options, detectors, read_data, train_folds
 from benchmarks.record import RESULTS, Figures, cpu_name, write_result
 from mitosis_core.atomic_write import atomic_write
 from mitosis_core.inference.calibration import centre_on_threshold
@@ -40,14 +40,14 @@ from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.fit import Provenance, make_card
-from train.methods import default_config
+from train.methods import RECIPES, default_config
 from train.retrain.checkpoint import Checkpoint
-from train.retrain.config import RetrainConfig
+from train.retrain.config import RetrainConfig, way_of
 from train.retrain.corrected import split_in_halves
 from train.retrain.retrain import retrain
 from train.retrain.session import RetrainSession
 from train.retrain.threshold import choose_threshold
-from train.selection.evaluation import Choice, Fold, drop_ignored, fully_annotated, load_snapshot
+from train.selection.evaluation import drop_ignored, fully_annotated, load_snapshot
 
 PICTURE = Path(__file__).parent.parent / "docs" / "label-efficiency.svg"
 QUICK = RetrainConfig(steps=10, batch=8, crops_per_field=16, validate_every=10)
@@ -134,7 +134,8 @@ def f1(counts: Counts) -> float:
 def main() -> None:
     """Measure, write the results and draw the curve."""
     given = _parser().parse_args()
-    name = "label_efficiency-quick" if given.quick else "label_efficiency"
+    name = "label_efficiency" if given.method == "segmitos" else f"label_efficiency_{given.method}"
+    name = f"{name}-quick" if given.quick else name
     if given.plot:
         results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         PICTURE.write_text(picture(results), encoding="utf-8")
@@ -143,7 +144,7 @@ def main() -> None:
     fields, patches, measured = read_data(given)
     sizes, draws = ((1,), 1) if given.quick else (tuple(given.sizes), given.draws)
     options: dict[str, Any] = {**QUICK_BASE, "steps": 12, "averaged": 1} if given.quick else {"members": given.members}
-    config = default_config("segmitos", **options, seed=given.seed)
+    config = default_config(given.method, **options, seed=given.seed)
     recipe = QUICK if given.quick else RetrainConfig()
     sides = islice(_sides(fields, patches, measured, config, given), QUICK_SIDES if given.quick else None)
     rounds = list(_rounds(list(sides), sizes, draws, recipe, given))
@@ -184,9 +185,9 @@ def _sides(
 ) -> Iterator[Side]:
     folds = train_folds(fields, patches, config, given.work, given.jobs)
     elsewhere = [e for some in measured.crops.values() for e in some[::CROPS_APART]] + measured.tissue
-    for fold, choice in chosen_folds(folds, config):
-        held = fold[0]
-        base = _base(fold, choice, fields, patches, config, given.work)
+    for detector in detectors(folds, config, given.work):
+        held = detector.held
+        base = _base(detector, fields, patches, given.work)
         others = [e for e in fields if e.slide != held[0].slide and fully_annotated(e)]
         known = {scanner: [e for e in others if e.scanner == scanner][::2] for scanner in _scanners(others)}
         for scanner in _scanners(held):
@@ -198,16 +199,14 @@ def _scanners(examples: Sequence[Example]) -> list[str]:
     return sorted({e.scanner for e in examples})
 
 
-def _base(
-    fold: Fold, choice: Choice, fields: Sequence[Example], patches: Sequence[Example], config: TrainConfig, work: Path
-) -> Model:
+def _base(detector: Detector, fields: Sequence[Example], patches: Sequence[Example], work: Path) -> Model:
     """The networks of a fold as a version, with what the other folds choose for it."""
-    held, members = fold
-    slide = held[0].slide
-    net = make_ensemble([load_snapshot(steps[choice.step], config) for steps in members])
+    slide, config, choice, second = detector.held[0].slide, detector.config, detector.choice, detector.second
+    net = make_ensemble([load_snapshot(steps[choice.step], config) for steps in detector.members])
     learned = [e for e in fields if e.slide != slide]
-    card = make_card(f"without-{slide}", net.stride, learned, patches, config, choice, None, Provenance())
-    return save_model(net, card, work / f"without-{slide}-{config.seed}.safetensors")
+    card = make_card(f"without-{slide}", net.stride, learned, patches, config, choice, second, Provenance())
+    out = work / f"without-{slide}-{config.method}-{config.seed}.safetensors"
+    return save_model(net, card, out, second.net if second else None)
 
 
 def _rounds(
@@ -264,18 +263,17 @@ def _measure_round(side: Side, draw: int, size: int, config: RetrainConfig, give
         seconds = time.perf_counter() - started
         raw = thresholds(side.base, version, learned, config, checkpoint)
         old, new = Scorer(side.base), Scorer(version)
+        scorers = {way: old if way == THRESHOLD else new for way in raw if way != "base"}
         return Round(
             side.group,
             draw,
             size,
             old.counts(rest, raw["base"]),
-            {way: (old if way == THRESHOLD else new).counts(rest, raw[way]) for way in (BOTH, WEIGHTS, THRESHOLD)},
+            {way: one.counts(rest, raw[way]) for way, one in scorers.items()},
             {name: old.counts(some, raw["base"]) for name, some in side.known.items()},
             {
-                way: {
-                    name: (old if way == THRESHOLD else new).counts(some, raw[way]) for name, some in side.known.items()
-                }
-                for way in (BOTH, WEIGHTS, THRESHOLD)
+                way: {name: one.counts(some, raw[way]) for name, some in side.known.items()}
+                for way, one in scorers.items()
             },
             raw,
             seconds,
@@ -285,7 +283,10 @@ def _measure_round(side: Side, draw: int, size: int, config: RetrainConfig, give
 def thresholds(
     base: Model, version: Model, learned: Sequence[Example], config: RetrainConfig, checkpoint: Path
 ) -> dict[str, float]:
-    """The raw thresholds of the base and of each way to take the new version, from the maps the retraining kept."""
+    """The raw thresholds of the base and of each way to take the new version, from the maps the retraining kept.
+    Fine-tuning keeps none, so there is one way."""
+    if way_of(base.card) != "heads":
+        return {"base": base.card.raw_threshold, BOTH: version.card.raw_threshold}
     fields = list(learned) if len(learned) > 1 else split_in_halves(learned[0])
     session = RetrainSession(base, fields, len(fields), config, lambda: False)
     done = Checkpoint(checkpoint, session.identity()).done
@@ -352,7 +353,7 @@ def figures(rounds: Sequence[Round], sizes: Sequence[int]) -> Figures:
         },
         "ablations": {
             way: {s: {**_gain(at[s], way), "forgetting": _forgetting(at[s], way)} for s in sizes}
-            for way in (BOTH, WEIGHTS, THRESHOLD)
+            for way in rounds[0].after
         },
         "forgetting_at": {s: _forgetting(at[s], BOTH) for s in sizes},
         "seconds_at": {s: float(np.median([r.seconds for r in at[s]])) for s in sizes},
@@ -461,6 +462,7 @@ def _text(x: float, y: float, words: str, anchor: str = "middle") -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
+    parser.add_argument("--method", choices=RECIPES, default="segmitos", help="of the base versions")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 3, 4], help="numbers of corrected fields")
     parser.add_argument("--draws", type=int, default=3, help="random orders of each slide's fields")
     parser.add_argument("--members", type=int, default=2, help="networks in a base version")

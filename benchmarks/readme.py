@@ -209,7 +209,7 @@ def transfer_methods_table(result: Figures) -> str:
             found[file.stem.removeprefix("transfer_")] = json.loads(file.read_text(encoding="utf-8"))
     sizes = [(name, one, size) for name, one in found.items() for size in one["by_members"]]
     scanners = list(sizes[0][2]["by_scanner"])
-    heads = ["system", "averaged", "networks", "ensembles"]
+    heads = ["system", "averaged", "second stage", "networks", "ensembles"]
     heads += [f"{what}, {scanner}" for what in ("F1", "average precision") for scanner in scanners]
     heads += ["recall of crops", "false detections per mm²", "steps"]
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -218,8 +218,8 @@ def transfer_methods_table(result: Figures) -> str:
         crops = ", ".join(f"{at['mean']:.2f}" for at in size["recall_of_crops"].values())
         alarms = ", ".join(f"{at['mean']:.1f}" for at in size["false_alarms_per_mm2"].values())
         config, ensembles = one["config"], len(size["ensembles"])
-        averaged = config.get("averaged", 1)
-        cells = [name.partition("-")[0], averaged, size["members"], ensembles, *means, crops, alarms, config["steps"]]
+        recipe = [config.get("averaged", 1), "yes" if config.get("verifier") else "no"]
+        cells = [name.partition("-")[0], *recipe, size["members"], ensembles, *means, crops, alarms, config["steps"]]
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     groups = ", ".join(sizes[0][2]["recall_of_crops"])
     alone = [_transfer_alone(one["alone"]) for one in found.values() if one is not result and one.get("alone")]

@@ -1,7 +1,7 @@
 """Carrying over: how good is the detector on the next slide, the next scanner, the next laboratory?
 
     python -m benchmarks.transfer --fields DIR=SCANNER... --painted DIR --patches CSV... [--crops CSV] [--tissue CSV]
-        [--method METHOD] [--averaged N]
+        [--method METHOD] [--averaged N] [--verifier ENCODER]
 
 --fields: folders with annotations.csv and images/, each of one scanner; a slide is held out on all of them together.
 --painted: folder with fields.csv, images/ and masks/, without mitoses where the mask is 0. --patches: one mitosis at
@@ -11,9 +11,9 @@ never learned from; crops hold one mitosis at the centre, tissue hardly any.
 For each slide in turn networks are trained without it, on any scanner (train.fit's own folds). Step, calibration and
 threshold come from the other slides, each judged by the networks that have not seen it. --networks: how many, by seeds
 from 0, for each slide; --members: how many of them answer together: with --networks 2 --members 1 2, each alone and
-then both. --averaged: how many networks are averaged into each of these, where the recipe says otherwise. With --alone
-SCANNER as many as --members says first learn from that scanner only, with patches of its maker, and are tested on the
-others.
+then both. --averaged: how many networks are averaged into each of these, where the recipe says otherwise; --verifier:
+the encoder of a second stage, "none" for none, likewise. With --alone SCANNER as many as --members says first learn
+from that scanner only, with patches of its maker, and are tested on the others.
 --snapshots scores networks that are there already, as "DIR/{slide}-{seed}/0000500.pt", without any training.
 --quick: the same path on a few images and steps.
 """
@@ -32,21 +32,14 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from benchmarks.accuracy import QUICK
-from benchmarks.held_out import Measured, add_data_options, chosen_folds, read_data, train_folds
+from benchmarks.held_out import Detector, Measured, add_data_options, detectors, read_data, train_folds
 from benchmarks.record import Figures, cpu_name, write_result
 from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example
 from train.methods import RECIPES, default_config
-from train.selection.evaluation import (
-    Choice,
-    Fold,
-    ensemble_outputs,
-    false_alarm_threshold,
-    fully_annotated,
-    scored_fields,
-)
+from train.selection.evaluation import false_alarm_threshold, fully_annotated
 
 ALARMS_PER_MM2 = 2.0  # where the recall of crops is measured
 TWINS_UM = (HIT_RADIUS_UM, 15.0)  # how far the plates of one telophase may lie apart
@@ -69,6 +62,8 @@ def main() -> None:
     )
     if given.averaged:
         options["averaged"] = given.averaged
+    if given.verifier:
+        options["verifier"] = "" if given.verifier == "none" else given.verifier
     sizes = []
     for members in given.members:
         runs = []
@@ -81,7 +76,9 @@ def main() -> None:
         first = dataclasses.replace(config, members=given.members[0], seed=0)
         figures["alone"] = _alone(given.alone, fields, patches, first, work, given.jobs)
     figures["machine"] = f"{cpu_name()}, {platform.system()}"
-    variant = f"{given.method}-{given.averaged}" if given.averaged else given.method
+    variant = given.method + (f"-{given.averaged}" if given.averaged else "")
+    if given.verifier:
+        variant += "-one-stage" if given.verifier == "none" else "-two-stages"
     name = "transfer" if variant == "segmitos" else f"transfer_{variant}"
     write_result(f"{name}-quick" if given.quick else name, figures)
 
@@ -97,26 +94,21 @@ def _run(
     """One row for each slide held out."""
     folds = train_folds(fields, patches, config, work, given.jobs, given.snapshots)
     rows = []
-    for fold, choice in chosen_folds(folds, config):
-        rows.append(_row(fold, choice, config, measured))
+    for detector in detectors(folds, config, work):
+        rows.append(_row(detector, measured))
         print(rows[-1], flush=True)
     return rows
 
 
-def _row(fold: Fold, choice: Choice, config: TrainConfig, measured: Measured) -> Figures:
-    (held, members), own = fold, choice.validation.threshold
-    files = [steps[choice.step] for steps in members]
-
-    def detect(examples: Sequence[Example]) -> list[ScoredField]:
-        return scored_fields(ensemble_outputs(files, examples, config), examples, choice.blobs, choice.calibration)
-
+def _row(detector: Detector, measured: Measured) -> Figures:
+    held, own, detect = detector.held, detector.choice.validation.threshold, detector.detect
     marked = detect([e for e in held if fully_annotated(e)])
     painted, tissue = detect([e for e in held if not fully_annotated(e)]), detect(measured.tissue)
     crops = {group: detect(some) for group, some in measured.crops.items()}
     at = false_alarm_threshold([*painted, *tissue], ALARMS_PER_MM2)
     return {
         "slide": held[0].slide,
-        "step": choice.step,
+        "step": detector.choice.step,
         "threshold": own,
         "scanners": {
             group.split(", ")[-1]: _scores(marked, group, own, at) for group in sorted({f.slide for f in marked})
@@ -183,14 +175,10 @@ def _alone(
     maker = [p for p in patches if p.scanner.partition(" ")[0] == scanner.partition(" ")[0]]
     folds = train_folds(own, maker, config, work, jobs)
     rows = {}
-    for (held, members), choice in chosen_folds(folds, config):
-        slide = held[0].slide
-        unseen = [e for e in others if e.slide == slide]
-        files = [steps[choice.step] for steps in members]
-        scored = scored_fields(ensemble_outputs(files, unseen, config), unseen, choice.blobs, choice.calibration)
-        rows[slide] = {
-            g: _scores(scored, g, choice.validation.threshold, 1.0) for g in sorted({f.slide for f in scored})
-        }
+    for detector in detectors(folds, config, work):
+        slide, at = detector.held[0].slide, detector.choice.validation.threshold
+        scored = detector.detect([e for e in others if e.slide == slide])
+        rows[slide] = {g: _scores(scored, g, at, 1.0) for g in sorted({f.slide for f in scored})}
     every = [one for row in rows.values() for one in row.values()]
     f1, ap = (float(np.mean([one[key] for one in every])) for key in ("f1", "ap"))
     said = {"scanner": scanner, "members": config.members, "patches": len(maker)}
@@ -227,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data_options(parser)
     parser.add_argument("--method", choices=RECIPES, default="segmitos")
     parser.add_argument("--averaged", type=int, metavar="N")
+    parser.add_argument("--verifier", default="", metavar="ENCODER")
     parser.add_argument("--alone", default="", metavar="SCANNER")
     parser.add_argument("--snapshots", default="", metavar="PATTERN")
     parser.add_argument("--steps", type=int, default=600)

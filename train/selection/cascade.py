@@ -23,7 +23,14 @@ from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Float32
 from train.config import TrainConfig
 from train.data.examples import Example, digest
-from train.selection.evaluation import Choice, Fold, detections, fully_annotated, scores_at_threshold
+from train.selection.evaluation import (
+    Choice,
+    Fold,
+    detections,
+    false_alarm_thresholds,
+    fully_annotated,
+    scores_at_threshold,
+)
 from train.selection.verifier import VerifierConfig, best_weight, fit_verifier, fused_fields
 
 
@@ -42,22 +49,35 @@ def second_stage(folds: Sequence[Fold], choice: Choice, config: TrainConfig, wor
     work: folder where verifiers are kept; a second call takes them up. Raises UnusableData when the detections are
     all right or all wrong.
     """
-    fields = [[example for example in held if fully_annotated(example)] for held, _ in folds]
-    found = detections(folds, choice, config)
+    marked, free = ([[e for e in held if fully_annotated(e) == one] for held, _ in folds] for one in (True, False))
+    found, found_free = (detections(folds, choice, config, annotated=one) for one in (True, False))
     verified: list[Float32] = []
+    verified_free: list[Float32] = []
     for out in range(len(folds)):
         others = [i for i in range(len(folds)) if i != out]
-        net = _verifier([e for i in others for e in fields[i]], [f for i in others for f in found[i]], config, work)
-        verified += [verify_field(net, e.field, f.detections) for e, f in zip(fields[out], found[out], strict=True)]
+        net = _verifier([e for i in others for e in marked[i]], [f for i in others for f in found[i]], config, work)
+        verified += _answers(net, marked[out], found[out])
+        verified_free += _answers(net, free[out], found_free[out])
     scored = [f for fold in found for f in fold]
-    weight = best_weight(scored, verified)
-    fused = fused_fields(scored, verified, weight)
-    everything = [e for fold in fields for e in fold]
+    weight = round(best_weight(scored, verified), 3)
+    everything = [e for fold in marked for e in fold]
+    scores = scores_at_threshold(fused_fields(scored, verified, weight), everything, config)
+    fused_free = fused_fields([f for fold in found_free for f in fold], verified_free, weight)
     net = _verifier(everything, scored, config, work)
-    settings = VerifierSettings(config.verifier, round(weight, 3), LOWEST_SCORE)
-    return SecondStage(
-        net, settings, dataclasses.replace(choice, validation=scores_at_threshold(fused, everything, config))
-    )
+    settings = VerifierSettings(config.verifier, weight, LOWEST_SCORE)
+    alarms = false_alarm_thresholds(fused_free)
+    return SecondStage(net, settings, dataclasses.replace(choice, validation=scores, false_alarms=alarms))
+
+
+def verified_fields(
+    scored: Sequence[ScoredField], examples: Sequence[Example], second: SecondStage
+) -> list[ScoredField]:
+    """The fields, with what the detector found in the examples, at the scores of both stages together."""
+    return fused_fields(scored, _answers(second.net, examples, scored), second.settings.weight)
+
+
+def _answers(net: Verifier, examples: Sequence[Example], found: Sequence[ScoredField]) -> list[Float32]:
+    return [verify_field(net, e.field, f.detections) for e, f in zip(examples, found, strict=True)]
 
 
 def _verifier(examples: Sequence[Example], found: Sequence[ScoredField], config: TrainConfig, work: Path) -> Verifier:

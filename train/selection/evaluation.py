@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,12 @@ def false_alarm_threshold(scored: Sequence[ScoredField], per_mm2: float) -> floa
     return float(np.nextafter(scores[allowed], np.float32(1))) if allowed < len(scores) else 0.0
 
 
+def false_alarm_thresholds(scored: Sequence[ScoredField]) -> dict[str, float]:
+    """For the card, `false_alarm_threshold` by the number per mm²; empty without a field."""
+    exact = {n: false_alarm_threshold(scored, n) for n in FALSE_ALARMS_PER_MM2 if scored}
+    return {f"{n:g}": math.ceil(1e6 * threshold) / 1e6 for n, threshold in exact.items()}  # rounded down: one too many
+
+
 Fold = tuple[Sequence[Example], list[dict[int, Path]]]  # held-out fields; for each member its snapshots by step
 
 
@@ -144,9 +151,8 @@ def choose_settings(folds: Sequence[Fold], config: TrainConfig) -> Choice:
     marked = {step: [f for f, one in zip(scored[step], whole, strict=True) if one] for step in steps}
     step = max(steps, key=lambda s: _selection_score(marked[s], judged, config))
     free = [f for f, one in zip(scored[step], whole, strict=True) if not one]
-    alarms = {f"{n:g}": round(false_alarm_threshold(free, n), 6) for n in FALSE_ALARMS_PER_MM2 if free}
     scores = scores_at_threshold(marked[step], judged, config)
-    return Choice(step, POSTPROCESSING, _median_calibration(outputs[step]), scores, alarms)
+    return Choice(step, POSTPROCESSING, _median_calibration(outputs[step]), scores, false_alarm_thresholds(free))
 
 
 def scores_at_threshold(
@@ -159,9 +165,12 @@ def scores_at_threshold(
     return ThresholdScores(at, scores.f1, scores.precision, scores.recall, by_slide)
 
 
-def detections(folds: Sequence[Fold], choice: Choice, config: TrainConfig) -> list[list[ScoredField]]:
-    """What the chosen snapshots find on the held-out fields of each fold, beside the truth."""
-    folds = [([example for example in held if fully_annotated(example)], members) for held, members in folds]
+def detections(
+    folds: Sequence[Fold], choice: Choice, config: TrainConfig, *, annotated: bool = True
+) -> list[list[ScoredField]]:
+    """What the chosen snapshots find on the held-out fields of each fold, beside the truth; or on those that are not
+    fully annotated."""
+    folds = [([e for e in held if fully_annotated(e) == annotated], members) for held, members in folds]
     return [
         scored_fields(
             ensemble_outputs([f[choice.step] for f in members], held, config), held, choice.blobs, choice.calibration
