@@ -28,8 +28,9 @@ from db.label_export import Labels, export_labels
 from db.label_import import ImportSettings, import_labels
 from db.schema import FieldRow
 from mitosis_core.interchange import FORMATS
+from mitosis_core.interchange.class_names import LABELS
 from mitosis_core.interchange.exchange import write_marks
-from mitosis_core.interchange.marks import LABELS, Mark, MarkedImage
+from mitosis_core.interchange.marks import Mark, MarkedImage
 
 IMAGES, MARKS_PER_IMAGE, SIDE_PX = 500, 50, 2084
 READER = "Reader 1"

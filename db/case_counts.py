@@ -19,7 +19,7 @@ import numpy as np
 from db.engine import Store
 from db.errors import ImageDamaged
 from db.fields import StoredField, list_fields, list_unscaled, load_field
-from db.labels import vote
+from db.labels import reviewed_region, vote
 from db.predictions import Proposals, proposals, versions_by_field
 from db.replay import Review
 from db.reviews import reviews_of
@@ -273,8 +273,7 @@ def _of_reader(field: StoredField, name: str, review: Review) -> CaseField:
         CountedCell(mark.x, mark.y, mark.verdict, mark.id, (name,), mark.version, mark.score)
         for mark in review.standing
     )
-    region = review.area and review.area.clipped(field.extent)
-    return CaseField(field, None, cells, region, (name,), event=review.rev)
+    return CaseField(field, None, cells, reviewed_region(field, review), (name,), event=review.rev)
 
 
 def _within(region: Region | None, cell: CountedCell) -> bool:

@@ -96,7 +96,9 @@ def _by_words(counts: CaseCounts, read: list[Reading]) -> str:
         return f"the detections of {counts.by.name}, not reviewed"
     if counts.by.kind == "reader":
         return counts.by.name
-    return f"the consensus of {', '.join(one.reader for one in read)}" if read else "the consensus of the readers"
+    counted = {name for one in counts.fields for name in one.readers}
+    names = [one.reader for one in read if one.reader in counted]
+    return f"the consensus of {', '.join(names)}" if names else "the consensus of the readers"
 
 
 def _warnings(counts: CaseCounts) -> Iterator[str]:

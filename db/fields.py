@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from db.engine import Store
 from db.errors import FieldGone, ImageDamaged, StoreFailed, as_sentences
 from db.images import decode, encode, image_name, image_path, is_whole
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow, TombstoneRow
-from db.splits import carry_over, check_together
+from db.splits import carry_over, check_side, check_together
 from db.thumbnails import delete_thumbnail, write_thumbnail
 from db.tissues import delete_tissues
 from mitosis_core.errors import ConcentricError, MissingScale
@@ -220,12 +221,17 @@ def rename(store: Store, field_id: int, name: str) -> None:
 
 
 def set_case(store: Store, field_id: int, case: str) -> None:
-    """Move a field to another case; a new one takes the split of the old one (`db.splits`). Raises FieldGone."""
+    """Move a field to another case; a new one takes the split of the old one (`db.splits`).
+
+    Raises FieldGone, and ConcentricError when a run has used the field and the other case is on the other side.
+    """
     with store.writing() as session:
         row = session.get(FieldRow, field_id)
         if row is None:
             raise FieldGone(_GONE)
-        before, row.case = row.case, _line(case, 100)
+        before, new = row.case, _line(case, 100)
+        check_side(session, field_id, before, new)
+        row.case = new
         session.flush()
         carry_over(session, before, row.case)
 
@@ -323,7 +329,8 @@ def _set(store: Store, field_id: int, **values: object) -> None:
 
 
 def _line(text: str, longest: int) -> str:
-    """One line of printable characters."""
+    """One line of printable characters, each letter in its one spelling (some systems write ü as u and two dots)."""
+    text = unicodedata.normalize("NFC", text)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:longest]
 
 

@@ -12,9 +12,9 @@ from db.label_export import Labels, export_labels, unfinished_fields
 from db.label_import import SWAPPED, Import, ImportSettings, import_labels, preview_import
 from mitosis_core.errors import ConcentricError
 from mitosis_core.interchange import FORMATS
+from mitosis_core.interchange.class_names import LABELS, SKIP
 from mitosis_core.interchange.command import class_is, summary
 from mitosis_core.interchange.exchange import format_to_write
-from mitosis_core.interchange.marks import LABELS, SKIP
 from mitosis_core.plurals import count_noun
 
 _MOST_SHOWN = 20  # sentences about what is not taken in

@@ -10,6 +10,7 @@ import hashlib
 import json
 import secrets
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -227,6 +228,7 @@ class _Found:
         columns = (_MARK.id, _MARK.x, _MARK.y, _MARK.verdict, _MARK.deleted, _MARK.version, _MARK.score, _MARK.comment)
         rows = session.execute(select(*columns).where(_MARK.field_id == one.field_id, _MARK.reader == reader)).all()
         deleted = {row.id for row in rows if row.deleted}
+        there = {row.id for row in rows if not row.deleted}
         standing = _Standing(self._near_px, [row for row in rows if not row.deleted])
         changes = []
         for x, y, label in one.marks:
@@ -234,6 +236,8 @@ class _Found:
             row = standing.take(x, y, verdict)
             if row is None:
                 mark = _mark_id(digest, reader, x, y)
+                if mark in there:  # imported before, and moved by the reader since
+                    continue
                 changes.append(_Change("restore" if mark in deleted else "add", mark, x, y, verdict))
             elif row.verdict != verdict:
                 changes.append(_Change("class", row.id, row.x, row.y, verdict, row.version, row.score, row.comment))
@@ -385,7 +389,7 @@ class _Fields:
         names = file_names(known)
         for one in known:
             path = PurePosixPath(one.name)
-            for name in {n.casefold() for n in (one.name, names[one.id], path.stem, stem_of(names[one.id]))}:
+            for name in {_comparable(n) for n in (one.name, names[one.id], path.stem, stem_of(names[one.id]))}:
                 self._by_name.setdefault(name, []).append(one)
 
     def meant(self, image: MarkedImage) -> StoredField:
@@ -410,9 +414,14 @@ class _Fields:
     def _candidates(self, image: MarkedImage) -> list[StoredField | UnscaledField]:
         path = PurePosixPath(image.name.replace("\\", "/"))
         for name in (image.name, path.name, path.stem):
-            if found := self._by_name.get(name.casefold()):
+            if found := self._by_name.get(_comparable(name)):
                 return found
         return []
+
+
+def _comparable(name: str) -> str:
+    """As names are compared: without case, each letter in its one spelling."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _state(session: Session, field_id: int, reader: str) -> tuple[str, int]:

@@ -79,6 +79,12 @@ def last_event(store: Store) -> int:
         return session.scalar(select(func.max(EventRow.id))) or 0
 
 
+def newest_event(store: Store) -> int:
+    """The newest event that is visible now; 0 when there is none."""
+    with store.reading() as session:
+        return session.scalar(select(func.max(EventRow.id))) or 0
+
+
 def verdicts_of(review: Review) -> Verdicts:
     """A reader's standing marks as the core compares them."""
     marks = review.standing
@@ -99,7 +105,7 @@ class Vote:
     """What those who finished a field say together. region: what they reviewed, None for the whole field.
 
     reviews: those that count, by reader: who reviewed a part says nothing about the rest, so only readers of the
-    largest area vote. cells: everything that any of them marked, with the majority's verdict.
+    largest area vote. cells: everything that any of them marked in it, with the majority's verdict.
     """
 
     region: Region | None
@@ -112,13 +118,20 @@ class Vote:
         return max(review.rev for review in self.reviews.values())
 
 
+def reviewed_region(field: StoredField, review: Review) -> Region | None:
+    """What a reader reviewed of the field; None for all of it, also where that was drawn as an area."""
+    region = review.area and review.area.clipped(field.extent)
+    return None if region == field.extent else region
+
+
 def vote(field: StoredField, finished: Mapping[str, Review]) -> Vote:
     """The consensus on one field. finished: the completed reviews, by reader: at least one."""
-    regions = {name: review.area and review.area.clipped(field.extent) for name, review in finished.items()}
+    regions = {name: reviewed_region(field, review) for name, review in finished.items()}
     largest = max(regions.values(), key=lambda region: region.area_mm2(field.um_per_px) if region else float("inf"))
     voting = {name: finished[name] for name, region in regions.items() if region == largest}
     said = {name: verdicts_of(review) for name, review in voting.items()}
-    return Vote(largest, voting, tuple(consensus(said, SAME_CELL_UM / field.um_per_px, list(said))))
+    cells = consensus(said, SAME_CELL_UM / field.um_per_px, list(said))
+    return Vote(largest, voting, tuple(one for one in cells if largest is None or largest.contains(one.xy_px)[0]))
 
 
 def _labels(field: StoredField, by_reader: Mapping[str, Review]) -> ReviewedField:

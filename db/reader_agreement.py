@@ -8,7 +8,7 @@ from itertools import combinations
 
 from db.engine import Store
 from db.fields import StoredField
-from db.labels import verdicts_of
+from db.labels import reviewed_region, verdicts_of, vote
 from db.reviews import Review, reviews_of
 from mitosis_core.scoring.agreement import Agreement, ConsensusObject, consensus, pooled, reader_agreement
 from mitosis_core.vocabulary import SAME_CELL_UM
@@ -22,6 +22,12 @@ class Compared:
     reviews: Mapping[str, Review]
     by_pair: Mapping[tuple[str, str], Agreement]
     consensus: Sequence[ConsensusObject]
+
+    @property
+    def voters(self) -> frozenset[str]:
+        """The readers whose marks the labels count (`db.labels.vote`), so whose settling stands."""
+        finished = {name: one for name, one in self.reviews.items() if one.state == "complete"}
+        return frozenset(vote(self.field, finished).reviews) if finished else frozenset()
 
     @property
     def disputes(self) -> list[ConsensusObject]:
@@ -39,9 +45,13 @@ def compare_field(field: StoredField, reviews: Mapping[str, Review]) -> Compared
     """How far the readers of one field agree, and what most of them say."""
     radius_px = SAME_CELL_UM / field.um_per_px
     said = {name: verdicts_of(review) for name, review in reviews.items() if review.state != "excluded"}
-    complete = [name for name in sorted(said) if reviews[name].state == "complete" and reviews[name].area is None]
+    complete = [name for name in sorted(said) if _whole(field, reviews[name])]
     by_pair = {(a, b): reader_agreement(said[a], said[b], radius_px) for a, b in combinations(complete, 2)}
     return Compared(field, reviews, by_pair, consensus(said, radius_px, complete))
+
+
+def _whole(field: StoredField, review: Review) -> bool:
+    return review.state == "complete" and reviewed_region(field, review) is None
 
 
 def over_all(compared: Iterable[Compared]) -> dict[tuple[str, str], Agreement]:

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from db.case_counts import CaseCounts
 from db.engine import Store
+from db.fields import StoredField
+from db.labels import reviewed_region, verdicts_of
 from db.reviews import Review, reading_times, reviews_of
 
 
@@ -28,23 +30,30 @@ def readings(store: Store, counts: CaseCounts) -> list[Reading]:
         return []
     fields = [one.field for one in counts.fields]
     times = reading_times(store, [one.id for one in fields])
-    by_reader: dict[str, list[tuple[int, Review]]] = {}
+    by_reader: dict[str, list[tuple[StoredField, Review]]] = {}
     for field in fields:
         for name, review in reviews_of(store, field.id).items():
             if review.state == "complete" and (counts.by.kind != "reader" or name == counts.by.name):
-                by_reader.setdefault(name, []).append((field.id, review))
+                by_reader.setdefault(name, []).append((field, review))
     return [_reading(name, done, times) for name, done in sorted(by_reader.items())]
 
 
 def _reading(
-    name: str, done: list[tuple[int, Review]], times: dict[tuple[int, str], tuple[datetime, datetime]]
+    name: str, done: list[tuple[StoredField, Review]], times: dict[tuple[int, str], tuple[datetime, datetime]]
 ) -> Reading:
-    spans = [times[field, name] for field, _ in done if (field, name) in times]
+    spans = [times[field.id, name] for field, _ in done if (field.id, name) in times]
     return Reading(
         name,
         len(done),
-        sum(review.count("mitosis") for _, review in done),
+        sum(_mitoses(field, review) for field, review in done),
         sum(review.seconds for _, review in done),
         min((first for first, _ in spans), default=None),
         max((last for _, last in spans), default=None),
     )
+
+
+def _mitoses(field: StoredField, review: Review) -> int:
+    """How many a reader counts in a field: those in what was reviewed."""
+    said, region = verdicts_of(review), reviewed_region(field, review)
+    inside = [True] * len(said.verdict) if region is None else region.contains(said.xy_px)
+    return sum(verdict == "mitosis" for verdict, counts in zip(said.verdict, inside, strict=True) if counts)

@@ -147,6 +147,18 @@ def check_together(session: Session, old: str, new: str) -> None:
         )
 
 
+def check_side(session: Session, field_id: int, old: str, new: str) -> None:
+    """Raises ConcentricError when a run has learnt from this field and the case it is moved to is held out, or the
+    other way round."""
+    if field_id in _used_fields(session):
+        rows = [session.get(SplitRow, case) for case in (old, new) if case]
+        if len({row.held_out for row in rows if row is not None}) > 1:
+            raise ConcentricError(
+                f"One of {old} and {new} trains and the other is held out, and a run has used this field: "
+                f"it stays in {old}."
+            )
+
+
 def _case_of(case: str, digest: str) -> str:
     return case or f"field {digest[:16]}"
 
@@ -155,9 +167,14 @@ def _decided(session: Session) -> dict[str, bool]:
     return {case: out for case, out in session.execute(select(SplitRow.case, SplitRow.held_out))}
 
 
-def _used(session: Session) -> set[str]:
-    """Cases of the fields of runs that made a version or may still do so."""
+def _used_fields(session: Session) -> set[int]:
+    """The fields of runs that made a version or may still do so."""
     splits = session.scalars(select(RunRow.split).where(RunRow.state.in_(_USING)))
-    ids = {number for split in splits for side in split.values() for number in side}
+    return {number for split in splits for side in split.values() for number in side}
+
+
+def _used(session: Session) -> set[str]:
+    """Cases of the fields that runs have used."""
+    ids = _used_fields(session)
     rows = session.execute(select(FieldRow.id, FieldRow.case, FieldRow.digest))
     return {_case_of(case, digest) for number, case, digest in rows if number in ids}

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from mitosis_core.interchange import FORMATS
+from mitosis_core.interchange.class_names import LABELS
 from mitosis_core.interchange.format import Format
-from mitosis_core.interchange.marks import LABELS
 
 PAGE = Path(__file__).parent / "formats.md"
 _MARKS = re.compile(r"(<!-- table:formats -->\n).*?(<!-- /table:formats -->)", re.DOTALL)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -35,6 +36,7 @@ from mitosis_core.types import Field
 if TYPE_CHECKING:
     from mitosis_core.model import Model
 
+OVERLAY_SUFFIX = ".overlay.jpg"  # behind the name of the image that it is drawn on
 _LOCAL = "local"
 _MOST_WORKERS = 1024
 _MOST_FAILURES = 50  # sentences at the end
@@ -129,6 +131,7 @@ def _find_images(inputs: Iterable[Path]) -> tuple[list[Image], list[str]]:
     for source in inputs:
         if source.is_dir():
             inside = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+            inside = [path for path in inside if not path.name.endswith(OVERLAY_SUFFIX)]  # drawn by this command
             images += [Image(path.absolute(), path.relative_to(source).as_posix()) for path in inside if path.is_file()]
             unusable += [] if inside else [f"There is no image in the folder “{source}”."]
         elif source.is_file():
@@ -142,9 +145,14 @@ def _find_images(inputs: Iterable[Path]) -> tuple[list[Image], list[str]]:
         raise UnusableData(
             f"Several images are called {twice[0]}; results go by name, so give them one folder at a time."
         )
-    if broken := [image.name for image in images if not image.name.isprintable()]:
-        raise UnusableData(f"The name of the image {broken[0]!r} cannot stand in a table; please rename it.")
-    return images, unusable
+    broken = [image for image in images if not _fits_in_a_row(image.name)]
+    unusable += [f"The name of the image {one.name!r} cannot stand in a table; please rename it." for one in broken]
+    return [image for image in images if image not in broken], unusable
+
+
+def _fits_in_a_row(name: str) -> bool:
+    """Whether a name has no control character, end of line, or half of a character."""
+    return not any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in name)
 
 
 class _Run:
@@ -229,7 +237,7 @@ class _Run:
 
     def _take(self, result: Result) -> None:
         if result.overlay is not None:
-            place = self._given.overlay / f"{result.field.name}.overlay.jpg"
+            place = self._given.overlay / f"{result.field.name}{OVERLAY_SUFFIX}"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(result.overlay)
         self._count(len(result.found), round(result.tissue_mm2, 6))

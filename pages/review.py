@@ -112,12 +112,21 @@ def _settings(store: Store, reader: str) -> Model:
 
 def _field_settings(store: Store, stored: StoredField, who: Person) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        case = st.text_input(f"Case of {plain(stored.name)}", stored.case, key=f"case-{stored.id}", width=360)
-        if case.strip() != stored.case:
-            set_case(store, stored.id, case)
-            st.rerun()
+        key = f"case-{stored.id}-{stored.case}"  # once the case is another one, whoever changed it, the box is new
+        label = f"Case of {plain(stored.name)}"
+        st.text_input(
+            label, stored.case, max_chars=100, key=key, width=360, on_change=_set_case, args=(store, stored, key)
+        )
         if who.may("admin") and st.button("Delete this field…", icon=":material/delete:"):
             _ask_to_delete(store, stored, who)
+
+
+def _set_case(store: Store, stored: StoredField, key: str) -> None:
+    try:
+        set_case(store, stored.id, st.session_state[key])
+    except ConcentricError as error:
+        st.toast(plain(str(error)), icon=":material/error:")
+        st.session_state[key] = stored.case
 
 
 @st.dialog("Delete this field?")

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import MITOSIS, number_in, read_rows, short, text_of, um_per_px_of
+from mitosis_core.interchange.class_names import MITOSIS
+from mitosis_core.interchange.contest_csv import number_in, read_rows, short, text_of, um_per_px_of
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.marks import Mark, MarkedImage, grouped, score_of, whole

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import LOOKALIKE, MITOSIS, UNSURE, short
+from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS, UNSURE
+from mitosis_core.interchange.contest_csv import short
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.json_fields import extras, facts, scale, text

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange import FORMATS
-from mitosis_core.interchange.marks import LABELS, SKIP, MarkedImage, with_size
+from mitosis_core.interchange.class_names import LABELS, SKIP
+from mitosis_core.interchange.marks import MarkedImage, with_size
 from mitosis_core.plurals import count_noun
 
 if TYPE_CHECKING:

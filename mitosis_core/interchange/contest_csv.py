@@ -23,6 +23,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mitosis_core.errors import MissingScale, UnusableData
+from mitosis_core.interchange.class_names import MITOSIS, SKIP, UNSURE, label_of
 from mitosis_core.interchange.safe_csv import plain_cell
 from mitosis_core.scale import check_um_per_px
 from mitosis_core.types import Detections, Float32
@@ -30,9 +31,8 @@ from mitosis_core.types import Detections, Float32
 ANNOTATION_COLUMNS = ("image", "x_px", "y_px", "label", "um_per_px")
 SIZE_COLUMNS = ("object_width_px", "object_height_px")
 DETECTION_COLUMNS = ("image", "x_px", "y_px", "score", "model")
-MITOSIS, LOOKALIKE, UNSURE = "mitosis", "lookalike", "unsure"
 _LONGEST_LINE = 1 << 20
-_SAYS_NOTHING = (UNSURE, "mined_lookalike")  # the latter: dark nuclei found by a program, many of them mitoses
+_SAYS_NOTHING = (UNSURE, SKIP)  # the latter: dark nuclei found by a program, many of them mitoses
 
 
 Readable = str | Path | bytes | BinaryIO
@@ -67,8 +67,8 @@ class ImageDetections:
 def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
     """Read annotated cells, per image, in the order of the file.
 
-    source: a path, or the bytes of the file. Every label is a look-alike but "mitosis", "unsure" and "mined_lookalike"
-    (which no person has seen); the last two are left out.
+    source: a path, or the bytes of the file. Labels are read as `label_of` knows them, every other one is a look-alike;
+    "unsure" and "mined_lookalike" (which no person has seen) are left out.
     Raises UnusableData for an empty file, a missing column, a value that is not a number, an image with two scales,
     or a size that is not above 0 or known of some mitoses of an image only.
     """
@@ -85,7 +85,7 @@ def read_annotations(source: str | Path | bytes) -> dict[str, Annotations]:
             )
         if not row["x_px"] and not row["y_px"]:
             continue
-        label = text_of(row, "label", number).lower()
+        label = label_of(text_of(row, "label", number), {})
         if label not in _SAYS_NOTHING:
             xy = (_number(row, "x_px", number), _number(row, "y_px", number))
             points.setdefault((image, label == MITOSIS), []).append(xy)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mitosis_core.interchange.class_names import LABELS
 from mitosis_core.interchange.files import Source
-from mitosis_core.interchange.marks import LABELS, MarkedImage
+from mitosis_core.interchange.marks import MarkedImage
 
 
 @dataclass(frozen=True)

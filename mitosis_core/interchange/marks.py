@@ -8,31 +8,19 @@ so, and convert.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import LOOKALIKE, MITOSIS, UNSURE, short
+from mitosis_core.interchange.class_names import SKIP, label_of
+from mitosis_core.interchange.contest_csv import short
 from mitosis_core.types import on_image
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
-LABELS = (MITOSIS, LOOKALIKE, UNSURE)
-SKIP = "skip"  # instead of a label: marks of this class are left out
 _MOST_PLACES = 10  # of one sentence
-
-# What other programs and data sets call them, in lower case and with one space between words.
-_KNOWN = {
-    **dict.fromkeys(("mitosis", "mitoses", "mitotic figure", "mitotic figures", "mitotic cell"), MITOSIS),
-    **dict.fromkeys(("lookalike", "look alike", "hard negative", "imposter", "impostor"), LOOKALIKE),
-    **dict.fromkeys(("not mitotic figure", "non mitotic figure", "nonmitotic figure", "non mitotic cell"), LOOKALIKE),
-    **dict.fromkeys(("not mitosis", "non mitosis", "nonmitosis"), LOOKALIKE),
-    **dict.fromkeys(("unsure", "uncertain", "no agreement"), UNSURE),
-    "mined lookalike": SKIP,  # dark nuclei that a program found and no person has seen
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +70,6 @@ def where(image: MarkedImage, marks: Iterable[Mark]) -> str:
         shown.append(f"{len(places) - _MOST_PLACES} more")
     listed = " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)
     return f"{image.source or image.name}, {image.counted}{'s' if len(places) > 1 else ''} {listed}"
-
-
-def label_of(name: str, classes: Mapping[str, str]) -> str | None:
-    """What a class of a file is here: one of LABELS, SKIP, or None where nobody can tell.
-
-    classes: what the user says, by the file's name of the class; it comes before what is known of other programs.
-    """
-    if name in classes:
-        return classes[name]
-    return _KNOWN.get(re.sub(r"[\s_-]+", " ", name.strip().lower()))
 
 
 def with_labels(image: MarkedImage, classes: Mapping[str, str], skipped: Counter[str] | None = None) -> MarkedImage:

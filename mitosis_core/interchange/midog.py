@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS
 from mitosis_core.interchange.coco import (
     BOX_PX,
     DECIMALS,
@@ -22,7 +23,6 @@ from mitosis_core.interchange.coco import (
     read_documents,
     write_document,
 )
-from mitosis_core.interchange.contest_csv import LOOKALIKE, MITOSIS
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.marks import Mark, MarkedImage

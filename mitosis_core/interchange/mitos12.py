@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import MITOSIS
+from mitosis_core.interchange.class_names import MITOSIS
 from mitosis_core.interchange.files import FileNames, Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.marks import Mark, MarkedImage

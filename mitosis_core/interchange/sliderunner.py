@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import LOOKALIKE, MITOSIS, UNSURE
+from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS, UNSURE
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.marks import Mark, MarkedImage, number, whole
@@ -76,12 +76,6 @@ def read(sources: Sequence[Source]) -> Iterator[MarkedImage]:
                 yield from _images(database, source)
             except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: what SQLite says of damaged names
                 raise UnusableData(f"{source.shown} is no SQLite database, is damaged, or was cut short.") from error
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    database.text_factory = lambda text: text.decode("utf-8", "replace")
-    return database
 
 
 def _images(database: sqlite3.Connection, source: Source) -> Iterator[MarkedImage]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from mitosis_core.interchange.contest_csv import LOOKALIKE, MITOSIS
+from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS
 from mitosis_core.interchange.files import FileNames, Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.marks import MarkedImage

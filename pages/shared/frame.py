@@ -52,9 +52,11 @@ def _narrow() -> DeltaGenerator:
 
 
 def _store() -> Store | None:
-    """None when it cannot be opened: the page tells why, the frame shows what it can."""
+    """None when it cannot be opened or read: the page tells why, the frame shows what it can."""
     try:
-        return the_store()
+        store = the_store()
+        detection_queue.progress(store)
+        return store
     except ConcentricError:
         return None
 

@@ -160,3 +160,23 @@ def test_json_lines_hold_one_field_each(folder: Path, tmp_path: Path) -> None:
     assert [(one["image"], one["count"], len(one["digest"])) for one in records] == [
         (name, COUNTS[name], 64) for name in NAMES
     ]
+
+
+def test_what_it_drew_itself_is_no_image_to_analyse(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        looked_at.clear()
+        assert detect(folder, tmp_path / f"{name}.csv", "--overlay", str(folder / "pictures")) == 0
+        assert looked_at == NAMES
+    assert len(list((folder / "pictures").rglob("*.overlay.jpg"))) == 3
+
+
+def test_one_name_that_fits_in_no_table_does_not_stop_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = "Screenshot 1.00\u202fPM.png"  # no-break space, as macOS writes it: nothing is wrong with it
+    monkeypatch.setitem(COUNTS, odd, 1)
+    shutil.copy(folder / "a.png", folder / odd)
+    shutil.copy(folder / "a.png", folder / "c\nd.png")
+    assert detect(folder, tmp_path / "out.csv") == 2
+    assert sorted(looked_at) == sorted([*NAMES, odd])
+    assert "cannot stand in a table" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 from db.case_counts import CaseCounts, CountBy, case_names, count_case, fields_of, readers_of
 from db.engine import Store
 from db.fields import add_field, add_unscaled, image_path
+from db.readings import readings
 from db.splits import case_of
 from mitosis_core.reporting.figures import case_figures
 from mitosis_core.scoring.counting import NoResult
@@ -135,3 +136,12 @@ def test_a_field_without_a_case_is_a_case_of_its_own(store: Store) -> None:
     assert list(case_names(store).values()) == ["A", "7.png"]
     assert [one.id for one in fields_of(store, case_of(alone))] == [alone.id]
     assert fields_of(store, "nowhere") == [] and fields_of(store, "") == []
+
+
+def test_who_read_a_part_is_said_to_have_read_what_counts(store: Store) -> None:
+    """Two marks, one of them beside the reviewed area: the headline and "Read by" say one."""
+    (field,) = add_case(store, "A", 1)
+    change(store, field, "Ann", "area", 1, area=[0, 0, 200, 400])
+    read(store, field, "Ann", [(100, 100), (300, 100)])
+    counts = count_case(store, "A", ANN)
+    assert counts.count.mitoses == 1 and [one.mitoses for one in readings(store, counts)] == [1]

@@ -9,6 +9,7 @@ import pytest
 from db.engine import Store
 from db.fields import StoredField
 from db.labels import ReviewedField, reviewed_fields
+from db.reader_agreement import compare
 from db.reviews import apply_ops
 from mitosis_core.types import Region
 from tests.db.conftest import SIZE_PX, make_op
@@ -39,3 +40,24 @@ def test_who_reviewed_most_votes(store: Store, field: StoredField) -> None:
     finish(store, field, "Cid", None, x=70)
     one = labels(store)
     assert one.region is None and one.area_mm2 == field.area_mm2 and one.mitoses_xy_px.tolist() == [[70, 20]]
+
+
+def test_an_area_that_is_the_whole_field_is_the_whole_field(store: Store, field: StoredField) -> None:
+    """It was drawn beyond the edges; both readers vote, so one mark of two is no majority."""
+    finish(store, field, "Ann", None, x=10)
+    finish(store, field, "Bob", [0, 0, SIZE_PX, SIZE_PX], x=70)
+    one = labels(store)
+    assert one.region is None and len(one.mitoses_xy_px) == 0 and len(one.unsure_xy_px) == 2
+    (compared,) = compare(store, [field])
+    assert compared.voters == {"Ann", "Bob"} and len(compared.by_pair) == 1
+
+
+def test_what_is_marked_beside_the_reviewed_area_is_no_label(store: Store, field: StoredField) -> None:
+    finish(store, field, "Ann", [0, 0, 50, SIZE_PX], x=70)
+    assert len(labels(store).mitoses_xy_px) == 0
+
+
+def test_who_reviewed_less_than_another_cannot_settle(store: Store, field: StoredField) -> None:
+    finish(store, field, "Ann", None, x=10)
+    finish(store, field, "Bob", [0, 0, 50, 50], x=40)
+    assert compare(store, [field])[0].voters == {"Ann"}

@@ -1,6 +1,7 @@
 """Labels leave a store and come into one, in every format; what cannot be taken in is said and changes nothing."""
 
 import json
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -184,6 +185,26 @@ def test_what_was_imported_deleted_and_imported_again_is_one_mark(store: Store, 
     apply_ops(store, first.id, "Ann", [op])
     import_labels(store, file, BY_ANN)
     assert len(reviews_of(store, first.id)["Ann"].marks) == 1 and marks_of(store)[0] == [(10, 10, "mitosis")]
+
+
+def test_what_was_imported_and_moved_by_the_reader_stays_where_the_reader_put_it(store: Store, tmp_path: Path) -> None:
+    first, file = list_fields(store)[0], table(tmp_path / "t.csv", "a.png,10,10,mitosis")
+    import_labels(store, file, BY_ANN)
+    (mark,) = reviews_of(store, first.id)["Ann"].marks
+    assert not apply_ops(store, first.id, "Ann", [make_op(first.id, "move", id=mark.id, x=70, y=40, base=99)]).refused
+    done = import_labels(store, file, BY_ANN)
+    assert marks_of(store)[0] == [(70, 40, "mitosis")] and (done.total("new"), done.total("there")) == (0, 1)
+
+
+def test_a_name_is_found_in_either_spelling_of_its_letters(tmp_path: Path) -> None:
+    """macOS writes ü as u and two dots."""
+    store = open_store(tmp_path / "data")
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    field, _ = add_field(store, Field(pixels, 0.25, unicodedata.normalize("NFD", "Müller_01.png")), case="Mu\u0308ller")
+    assert (field.name, field.case) == ("Müller_01.png", "Müller")
+    rows = unicodedata.normalize("NFD", "Müller_01.png,10,10,mitosis")
+    import_labels(store, table(tmp_path / "t.csv", rows), BY_ANN)
+    assert reviews_of(store, field.id)["Ann"].count("mitosis") == 1
 
 
 def test_images_are_found_by_their_pixels_before_their_name(store: Store, tmp_path: Path) -> None:

@@ -145,6 +145,13 @@ def test_cases_of_a_day_are_in_the_order_of_their_numbers_and_what_was_refused_i
     assert board.cards[0].next_step == "Detect" and not board.detecting and board.waiting_for_scale == ()
 
 
+def test_a_figure_that_is_no_decimal_digit_is_a_letter_of_the_name(store: Store) -> None:
+    """int("²") is an error; the page with all cases must not fail for a name."""
+    for case in ("T1²", "T1", "E. coli 10³", "5③"):
+        add(store, case)
+    assert {one.name for one in read_board(store, "Ann", DEFAULT_VERSION).cards} == {"T1²", "T1", "E. coli 10³", "5③"}
+
+
 def test_fields_are_excluded_finished_ones_too_and_put_back(store: Store) -> None:
     ids = [add(store, "A", detected=1) for _ in range(3)]
     say(store, ids[0], "Ann", "mark", "complete")

@@ -112,3 +112,11 @@ def test_the_queue_is_told_on_every_page_while_it_works_and_then_no_more() -> No
     with store.writing() as session_:
         session_.execute(update(DetectionRow).values(state="done"))
     assert not open_page("about").get("progress")
+
+
+def test_a_store_that_has_gone_since_it_was_opened_is_one_sentence() -> None:
+    page = open_page("about")
+    for file in data_folder().glob("*.sqlite*"):
+        file.rename(file.with_suffix(".away"))
+    page.run()
+    assert not page.exception

@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from db.engine import Store
-from db.fields import list_fields, tombstones
+from db.fields import get_field, list_fields, set_case, tombstones
 from db.preferences import change_preferences, read_preferences
 from db.reviews import apply_ops, history, parse_op, review_of
 from pages.shared import session, shell, store
@@ -335,6 +335,17 @@ def test_agreement_of_two_readers_is_counted(kept: Store, page: AppTest) -> None
     row = page.dataframe[0].value.iloc[0]
     assert (row["both"], row["only A"], row["only B"], row["F1"]) == (1, 1, 1, 0.5)
     assert "Consensus: 1 mitosis** by majority in 1 field, 2 disputed cells" in page.markdown[0].value
+
+
+def test_a_case_is_named_once_and_another_readers_name_for_it_stays(kept: Store, page: AppTest) -> None:
+    shown = list_fields(kept)[0]
+    box = next(one for one in page.text_input if one.label.startswith("Case of"))
+    box.set_value("Case  12").run()
+    assert not page.exception and get_field(kept, shown.id).case == "Case 12"
+    set_case(kept, shown.id, "B77")  # somebody else
+    page.run()
+    assert get_field(kept, shown.id).case == "B77"
+    assert next(one for one in page.text_input if one.label.startswith("Case of")).value == "B77"
 
 
 def test_deleting_asks_first(kept: Store, page: AppTest) -> None:

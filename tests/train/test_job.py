@@ -29,7 +29,7 @@ from db.engine import Store, open_store
 from db.errors import BUSY, StoreBusy
 from db.fields import add_field, list_fields, set_case
 from db.runs import Run
-from db.schema import RunRow
+from db.schema import FieldRow, RunRow
 from db.splits import case_splits, set_held_out
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.interchange.contest_csv import read_annotations
@@ -160,7 +160,10 @@ def test_names_leave_with_the_labels_as_text_and_come_back(monkeypatch: pytest.M
 
 def test_a_case_in_both_parts_is_refused(store: Store) -> None:
     run = runs.get_run(store, queue(store))
-    set_case(store, run.split["held_out"][0], "case 0")
+    with pytest.raises(ConcentricError, match="stays in case 1"):
+        set_case(store, run.split["held_out"][0], "case 0")
+    with store.writing() as session:  # as an earlier program let it be moved
+        session.execute(update(FieldRow).where(FieldRow.id == run.split["held_out"][0]).values(case="case 0"))
     with pytest.raises(UnusableData, match="same case"):
         job.training_set(store, runs.get_run(store, run.id))
     assert job.do_run(store, run.id) == "failed"

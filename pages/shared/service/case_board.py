@@ -102,9 +102,14 @@ def read_board(store: Store, reader: str, version: str) -> Board:
     for one in read_overview(store, version):
         cases.setdefault(one.case, []).append(one)
     cards = [_card(case, fields, reader) for case, fields in cases.items()]
-    cards.sort(key=lambda card: [int(part) if part.isdigit() else part.casefold() for part in _DIGITS.split(card.name)])
+    cards.sort(key=lambda card: _in_order(card.name))
     cards.sort(key=lambda card: card.tiles[0].field.created_at.date(), reverse=True)
     return Board(tuple(cards), tuple(refused_files(store)))
+
+
+def _in_order(name: str) -> list[int | str]:
+    """Case 2 comes before case 10."""
+    return [int(part) if part.isdecimal() else part.casefold() for part in _DIGITS.split(name)]
 
 
 def _card(case: str, fields: Sequence[FieldOverview], reader: str) -> Card:

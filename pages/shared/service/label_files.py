@@ -17,11 +17,11 @@ from db.predictions import versions_by_field
 from db.reviews import readers
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange import FORMATS
+from mitosis_core.interchange.class_names import LABELS, label_of
 from mitosis_core.interchange.command import summary
 from mitosis_core.interchange.exchange import format_of
 from mitosis_core.interchange.files import open_sources
 from mitosis_core.interchange.format import Format
-from mitosis_core.interchange.marks import LABELS, label_of
 from mitosis_core.plurals import count_noun
 from pages.shared.person import Person
 

@@ -132,7 +132,8 @@ def store_for_review(
             continue
         wanted = _case(one.name, case, keep_names)
         stored, was_there = add_field(store, one.field, case=wanted, keep_name=keep_names)
-        save_prediction(store, stored.id, one.prediction)
+        if stored.um_per_px == one.field.um_per_px:  # else it is detected again, at what it was kept with
+            save_prediction(store, stored.id, one.prediction)
         save_appearances(store, {stored.id: measure_appearance(one.field)})
         log.info("field %d is kept", stored.id)
         kept.append(stored)

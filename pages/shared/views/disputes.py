@@ -75,12 +75,12 @@ def show_disputes(store: Store, compared: Sequence[Compared], reader: str, who: 
             args=(field.field,),
         )
     if not may:
-        st.caption("Who has finished this field can settle it.")
+        st.caption("Whoever has finished this field can settle it; where it was reviewed in part, the largest part.")
 
 
 def _may_settle(field: Compared, reader: str) -> bool:
     """Who has looked at the whole field; the verdict of anybody else would not count for the labels."""
-    return reader in field.reviews and field.reviews[reader].state == "complete"
+    return reader in field.voters
 
 
 def _settled(number: int) -> str:

@@ -9,6 +9,7 @@ import streamlit as st
 from db.engine import Store
 from db.fields import StoredField
 from db.label_export import Labels
+from db.labels import newest_event
 from mitosis_core.errors import ConcentricError
 from mitosis_core.interchange import FORMATS
 from mitosis_core.plurals import count_noun
@@ -32,7 +33,7 @@ def show_export(store: Store, fields: Sequence[StoredField], who: Person, stem: 
     )
     labels = _options(offered[whose], left)
     right.caption(plain(says(FORMATS[name])))
-    asked = (labels, tuple(field.id for field in fields), name)
+    asked = (labels, tuple(field.id for field in fields), name, newest_event(store))
     if st.button("Export", icon=":material/file_export:", help=count_noun(len(fields), "field")):
         session.keep_export(asked, _made(store, labels, fields, name, stem))
     if made := session.kept_export(asked):

@@ -10,7 +10,7 @@ from db.engine import Store
 from db.label_import import SWAPPED, Import, ImportSettings, import_labels, preview_import
 from mitosis_core.errors import ConcentricError
 from mitosis_core.interchange import FORMATS
-from mitosis_core.interchange.marks import LABELS, SKIP
+from mitosis_core.interchange.class_names import LABELS, SKIP
 from mitosis_core.plurals import count_noun
 from pages.shared import session
 from pages.shared.person import Person

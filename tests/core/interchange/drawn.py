@@ -5,8 +5,9 @@ from datetime import datetime
 
 from hypothesis import strategies as st
 
+from mitosis_core.interchange.class_names import LABELS
 from mitosis_core.interchange.format import Format
-from mitosis_core.interchange.marks import LABELS, Mark, MarkedImage
+from mitosis_core.interchange.marks import Mark, MarkedImage
 
 words = st.text("abÄ é,;'\"&<=+_-.0", max_size=8).map(lambda text: " ".join(text.split()))
 times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(

@@ -9,8 +9,9 @@ import pytest
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange import files
+from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS
 from mitosis_core.interchange.exchange import format_of, read_marks, write_marks
-from mitosis_core.interchange.marks import LOOKALIKE, MITOSIS, Mark, MarkedImage
+from mitosis_core.interchange.marks import Mark, MarkedImage
 
 HEADER = "image,x_px,y_px,label\n"
 SIZED = "image,x_px,y_px,label,width_px,height_px\n"

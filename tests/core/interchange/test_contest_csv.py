@@ -20,9 +20,10 @@ HEADER = "image,x_px,y_px,label,um_per_px\n"
 
 def test_each_label_goes_where_it_belongs() -> None:
     rows = "a.png,1.5,2,mitosis,0.25\na.png,3,4,Mitosis,0.25\na.png,5,6,pyknotic,0.25\na.png,7,8,unsure,0.25\n"
+    rows += "a.png,9,1,mitotic figure,0.25\na.png,9,2,Non-mitosis,0.25\na.png,9,3,mined_lookalike,0.25\n"
     read = read_annotations((HEADER + rows).encode())["a.png"]
-    assert read.mitoses_xy_px.tolist() == [[1.5, 2], [3, 4]]
-    assert read.lookalikes_xy_px.tolist() == [[5, 6]]
+    assert read.mitoses_xy_px.tolist() == [[1.5, 2], [3, 4], [9, 1]]
+    assert read.lookalikes_xy_px.tolist() == [[5, 6], [9, 2]]
     assert (read.slide, read.um_per_px) == ("a", 0.25)
 
 

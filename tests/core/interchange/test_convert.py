@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mitosis_core.__main__ import main
+from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS
 from mitosis_core.interchange.exchange import read_marks
-from mitosis_core.interchange.marks import LOOKALIKE, MITOSIS
 
 TABLE = """image,x_px,y_px,label,um_per_px,score,reader
 a.png,10,20,mitosis,0.25,0.9,Ann

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from docs.formats_table import PAGE, write_table
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange import FORMATS
+from mitosis_core.interchange.class_names import LABELS, MITOSIS
 from mitosis_core.interchange.exchange import classes_in, format_of, format_to_write, read_marks, write_marks
 from mitosis_core.interchange.format import Format
-from mitosis_core.interchange.marks import LABELS, MITOSIS, Mark, MarkedImage
+from mitosis_core.interchange.marks import Mark, MarkedImage
 from tests.core.interchange.drawn import as_kept, as_read, images
 
 SLACK = 1e-9
