@@ -222,7 +222,8 @@ def transfer_methods_table(result: Figures) -> str:
         cells = [name.partition("-")[0], *recipe, size["members"], ensembles, *means, crops, alarms, config["steps"]]
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     groups = ", ".join(sizes[0][2]["recall_of_crops"])
-    alone = [_transfer_alone(one["alone"], one["config"]) for one in found.values() if one is not result and one.get("alone")]
+    others = [one for one in found.values() if one is not result and one.get("alone")]
+    alone = [_transfer_alone(one["alone"], one["config"]) for one in others]
     protocol = (
         f"Protocol: that above. Recall of crops: {groups}, at two false detections per mm². False detections at "
         "the version's own threshold: painted fields, other laboratories. Averaged: how many networks into each."
@@ -251,10 +252,10 @@ def _transfer_alone(alone: Figures, config: Figures) -> str:
         f"{slide} {one['f1']:.2f}" for slide, scanners in alone["slides"].items() for one in scanners.values()
     )
     averaged = config.get("averaged", 1)
-    mean = f", the mean of {averaged}" if averaged > 1 else ""
+    networks = count_noun(alone["members"], "network") + (f", the mean of {averaged}" if averaged > 1 else "")
     return (
         f"Trained on {alone['scanner']} and {alone['patches']} patches of its maker alone "
-        f"({count_noun(alone['members'], 'network')}{mean}), tested on the other scanner's fields of the slide held out: "
+        f"({networks}), tested on the other scanner's fields of the slide held out: "
         f"mean F1 {alone['f1']:.3f} ({slides}), average precision {alone['ap']:.3f}."
     )
 

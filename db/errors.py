@@ -22,7 +22,7 @@ class StoreBusy(StoreFailed):
 
 
 class StoreAway(StoreBusy):
-    """The server of the database cannot be reached now. Trying again is right once it is back."""
+    """The server of the database, or of the images, cannot be reached now. Trying again is right once it is back."""
 
 
 class StoreFull(StoreFailed):

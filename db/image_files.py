@@ -18,7 +18,7 @@ from threading import Lock
 from typing import IO, Any, Protocol, cast
 
 from db.disk import make_folders, move_into_place, write_part
-from db.errors import StoreFailed
+from db.errors import StoreAway, StoreFailed
 
 STALE_PART_S = 3600
 _OUR_PART = re.compile(r"[0-9a-f]{64}\.png\.[0-9a-f]{16}\.part")  # as db.disk.write_part names it
@@ -336,7 +336,7 @@ class FilesByUrl:
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
-        """Whatever a client of an object store raises becomes StoreFailed, but FileNotFoundError."""
+        """Whatever a client of an object store raises becomes StoreAway, but FileNotFoundError."""
         try:
             yield
         except StoreFailed:
@@ -345,7 +345,7 @@ class FilesByUrl:
             if isinstance(error, FileNotFoundError) and "bucket does not exist" not in str(error):
                 raise
             said = " ".join(str(error).split())[:200] or type(error).__name__
-            raise StoreFailed(
+            raise StoreAway(
                 f"The images at {self.where} could not be read or written ({said}). Nothing was saved; please try "
                 "again when the object store can be reached, or check its address and keys."
             ) from error

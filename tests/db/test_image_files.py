@@ -14,7 +14,7 @@ import pytest
 from db.archive import verify, write_archive
 from db.doctor import examine, is_sound, repair
 from db.engine import Store, open_configured
-from db.errors import ImageDamaged, StoreFailed
+from db.errors import ImageDamaged, StoreAway, StoreFailed
 from db.fields import add_field, delete_field, list_fields, load_field
 from db.image_files import FilesByUrl, FilesInFolder, ImageFiles, files_at, image_files
 from db.images import image_name
@@ -222,9 +222,9 @@ def test_an_object_store_that_is_gone_is_a_sentence_and_nothing_is_recorded(in_b
     there, files = in_bucket.image_files, FilesByUrl(in_bucket.image_files.where, Broken())
     in_bucket.image_files = files
     sentence = r"The images at s3://lab-.*/images could not be read or written \(Could not connect.*Nothing was saved"
-    with pytest.raises(StoreFailed, match=sentence):
+    with pytest.raises(StoreAway, match=sentence):
         add_field(in_bucket, make_field(2))
-    with pytest.raises(StoreFailed, match=sentence) as failed:
+    with pytest.raises(StoreAway, match=sentence) as failed:
         load_field(in_bucket, kept)
     assert not isinstance(failed.value, ImageDamaged)  # nobody shall upload it again
     assert list_fields(in_bucket) == [kept]
