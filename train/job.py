@@ -24,6 +24,7 @@ from db.engine import Store, open_configured
 from db.errors import as_sentences
 from db.fields import list_fields, load_field
 from db.heartbeat import keep_beating
+from db.label_export import file_names
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.runs import Run
 from db.splits import case_of
@@ -80,9 +81,15 @@ def to_corrected_field(store: Store, one: ReviewedField) -> CorrectedField:
 
 
 def write_labels(data: Path, run_id: int, out: Path) -> None:
-    """The labels a run learnt from, built again from the events up to its last: contest CSV with the case."""
+    """The labels a run learnt from, built again from the events up to its last: contest CSV with the case.
+
+    Images have the names that every export gives them, so two cases may each have a 01.png.
+    """
     store = open_configured(data)
     run = runs.get_run(store, run_id)
+    fields = list_fields(store)
+    names = file_names(fields)
+    by_digest = {field.digest: names[field.id] for field in fields}
     with out.open("w", newline="", encoding="utf-8") as file:
         table = SafeTable(file)
         table.write_row(["image", "x_px", "y_px", "label", "um_per_px", "case"])
@@ -90,7 +97,8 @@ def write_labels(data: Path, run_id: int, out: Path) -> None:
             places = (("mitosis", one.mitoses_xy_px), ("lookalike", one.lookalikes_xy_px), ("unsure", one.unsure_xy_px))
             rows = [(x, y, label) for label, xy in places for x, y in xy.tolist()]
             for x, y, label in rows or [("", "", "")]:
-                table.write_row([one.field.name, x, y, label, one.um_per_px, one.slide])
+                name = by_digest.get(one.field.digest, one.field.name)
+                table.write_row([name, x, y, label, one.um_per_px, one.slide])
 
 
 def do_run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, settings: Mapping[str, Any]) -> Run:

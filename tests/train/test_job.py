@@ -27,7 +27,7 @@ from sqlalchemy import update
 from db import runs, versions
 from db.engine import Store, open_store
 from db.errors import BUSY, StoreBusy
-from db.fields import add_field, list_fields, set_case
+from db.fields import add_field, list_fields, rename, set_case
 from db.runs import Run
 from db.schema import FieldRow, RunRow
 from db.splits import case_splits, set_held_out
@@ -140,10 +140,18 @@ def test_the_training_set_can_be_written_again_whatever_was_changed_since(store:
     assert sum(row["label"] == "mitosis" for row in rows) == 6 and sum(row["label"] == "lookalike" for row in rows) == 4
 
 
+def test_two_images_of_one_name_leave_under_two(store: Store, tmp_path: Path) -> None:
+    run = runs.get_run(store, queue(store))
+    for number in run.split["train"]:
+        rename(store, number, "01.png")
+    job.write_labels(tmp_path / "data", run.id, tmp_path / "l.csv")
+    assert len(read_annotations(tmp_path / "l.csv")) == len(run.split["train"]) == 2
+
+
 def test_names_leave_with_the_labels_as_text_and_come_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     none = np.zeros((0, 2), np.float32)
     one = SimpleNamespace(
-        field=SimpleNamespace(name="=1+1.png"),
+        field=SimpleNamespace(name="=1+1.png", digest="none that is stored"),
         um_per_px=0.25,
         slide="@case",
         unsure_xy_px=none,
