@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.record import RESULTS, Figures
@@ -100,8 +101,8 @@ def label_efficiency_table(result: Figures) -> str:
         )
     return (
         f"Three corrected fields of a new slide change the F1 on its other fields by **{result['gain_at_3']:+.3f}** "
-        f"(95 % interval {result['gain_at_3_low']:+.3f} to {result['gain_at_3_high']:+.3f}). F1 falls by "
-        f"{falls(result['forgetting'])}. A round takes {result['seconds_per_round']:.0f} s for {result['members']} "
+        f"(95 % interval {result['gain_at_3_low']:+.3f} to {result['gain_at_3_high']:+.3f}). F1 changes by "
+        f"{changes(result['forgetting'])}. A round takes {result['seconds_per_round']:.0f} s for {result['members']} "
         "networks (median).\n\n"
         + "\n".join(rows)
         + f"\n\n{ways_table(result)}"
@@ -111,19 +112,19 @@ def label_efficiency_table(result: Figures) -> str:
 
 def ways_table(result: Figures) -> str:
     """What the new weights bring, and what the new threshold does."""
-    rows = ["| taken of the new version | corrected fields | gain | 95 % interval | F1 falls by |", "|" + "---|" * 5]
+    rows = ["| taken of the new version | corrected fields | gain | 95 % interval | F1 changes by |", "|" + "---|" * 5]
     for way, sizes in result["ablations"].items():
         for fields, one in sizes.items():
             rows.append(
                 f"| {way} | {fields} | {one['mean']:+.3f} | {one['low']:+.3f} to {one['high']:+.3f} | "
-                f"{falls(one['forgetting'])} |"
+                f"{changes(one['forgetting'])} |"
             )
     return "\n".join(rows)
 
 
-def falls(forgetting: Figures) -> str:
-    """What was forgotten where: a negative number is a gain."""
-    return ", ".join(f"{by:.3f} on {where}" for where, by in forgetting.items())
+def changes(forgetting: Figures) -> str:
+    """What was forgotten where, as a change: a negative number is a loss."""
+    return ", ".join(f"{-by:+.3f} on {where}" for where, by in forgetting.items())
 
 
 PAPERS = {
@@ -185,20 +186,30 @@ def _as_there(one: Figures, first: Figures) -> str:
 def transfer_table(result: Figures) -> str:
     """One row for each ensemble, slide and scanner, then the means of each size of ensemble."""
     rows = [
-        "| networks | held out | scanner | mitoses | precision | recall | F1 | at best threshold | average precision |"
+        "| networks | seeds | held out | scanner | mitoses | precision | recall | F1 | at best threshold | average "
+        "precision |"
     ]
-    rows.append("|" + "---|" * 9)
+    rows.append("|" + "---|" * 10)
     for size in result["by_members"]:
-        for row in (row for ensemble in size["ensembles"] for row in ensemble):
+        for row, seeds in _with_seeds(size):
             for scanner, one in row["scanners"].items():
                 rows.append(
-                    f"| {size['members']} | {row['slide']} | {scanner} | {one['mitoses']} | {one['precision']:.2f} | "
-                    f"{one['recall']:.2f} | **{one['f1']:.2f}** | {one['f1_at_best_threshold']:.2f} | {one['ap']:.2f} |"
+                    f"| {size['members']} | {seeds} | {row['slide']} | {scanner} | {one['mitoses']} | "
+                    f"{one['precision']:.2f} | {one['recall']:.2f} | "
+                    f"**{one['f1']:.2f}** | {one['f1_at_best_threshold']:.2f} | {one['ap']:.2f} |"
                 )
     means = "\n\n".join(_transfer_means(size) for size in result["by_members"])
     if alone := result.get("alone"):
         means += "\n\n" + _transfer_alone(alone, result["config"])
     return "\n".join(rows) + f"\n\n{means}\n\nProtocol: {result['protocol']}. Machine: {result['machine']}."
+
+
+def _with_seeds(size: Figures) -> Iterator[tuple[Figures, str]]:
+    """Every row of every ensemble, with the seeds of its networks."""
+    members = size["members"]
+    for number, ensemble in enumerate(size["ensembles"]):
+        seeds = " and ".join(str(number * members + i) for i in range(members))
+        yield from ((row, seeds) for row in ensemble)
 
 
 def transfer_methods_table(result: Figures) -> str:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.readme import falls, ways_table
+from benchmarks.readme import changes, ways_table
 from train.retrain.config import HEADS_ONLY, RetrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -29,14 +29,14 @@ def options_table() -> str:
 def gain_table(result: dict[str, Any]) -> str:
     """Gain, forgetting and seconds by the number of corrected fields."""
     rows = [
-        "| corrected fields | gain in F1 on the other fields of the slide | 95 % interval | fall of F1 on what was "
+        "| corrected fields | gain in F1 on the other fields of the slide | 95 % interval | change of F1 on what was "
         "known before | seconds of a round |",
         "|---|---|---|---|---|",
     ]
     for fields, gain in result["gain"].items():
         rows.append(
             f"| {fields} | **{gain['mean']:+.3f}** | {gain['low']:+.3f} to {gain['high']:+.3f} | "
-            f"{falls(result['forgetting_at'][fields])} | {result['seconds_at'][fields]:.0f} |"
+            f"{changes(result['forgetting_at'][fields])} | {result['seconds_at'][fields]:.0f} |"
         )
     return "\n".join([*rows, "", ways_table(result)])
 

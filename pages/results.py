@@ -166,7 +166,7 @@ def _offer_export(store: Store, counts: CaseCounts, slot: DeltaGenerator) -> Non
             )
         st.download_button(
             "Marks (CSV)",
-            lambda: marks_csv(store, counts),
+            lambda: marks_csv(store, case_result.count_again(store, counts)),
             f"{name}_marks.csv",
             "text/csv",
             on_click="ignore",
@@ -174,7 +174,7 @@ def _offer_export(store: Store, counts: CaseCounts, slot: DeltaGenerator) -> Non
         )
         st.download_button(
             "Annotated pictures (zip)",
-            lambda: case_result.annotated_pictures(store, counts),
+            lambda: case_result.annotated_pictures(store, case_result.count_again(store, counts)),
             f"{name}_pictures.zip",
             "application/zip",
             on_click="ignore",

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from db.case_counts import CountBy
 from db.engine import Store
-from db.fields import add_field
+from db.fields import add_field, rename_case
 from db.preferences import read_preferences
 from db.reviews import Review
 from mitosis_core.types import Region
@@ -122,6 +122,18 @@ def test_a_change_in_review_is_there_at_the_next_look(kept: Store) -> None:
     assert len(pictures(page)["cells"]) == 1
     read(kept, second, "Ann", [(100, 100), (200, 100)])
     assert len(pictures(page.run())["cells"]) == 3
+
+
+def test_a_report_is_counted_when_it_is_asked_for_and_a_renamed_case_still_has_one(kept: Store) -> None:
+    first, second = add_case(kept, "A", 2)
+    read(kept, first, "Ann", [(100, 100)])
+    before = case_result.count(kept, "A", CountBy("reader", "Ann"))
+    read(kept, second, "Ann", [(50, 50), (90, 90)])  # somebody goes on while the page is open
+    assert case_result.count_again(kept, before).count.mitoses == 3
+    assert b"Case A" in case_result.report(kept, before, 0.55, "html")
+    rename_case(kept, "A", "B")
+    assert case_result.count_again(kept, before) is before
+    assert b"Case A" in case_result.report(kept, before, 0.55, "html")
 
 
 def test_two_readers_begin_with_their_consensus_and_show_how_far_they_agree(kept: Store) -> None:

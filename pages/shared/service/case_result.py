@@ -82,6 +82,11 @@ def count(store: Store, case: str, by: CountBy, progress: ShareDone = no_share) 
     return count_case(store, case, by, tissue_of)
 
 
+def count_again(store: Store, counts: CaseCounts) -> CaseCounts:
+    """The case as it is now; as it was where it has another name meanwhile."""
+    return count(store, counts.case, counts.by) if counts.case in case_names(store) else counts
+
+
 def figures_of(counts: CaseCounts, field_diameter_mm: float) -> CaseFigures:
     """The figures of a counted case."""
     return case_figures(counts.counted, field_diameter_mm)
@@ -109,8 +114,9 @@ def case_line(store: Store, case: str, reader: str, field_diameter_mm: float) ->
 
 
 def report(store: Store, counts: CaseCounts, field_diameter_mm: float, kind: str) -> bytes:
-    """The report of a counted case, made now. kind: "pdf" or "html"."""
-    name = case_names(store)[counts.case]
+    """The report of a case, counted again now, so that all of it is of one moment. kind: "pdf" or "html"."""
+    counts = count_again(store, counts)
+    name = case_names(store).get(counts.case, counts.case)
     return WRITERS[kind](case_report(store, counts, name, field_diameter_mm, datetime.now(UTC)))
 
 
