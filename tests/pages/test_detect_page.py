@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from db.engine import open_store
-from db.fields import list_fields
+from db.fields import add_field, list_fields
 from db.predictions import versions_by_field
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.sample_field import the_sample
@@ -253,6 +254,24 @@ def test_what_is_handed_over_before_it_was_analysed_waits_in_the_queue(
         (ids[1], "needs_scale"),
     ]
     assert [(one.name, one.case) for one in list_fields(kept)] == [("Field 1", "")]
+
+
+def test_a_field_that_is_stored_at_another_scale_is_detected_again_instead(
+    detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found at 0.25 µm/px is no result of a field of 0.5."""
+    kept = open_store(tmp_path / "data")
+    monkeypatch.setattr(reviewing, "detect_later", _enqueue)
+    pixels = detecting.open_file("A_1.png", png(1)).field
+    assert pixels is not None
+    add_field(kept, replace(pixels, um_per_px=0.5))
+    model, known = FakeModel(), detecting.PredictionCache()
+    given = detecting.give_scale([detecting.open_file("A_1.png", png(1))], 0.25)
+    files = detecting.analyse(given, model, known)  # type: ignore[arg-type]
+    (field,) = reviewing.hand_over(kept, files, version="fake-1", by="Ann", case=None, keep_names=True)
+    assert [one.um_per_px for one in list_fields(kept)] == [0.5]
+    assert versions_by_field(kept) == {} and [one.state for one in list_detections(kept)] == ["waiting"]
+    assert list_detections(kept)[0].field_id == field
 
 
 def test_keeping_that_fails_is_said_on_the_page(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
