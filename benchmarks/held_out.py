@@ -22,9 +22,8 @@ from train.selection.evaluation import (
     Choice,
     Fold,
     choose_settings,
-    ensemble_outputs,
+    detected,
     fully_annotated,
-    scored_fields,
 )
 
 
@@ -106,9 +105,7 @@ class Detector:
 
     def detect(self, examples: Sequence[Example]) -> list[ScoredField]:
         """What it finds in the examples, beside the truth."""
-        files = [steps[self.choice.step] for steps in self.members]
-        outputs = ensemble_outputs(files, examples, self.config)
-        scored = scored_fields(outputs, examples, self.choice.blobs, self.choice.calibration)
+        scored = detected(self.members, examples, self.choice, self.config)
         return verified_fields(scored, examples, self.second) if self.second else scored
 
 

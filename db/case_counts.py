@@ -259,7 +259,7 @@ def _by_readers(field: StoredField, reviews: Mapping[str, Review], by: CountBy) 
         still_open = [one.count(MITOSIS) for one in reviews.values() if one.state == "in_review"]
         return CaseField(field, None, why_not=why, open_mitoses=max(still_open, default=0))
     if by.kind == "reader":
-        return _of_reader(field, by.name, finished[by.name])
+        return of_reader(field, by.name, finished[by.name])
     said = vote(field, finished)
     cells = tuple(
         CountedCell(float(one.xy_px[0]), float(one.xy_px[1]), one.verdict, readers=tuple(sorted(one.verdicts)))
@@ -268,7 +268,8 @@ def _by_readers(field: StoredField, reviews: Mapping[str, Review], by: CountBy) 
     return CaseField(field, None, cells, said.region, tuple(sorted(said.reviews)), event=said.last_event)
 
 
-def _of_reader(field: StoredField, name: str, review: Review) -> CaseField:
+def of_reader(field: StoredField, name: str, review: Review) -> CaseField:
+    """A field as one reader has it."""
     cells = tuple(
         CountedCell(mark.x, mark.y, mark.verdict, mark.id, (name,), mark.version, mark.score)
         for mark in review.standing

@@ -228,8 +228,8 @@ class _Found:
         columns = (_MARK.id, _MARK.x, _MARK.y, _MARK.verdict, _MARK.deleted, _MARK.version, _MARK.score, _MARK.comment)
         rows = session.execute(select(*columns).where(_MARK.field_id == one.field_id, _MARK.reader == reader)).all()
         deleted = {row.id for row in rows if row.deleted}
-        there = {row.id for row in rows if not row.deleted}
-        standing = _Standing(self._near_px, [row for row in rows if not row.deleted])
+        kept = [row for row in rows if not row.deleted]
+        there, standing = {row.id for row in kept}, _Standing(self._near_px, kept)
         changes = []
         for x, y, label in one.marks:
             verdict = cast(Verdict, label)  # labels of files are verdicts, see marks.LABELS

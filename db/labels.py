@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from db.engine import Store
 from db.fields import StoredField, list_fields
@@ -76,13 +77,17 @@ def last_event(store: Store) -> int:
     Alone in writing, so that no event with a smaller number comes after: what is up to it stays the same for ever.
     """
     with store.writing() as session:
-        return session.scalar(select(func.max(EventRow.id))) or 0
+        return _newest(session)
 
 
 def newest_event(store: Store) -> int:
     """The newest event that is visible now; 0 when there is none."""
     with store.reading() as session:
-        return session.scalar(select(func.max(EventRow.id))) or 0
+        return _newest(session)
+
+
+def _newest(session: Session) -> int:
+    return session.scalar(select(func.max(EventRow.id))) or 0
 
 
 def verdicts_of(review: Review) -> Verdicts:
@@ -124,11 +129,16 @@ def reviewed_region(field: StoredField, review: Review) -> Region | None:
     return None if region == field.extent else region
 
 
-def vote(field: StoredField, finished: Mapping[str, Review]) -> Vote:
-    """The consensus on one field. finished: the completed reviews, by reader: at least one."""
+def voters(field: StoredField, finished: Mapping[str, Review]) -> tuple[Region | None, dict[str, Review]]:
+    """The largest region that any of the completed reviews covers, and those reviews that count, as `Vote` has them."""
     regions = {name: reviewed_region(field, review) for name, review in finished.items()}
     largest = max(regions.values(), key=lambda region: region.area_mm2(field.um_per_px) if region else float("inf"))
-    voting = {name: finished[name] for name, region in regions.items() if region == largest}
+    return largest, {name: finished[name] for name, region in regions.items() if region == largest}
+
+
+def vote(field: StoredField, finished: Mapping[str, Review]) -> Vote:
+    """The consensus on one field. finished: the completed reviews, by reader: at least one."""
+    largest, voting = voters(field, finished)
     said = {name: verdicts_of(review) for name, review in voting.items()}
     cells = consensus(said, SAME_CELL_UM / field.um_per_px, list(said))
     return Vote(largest, voting, tuple(one for one in cells if largest is None or largest.contains(one.xy_px)[0]))

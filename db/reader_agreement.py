@@ -8,7 +8,7 @@ from itertools import combinations
 
 from db.engine import Store
 from db.fields import StoredField
-from db.labels import reviewed_region, verdicts_of, vote
+from db.labels import reviewed_region, verdicts_of, voters
 from db.reviews import Review, reviews_of
 from mitosis_core.scoring.agreement import Agreement, ConsensusObject, consensus, pooled, reader_agreement
 from mitosis_core.vocabulary import SAME_CELL_UM
@@ -25,9 +25,9 @@ class Compared:
 
     @property
     def voters(self) -> frozenset[str]:
-        """The readers whose marks the labels count (`db.labels.vote`), so whose settling stands."""
+        """The readers whose marks the labels count (`db.labels.voters`), so whose settling stands."""
         finished = {name: one for name, one in self.reviews.items() if one.state == "complete"}
-        return frozenset(vote(self.field, finished).reviews) if finished else frozenset()
+        return frozenset(voters(self.field, finished)[1]) if finished else frozenset()
 
     @property
     def disputes(self) -> list[ConsensusObject]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.case_counts import CaseCounts
+from db.case_counts import CaseCounts, of_reader
 from db.engine import Store
 from db.fields import StoredField
-from db.labels import reviewed_region, verdicts_of
 from db.reviews import Review, reading_times, reviews_of
 
 
@@ -45,15 +44,8 @@ def _reading(
     return Reading(
         name,
         len(done),
-        sum(_mitoses(field, review) for field, review in done),
+        sum(len(of_reader(field, name, review).mitoses) for field, review in done),
         sum(review.seconds for _, review in done),
         min((first for first, _ in spans), default=None),
         max((last for _, last in spans), default=None),
     )
-
-
-def _mitoses(field: StoredField, review: Review) -> int:
-    """How many a reader counts in a field: those in what was reviewed."""
-    said, region = verdicts_of(review), reviewed_region(field, review)
-    inside = [True] * len(said.verdict) if region is None else region.contains(said.xy_px)
-    return sum(verdict == "mitosis" for verdict, counts in zip(said.verdict, inside, strict=True) if counts)

@@ -139,8 +139,7 @@ def carry_over(session: Session, old: str, new: str) -> None:
 
 def check_together(session: Session, old: str, new: str) -> None:
     """Raises ConcentricError when one of two cases that shall be one trains and the other is held out."""
-    rows = [session.get(SplitRow, case) for case in (old, new) if case]
-    if len({row.held_out for row in rows if row is not None}) > 1:
+    if _apart(session, old, new):
         raise ConcentricError(
             f"One of {old} and {new} trains and the other is held out, so they cannot become one case. "
             "Please put both on the same side first."
@@ -150,13 +149,17 @@ def check_together(session: Session, old: str, new: str) -> None:
 def check_side(session: Session, field_id: int, old: str, new: str) -> None:
     """Raises ConcentricError when a run has learnt from this field and the case it is moved to is held out, or the
     other way round."""
-    if field_id in _used_fields(session):
-        rows = [session.get(SplitRow, case) for case in (old, new) if case]
-        if len({row.held_out for row in rows if row is not None}) > 1:
-            raise ConcentricError(
-                f"One of {old} and {new} trains and the other is held out, and a run has used this field: "
-                f"it stays in {old}."
-            )
+    if _apart(session, old, new) and field_id in _used_fields(session):
+        raise ConcentricError(
+            f"One of {old} and {new} trains and the other is held out, and a run has used this field: "
+            f"it stays in {old}."
+        )
+
+
+def _apart(session: Session, *cases: str) -> bool:
+    """Whether one of these cases trains and another is held out."""
+    rows = [session.get(SplitRow, case) for case in cases if case]
+    return len({row.held_out for row in rows if row is not None}) > 1
 
 
 def _case_of(case: str, digest: str) -> str:

@@ -145,9 +145,9 @@ def _find_images(inputs: Iterable[Path]) -> tuple[list[Image], list[str]]:
         raise UnusableData(
             f"Several images are called {twice[0]}; results go by name, so give them one folder at a time."
         )
-    broken = [image for image in images if not _fits_in_a_row(image.name)]
-    unusable += [f"The name of the image {one.name!r} cannot stand in a table; please rename it." for one in broken]
-    return [image for image in images if image not in broken], unusable
+    broken = [image.name for image in images if not _fits_in_a_row(image.name)]
+    unusable += [f"The name of the image {name!r} cannot stand in a table; please rename it." for name in broken]
+    return [image for image in images if _fits_in_a_row(image.name)], unusable
 
 
 def _fits_in_a_row(name: str) -> bool:

@@ -96,8 +96,8 @@ def write_labels(data: Path, run_id: int, out: Path) -> None:
         for one in training_set(store, run)[0]:
             places = (("mitosis", one.mitoses_xy_px), ("lookalike", one.lookalikes_xy_px), ("unsure", one.unsure_xy_px))
             rows = [(x, y, label) for label, xy in places for x, y in xy.tolist()]
+            name = by_digest.get(one.field.digest, one.field.name)
             for x, y, label in rows or [("", "", "")]:
-                name = by_digest.get(one.field.digest, one.field.name)
                 table.write_row([name, x, y, label, one.um_per_px, one.slide])
 
 

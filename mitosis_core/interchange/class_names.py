@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-MITOSIS, LOOKALIKE, UNSURE = "mitosis", "lookalike", "unsure"
-LABELS = (MITOSIS, LOOKALIKE, UNSURE)
+from mitosis_core.vocabulary import VERDICTS
+
+LABELS: tuple[str, ...] = VERDICTS  # the words of this program, as plain text like all that files say
+MITOSIS, LOOKALIKE, UNSURE = LABELS
 SKIP = "skip"  # instead of a label: marks of this class are left out
 
 # What other programs and data sets call them, in lower case and with one space between words.

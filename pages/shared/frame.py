@@ -26,7 +26,7 @@ _WORKING_S, _IDLE_S = 2, 20  # between two looks at the queue
 
 def show_frame(title: str, who: Person, *, allowed: bool) -> None:
     """allowed: whether they may see the page; if not, the frame tells the title and who they are."""
-    store = _store() if allowed else None
+    store, detecting = _store() if allowed else (None, False)
     if store is not None and not who.name:
         session.take_reader_from_address(store, who)
     with st.container(key="frame", horizontal=True, vertical_alignment="center", gap="small"):
@@ -35,7 +35,7 @@ def show_frame(title: str, who: Person, *, allowed: bool) -> None:
         st.space("stretch")
         if store is not None:
             with _narrow():
-                _queue(store)
+                _queue(store, detecting)
         if store is not None or who.name:
             with _narrow():
                 _reader(store, who)
@@ -51,18 +51,18 @@ def _narrow() -> DeltaGenerator:
     return st.container(width="content")
 
 
-def _store() -> Store | None:
-    """None when it cannot be opened or read: the page tells why, the frame shows what it can."""
+def _store() -> tuple[Store | None, bool]:
+    """The store, and whether detections are open. None when it cannot be opened or read: the page tells why, the frame
+    shows what it can."""
     try:
         store = the_store()
-        detection_queue.progress(store)
-        return store
+        return store, bool(detection_queue.progress(store).open)
     except ConcentricError:
-        return None
+        return None, False
 
 
-def _queue(store: Store) -> None:
-    every = _WORKING_S if detection_queue.progress(store).open else _IDLE_S
+def _queue(store: Store, detecting: bool) -> None:
+    every = _WORKING_S if detecting else _IDLE_S
     st.fragment(_show_queue, run_every=every)(store)
 
 

@@ -170,13 +170,16 @@ def detections(
 ) -> list[list[ScoredField]]:
     """What the chosen snapshots find on the held-out fields of each fold, beside the truth; or on those that are not
     fully annotated."""
-    folds = [([e for e in held if fully_annotated(e) == annotated], members) for held, members in folds]
-    return [
-        scored_fields(
-            ensemble_outputs([f[choice.step] for f in members], held, config), held, choice.blobs, choice.calibration
-        )
-        for held, members in folds
-    ]
+    wanted = [[e for e in held if fully_annotated(e) == annotated] for held, _ in folds]
+    return [detected(members, held, choice, config) for held, (_, members) in zip(wanted, folds, strict=True)]
+
+
+def detected(
+    members: Sequence[dict[int, Path]], examples: Sequence[Example], choice: Choice, config: TrainConfig
+) -> list[ScoredField]:
+    """What networks, each with its snapshots by step, find together in the examples by what was chosen."""
+    outputs = ensemble_outputs([steps[choice.step] for steps in members], examples, config)
+    return scored_fields(outputs, examples, choice.blobs, choice.calibration)
 
 
 def _median_calibration(outputs: Sequence[NetworkOutput]) -> Calibration:

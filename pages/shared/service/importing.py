@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -67,7 +66,7 @@ def guess_case(name: str) -> str:
     The name without the number of the field at its end: A00_01.tif is of case A00. A name that is only a number, or
     words for a field, takes the folder it lies in.
     """
-    path = PurePath(unicodedata.normalize("NFC", name).replace("\\", "/"))
+    path = PurePath(name.replace("\\", "/"))
     stem = path.name.removesuffix(path.suffix).removesuffix(".ome").strip()
     if found := _ACCESSION.match(stem):
         head, rest = found[0], stem[found.end() :]
