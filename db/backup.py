@@ -47,7 +47,7 @@ def copies_folder(store: Store) -> Path:
 
 
 def days_kept() -> int:
-    """How many daily copies are kept: CONCENTRIC_BACKUP_DAYS, 7 when it is not a number from 0 on.
+    """Of how many days a copy is kept: CONCENTRIC_BACKUP_DAYS, 7 when it is not a number from 0 on.
 
     0: no copy is made unless somebody asks for it, and none is removed."""
     given = os.environ.get("CONCENTRIC_BACKUP_DAYS", "")
@@ -73,7 +73,7 @@ def last_copy(store: Store) -> datetime | None:
 
 
 def make_copy(store: Store, progress: Progress = no_progress) -> Copy:
-    """Copy the store now and read the copy back; only then remove the oldest beyond those that are kept.
+    """Copy the store now and read the copy back; only then remove the oldest beyond the days that are kept.
 
     The newest whole copy always stays. Raises StoreBusy while another process makes one, StoreFull, StoreFailed,
     BackupDamaged; then the older ones stay too.
@@ -104,10 +104,16 @@ def _damaged(store: Store, manifest: Manifest, whole: Sequence[Copy]) -> list[st
 
 
 def _remove_oldest(store: Store) -> None:
+    """All of the newest day stay up to the number of days; of earlier days the last copy of each, whole before not."""
     known, kept = copies(store), days_kept() or sys.maxsize
-    last_whole = next((one.path for one in reversed(known) if one.whole), None)
-    for old in known[:-kept]:
-        if old.path != last_whole:
+    if not known:
+        return
+    newest = [one.path for one in known if one.at.date() == known[-1].at.date()]
+    of_day = {one.at.date(): one.path for one in sorted(known, key=lambda one: (one.whole, one.at))}
+    last_whole = [one.path for one in known if one.whole][-1:]
+    stay = {*newest[-kept:], *[of_day[day] for day in sorted(of_day)[-kept:]], *last_whole}
+    for old in known:
+        if old.path not in stay:
             old.path.unlink(missing_ok=True)
 
 

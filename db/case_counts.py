@@ -19,7 +19,7 @@ import numpy as np
 from db.engine import Store
 from db.errors import ImageDamaged
 from db.fields import StoredField, list_fields, list_unscaled, load_field
-from db.labels import reviewed_region, vote
+from db.labels import only_finished, reviewed_region, vote
 from db.predictions import Proposals, proposals, versions_by_field
 from db.replay import Review
 from db.reviews import reviews_of
@@ -252,7 +252,7 @@ def _by_version(field: StoredField, found: Proposals | None, by: CountBy, border
 
 def _by_readers(field: StoredField, reviews: Mapping[str, Review], by: CountBy) -> CaseField:
     reviews = {name: one for name, one in reviews.items() if by.kind == "consensus" or name == by.name}
-    finished = {name: one for name, one in reviews.items() if one.state == "complete"}
+    finished = only_finished(reviews)
     if not finished:
         states = {one.state for one in reviews.values()}
         why = UNFINISHED if "in_review" in states else EXCLUDED if EXCLUDED in states else UNREAD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from sqlalchemy import func, select
@@ -20,6 +21,7 @@ from mitosis_core.types import Float32, Region
 from mitosis_core.vocabulary import SAME_CELL_UM, VERDICTS
 
 CONSENSUS = ""  # instead of a reader's name
+_SAME = 0.9  # of the largest area, which two readers cannot draw alike to the pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +104,11 @@ def _finished(events: list[Event], until: int | None) -> dict[str, Review]:
     counted = [event for event in events if until is None or event.id <= until]
     names = sorted({event.reader for event in counted})
     reviews = {name: replay(event for event in counted if event.reader == name) for name in names}
+    return only_finished(reviews)
+
+
+def only_finished(reviews: Mapping[str, Review]) -> dict[str, Review]:
+    """Those of these reviews, by reader, that are complete."""
     return {name: review for name, review in reviews.items() if review.state == "complete"}
 
 
@@ -110,7 +117,8 @@ class Vote:
     """What those who finished a field say together. region: what they reviewed, None for the whole field.
 
     reviews: those that count, by reader: who reviewed a part says nothing about the rest, so only readers of the
-    largest area vote. cells: everything that any of them marked in it, with the majority's verdict.
+    largest area vote; areas drawn by hand that share nine tenths of it are the same, and what all of them hold counts.
+    cells: everything that any of them marked in it, with the majority's verdict.
     """
 
     region: Region | None
@@ -130,18 +138,26 @@ def reviewed_region(field: StoredField, review: Review) -> Region | None:
 
 
 def voters(field: StoredField, finished: Mapping[str, Review]) -> tuple[Region | None, dict[str, Review]]:
-    """The largest region that any of the completed reviews covers, and those reviews that count, as `Vote` has them."""
-    regions = {name: reviewed_region(field, review) for name, review in finished.items()}
-    largest = max(regions.values(), key=lambda region: region.area_mm2(field.um_per_px) if region else float("inf"))
-    return largest, {name: finished[name] for name, region in regions.items() if region == largest}
+    """The region that counts, and the completed reviews that count in it, as `Vote` has them."""
+    drawn = {name: region for name, review in finished.items() if (region := reviewed_region(field, review))}
+    whole = {name: review for name, review in finished.items() if name not in drawn}
+    if whole:
+        return None, whole
+    largest = max(drawn.values(), key=_size)
+    same = {name: region for name, region in drawn.items() if _size(region.clipped(largest)) >= _SAME * _size(largest)}
+    return reduce(Region.clipped, same.values()), {name: finished[name] for name in same}
+
+
+def _size(region: Region) -> float:
+    return region.width_px * region.height_px
 
 
 def vote(field: StoredField, finished: Mapping[str, Review]) -> Vote:
     """The consensus on one field. finished: the completed reviews, by reader: at least one."""
-    largest, voting = voters(field, finished)
+    region, voting = voters(field, finished)
     said = {name: verdicts_of(review) for name, review in voting.items()}
     cells = consensus(said, SAME_CELL_UM / field.um_per_px, list(said))
-    return Vote(largest, voting, tuple(one for one in cells if largest is None or largest.contains(one.xy_px)[0]))
+    return Vote(region, voting, tuple(one for one in cells if region is None or region.contains(one.xy_px)[0]))
 
 
 def _labels(field: StoredField, by_reader: Mapping[str, Review]) -> ReviewedField:

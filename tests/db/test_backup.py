@@ -209,6 +209,19 @@ def test_one_copy_a_day_and_so_many_are_kept(filled: Store, monkeypatch: pytest.
     assert copy_if_due(filled) is not None
 
 
+def test_copies_asked_for_on_one_day_remove_none_of_the_days_before(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONCENTRIC_BACKUP_DAYS", "3")
+    moments = [NOON, NOON + timedelta(hours=3), NOON + timedelta(days=1)]
+    moments += [NOON + timedelta(days=2, minutes=minute) for minute in range(5)]
+    for moment in moments:
+        at(monkeypatch, moment)
+        make_copy(filled)
+    # of each day before its last one, of today the last three
+    assert [one.at for one in copies(filled)] == [moments[1], moments[2], *moments[-3:]]
+
+
 def test_the_last_good_copy_stays_whatever_comes_after(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONCENTRIC_BACKUP_DAYS", "2")
     good, place = make_copy(filled), image_path(filled, list_fields(filled)[0].digest)

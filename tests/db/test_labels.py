@@ -49,7 +49,7 @@ def test_an_area_that_is_the_whole_field_is_the_whole_field(store: Store, field:
     one = labels(store)
     assert one.region is None and len(one.mitoses_xy_px) == 0 and len(one.unsure_xy_px) == 2
     (compared,) = compare(store, [field])
-    assert compared.voters == {"Ann", "Bob"} and len(compared.by_pair) == 1
+    assert set(compared.vote.reviews) == {"Ann", "Bob"} and len(compared.by_pair) == 1
 
 
 def test_what_is_marked_beside_the_reviewed_area_is_no_label(store: Store, field: StoredField) -> None:
@@ -60,4 +60,20 @@ def test_what_is_marked_beside_the_reviewed_area_is_no_label(store: Store, field
 def test_who_reviewed_less_than_another_cannot_settle(store: Store, field: StoredField) -> None:
     finish(store, field, "Ann", None, x=10)
     finish(store, field, "Bob", [0, 0, 50, 50], x=40)
-    assert compare(store, [field])[0].voters == {"Ann"}
+    assert set(compare(store, [field])[0].vote.reviews) == {"Ann"}
+
+
+def test_areas_that_differ_by_a_pixel_are_one(store: Store, field: StoredField) -> None:
+    finish(store, field, "Ann", [0, 0, 60, 61], x=40)
+    finish(store, field, "Bob", [1, 0, 60, 60], x=40, cls="lookalike")
+    one = labels(store)
+    assert one.region == Region(1, 0, 60, 60) and len(one.unsure_xy_px) == 1
+
+
+def test_only_who_has_finished_a_field_is_in_the_consensus(store: Store, field: StoredField) -> None:
+    finish(store, field, "Ann", None, x=10)
+    apply_ops(store, field.id, "Cleo", [make_op(field.id, x=40)])
+    assert compare(store, [field]) == []
+    finish(store, field, "Bob", None, x=10)
+    (compared,) = compare(store, [field])
+    assert [one.votes_for for one in compared.vote.cells] == [2] and not compared.disputes

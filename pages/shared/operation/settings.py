@@ -24,7 +24,7 @@ SETTINGS = (
     Setting("CONCENTRIC_RESERVE_MB", "500", "megabytes of the disk that new fields, versions and runs leave free"),
     Setting("CONCENTRIC_METRICS_TOKEN", "none", "as `Authorization: Bearer` it opens `/api/metrics` to others"),
     Setting("CONCENTRIC_BACKUPS", "`backups/` in the data folder", "where the daily copies go; best on another disk"),
-    Setting("CONCENTRIC_BACKUP_DAYS", "7", "how many daily copies are kept; 0 for none"),
+    Setting("CONCENTRIC_BACKUP_DAYS", "7", "of how many days a copy is kept; 0 for no daily copy"),
     Setting("CONCENTRIC_WATCH", "none", "a folder whose new images come in by themselves (docs/operation.md)"),
     Setting("CONCENTRIC_DASK", "none", "a Dask scheduler: detections and runs go there (docs/cluster.md)"),
     Setting("CONCENTRIC_DASK_RUNS", "`GPU`", "the resource of workers that train; `any`: all of them, `none`: none"),

@@ -21,6 +21,7 @@ from db.fields import (
     load_field,
     save_appearances,
 )
+from db.labels import only_finished
 from db.predictions import Proposals, disagreements, proposals, save_prediction, uncertainties, versions_by_field
 from db.reviews import Event, Overview, Review, history, overviews, review_of, reviews_of
 from db.splits import case_of
@@ -283,7 +284,7 @@ def visible_reviews(store: Store, stored: StoredField, reader: str, who: Person)
         return theirs
     if who.may("reviewer") and known.get(reader, Review()).state != "complete":
         return {}
-    return {name: review for name, review in theirs.items() if review.state == "complete"}
+    return only_finished(theirs)
 
 
 def comparable(entries: Sequence[QueueEntry], who: Person) -> list[StoredField]:

@@ -38,7 +38,7 @@ def show_disputes(store: Store, compared: Sequence[Compared], reader: str, who: 
     """One dispute after the other, with a button and a key for each verdict."""
     found = [(field, one) for field in compared for one in field.disputes]
     found.sort(key=lambda pair: not _may_settle(pair[0], reader))  # what is to be done here comes first
-    settled = sum(one.settled for field in compared for one in field.consensus)
+    settled = sum(one.settled for field in compared for one in field.vote.cells)
     if not found:
         st.success(f"No cell is disputed{_settled(settled)}.")
         return
@@ -75,12 +75,12 @@ def show_disputes(store: Store, compared: Sequence[Compared], reader: str, who: 
             args=(field.field,),
         )
     if not may:
-        st.caption("Whoever has finished this field can settle it; where it was reviewed in part, the largest part.")
+        st.caption("Only a reader whose finished review counts here can settle it.")
 
 
 def _may_settle(field: Compared, reader: str) -> bool:
-    """Who has looked at the whole field; the verdict of anybody else would not count for the labels."""
-    return reader in field.voters
+    """Whose verdict counts for the labels."""
+    return reader in field.vote.reviews
 
 
 def _settled(number: int) -> str:
@@ -100,13 +100,10 @@ def _picture(field: Compared, cell: ConsensusObject, reader: str) -> str:
 
 def _said(field: Compared, cell: ConsensusObject) -> dict[str, str]:
     """Reader -> verdict, as HTML; who finished the field without a mark there said that there is no mitosis."""
-    said = {}
-    for name, review in sorted(field.reviews.items()):
-        if name in cell.verdicts:
-            glyph, colour, label = _LOOK[cell.verdicts[name]]
-            said[name] = f'<span style="color: {colour}">{glyph}</span> {label}'
-        elif review.state == "complete":
-            said[name] = "not marked"
+    said = dict.fromkeys(sorted(field.vote.reviews), "not marked")
+    for name, verdict in cell.verdicts.items():
+        glyph, colour, label = _LOOK[verdict]
+        said[name] = f'<span style="color: {colour}">{glyph}</span> {label}'
     return said
 
 

@@ -23,7 +23,7 @@ def show_agreement(store: Store, fields: Sequence[StoredField], reader: str, who
     """The whole page below the row of choices: the disputes first, then the numbers."""
     compared = compare(store, fields)
     if not compared:
-        st.info("Agreement is shown as soon as two readers have reviewed the same field.")
+        st.info("Agreement is shown as soon as two readers have finished the same field.")
         return
     _show_consensus(store, compared, reader, who)
     pairs = over_all(compared)
@@ -38,7 +38,7 @@ def show_agreement(store: Store, fields: Sequence[StoredField], reader: str, who
 
 
 def _show_consensus(store: Store, compared: Sequence[Compared], reader: str, who: Person) -> None:
-    cells = [one for field in compared for one in field.consensus]
+    cells = [one for field in compared for one in field.vote.cells]
     disputes = sum(one.disputed for one in cells)
     agreed = sum(one.verdict == "mitosis" for one in cells)
     said = f"**Consensus: {count_noun(agreed, 'mitosis')}** by majority in {count_noun(len(compared), 'field')}"
