@@ -118,7 +118,7 @@ def _rows(session: Session, wanted: Select[Any]) -> Iterator[Any]:
 def _events(session: Session) -> Iterator[Entry]:
     event, field = EventRow.__table__.c, FieldRow.__table__.c
     named = (field.digest, field.name, field.case)
-    for row in _rows(session, select(*event, *named).join_from(EventRow, FieldRow).order_by(event.id)):
+    for row in _rows(session, select(*event, *named).join_from(EventRow, FieldRow).order_by(event.at, event.id)):
         yield Entry(
             record="event",
             who=row.reader,
@@ -136,12 +136,12 @@ def _events(session: Session) -> Iterator[Entry]:
 
 
 def _decisions(session: Session) -> Iterator[Entry]:
-    for row in _rows(session, select(*DecisionRow.__table__.c).order_by(DecisionRow.id)):
+    for row in _rows(session, select(*DecisionRow.__table__.c).order_by(DecisionRow.at, DecisionRow.id)):
         yield Entry(row.at, "decision", row.id, row.by, row.kind, version=row.version, note=row.note)
 
 
 def _deletions(session: Session) -> Iterator[Entry]:
-    for row in _rows(session, select(*TombstoneRow.__table__.c).order_by(TombstoneRow.id)):
+    for row in _rows(session, select(*TombstoneRow.__table__.c).order_by(TombstoneRow.at, TombstoneRow.id)):
         yield Entry(
             row.at,
             "deletion",

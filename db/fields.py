@@ -230,7 +230,7 @@ def set_case(store: Store, field_id: int, case: str) -> None:
         if row is None:
             raise FieldGone(_GONE)
         before, new = row.case, _line(case, 100)
-        check_side(session, field_id, before, new)
+        check_side(session, row, new)
         row.case = new
         session.flush()
         carry_over(session, before, row.case)

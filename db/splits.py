@@ -146,14 +146,30 @@ def check_together(session: Session, old: str, new: str) -> None:
         )
 
 
-def check_side(session: Session, field_id: int, old: str, new: str) -> None:
-    """Raises ConcentricError when a run has learnt from this field and the case it is moved to is held out, or the
-    other way round."""
-    if _apart(session, old, new) and field_id in _used_fields(session):
-        raise ConcentricError(
-            f"One of {old} and {new} trains and the other is held out, and a run has used this field: "
-            f"it stays in {old}."
-        )
+def check_side(session: Session, field: FieldRow, new: str) -> None:
+    """A field that a run has used stays on its side. If it had no case and the new one is not decided yet, that is put
+    on its side (`carry_over` does so for a field with one).
+
+    Raises ConcentricError when the case it is moved to is on the other one. A field without a case trains unless it
+    was held out by itself.
+    """
+    old, (before, after) = field.case, (_side(session, case, field.digest) for case in (field.case, new))
+    if before is None or before == after or field.id not in _used_fields(session):
+        return
+    if after is None:
+        if not old:
+            session.add(SplitRow(case=new, held_out=before, by="", at=datetime.now(UTC)))
+        return
+    of_new, stays = new or "the fields without a case", f"in {old}" if old else "without a case"
+    raise ConcentricError(
+        f"A run has used this field, and {of_new} would bring it to the other side of the split: it stays {stays}."
+    )
+
+
+def _side(session: Session, case: str, digest: str) -> bool | None:
+    """Whether it is held out; None where that is not decided yet."""
+    row = session.get(SplitRow, _case_of(case, digest))
+    return row.held_out if row is not None else None if case else False
 
 
 def _apart(session: Session, *cases: str) -> bool:

@@ -11,10 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from db.disk import write_durably
 from db.engine import Store
-from db.errors import VersionGone, as_sentences
+from db.errors import VersionGone
 from db.ops import check_reader
 from db.schema import DecisionRow, VersionRow
 from mitosis_core.errors import ConcentricError, UnusableModel
@@ -55,38 +56,6 @@ def weights_path(store: Store, name: str) -> Path:
     if not VERSION_NAME.fullmatch(name):
         raise VersionGone("A version's name has letters, digits, dots and dashes only.")
     return store.folder / "versions" / f"{name}.safetensors"
-
-
-def add_version(
-    store: Store,
-    name: str,
-    sha256: str,
-    *,
-    by: str,
-    parent: str | None = None,
-    run_id: int | None = None,
-    comparison: Comparison | None = None,
-) -> StoredVersion:
-    """Enter a version whose files are in their place already. Raises UnusableModel when they are not what is said."""
-    path = weights_path(store, name)
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise UnusableModel(f"The weights of {name} are missing or damaged; the version was not stored.")
-    row = VersionRow(
-        name=name,
-        parent=parent,
-        run_id=run_id,
-        sha256=sha256,
-        comparison=comparison.to_dict() if comparison else {},
-        by=by,
-        created_at=datetime.now(UTC),
-        deleted_at=None,
-    )
-    with store.writing() as session:
-        if session.get(VersionRow, name) is not None:
-            raise UnusableModel(f"There is a version {name} already.")
-        session.add(row)
-        session.flush()
-        return _version(row)
 
 
 def list_stored(store: Store, *, deleted: bool = False) -> list[StoredVersion]:
@@ -138,12 +107,16 @@ def named(by: str) -> str:
 def record_decision(store: Store, kind: str, version: str, *, by: str, note: str = "") -> None:
     """Write down a decision. The champion follows from these.
 
-    Raises ConcentricError when nobody is named, UnusableModel when the active version is to be rejected.
+    Raises ConcentricError when nobody is named, UnusableModel when the active version is to be rejected, VersionGone
+    when one that was deleted is to be promoted.
     """
     by = named(by)
-    if kind == "reject" and version == active_history(decisions(store), "")[-1]:
-        raise UnusableModel(f"{version} is the active version. Roll back or promote another one instead.")
     with store.writing() as session:
+        if kind == "reject" and version == _history(session)[-1]:
+            raise UnusableModel(f"{version} is the active version. Roll back or promote another one instead.")
+        row = session.get(VersionRow, version) if kind == "promote" else None
+        if row is not None and row.deleted_at is not None:
+            raise VersionGone(f"{version} was deleted, so it cannot be promoted.")
         session.add(DecisionRow(kind=kind, version=version, by=by, note=note.strip(), at=datetime.now(UTC)))
 
 
@@ -193,26 +166,18 @@ def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
 def delete_version(store: Store, name: str, *, by: str) -> None:
     """Remove the files; that there was such a version stays known. The champion and its predecessors are kept."""
     by = named(by)
-    if name in active_history(decisions(store), ""):
-        raise UnusableModel(f"{name} is active or an earlier active version, so it cannot be deleted.")
     path = weights_path(store, get_version(store, name).name)
     with store.writing() as session:
+        if name in _history(session):
+            raise UnusableModel(f"{name} is active or an earlier active version, so it cannot be deleted.")
         session.execute(update(VersionRow).where(VersionRow.name == name).values(deleted_at=datetime.now(UTC)))
         session.add(DecisionRow(kind="delete", version=name, by=by, note="", at=datetime.now(UTC)))
-    for file in (path, path.with_suffix(".json")):
-        file.unlink(missing_ok=True)
+    _remove_files(path)
 
 
-def write_files(store: Store, name: str, weights: bytes, card: str) -> Path:
-    """Write weights and card of a version, whole or not at all; the row comes after. Raises UnusableModel when there
-    is such a version already, StoreFailed."""
-    path = weights_path(store, name)
-    _refuse_known(store, name)
-    with as_sentences():
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_durably(path, weights)
-        write_durably(path.with_suffix(".json"), card.encode())
-    return path
+def _history(session: Session) -> list[str]:
+    """`active_history` within a turn of writing, so that no other server decides meanwhile."""
+    return active_history(session.scalars(select(DecisionRow).order_by(DecisionRow.id)), "")
 
 
 def store_version(
@@ -226,22 +191,50 @@ def store_version(
     run_id: int | None = None,
     comparison: Comparison | None = None,
 ) -> StoredVersion:
-    """Files and row of a new version; when it is refused, nothing is left of it."""
-    path = write_files(store, name, weights, card)
+    """Files and row of a new version, in one turn of writing: of two servers that store one of this name at the same
+    moment, the second is refused. Raises UnusableModel when there is such a version already, StoreFailed; then
+    nothing is left of it.
+    """
+    path, written = weights_path(store, name), False
+    row = VersionRow(
+        name=name,
+        parent=parent,
+        run_id=run_id,
+        sha256=hashlib.sha256(weights).hexdigest(),
+        comparison=comparison.to_dict() if comparison else {},
+        by=by,
+        created_at=datetime.now(UTC),
+        deleted_at=None,
+    )
     try:
-        return add_version(
-            store, name, hashlib.sha256(weights).hexdigest(), by=by, parent=parent, run_id=run_id, comparison=comparison
-        )
+        with store.writing() as session:
+            if session.get(VersionRow, name) is not None:
+                raise UnusableModel(f"There is a version {name} already.")
+            written = True
+            _write_files(path, weights, card)
+            return _enter(session, row)
     except BaseException:
-        for file in (path, path.with_suffix(".json")):
-            file.unlink(missing_ok=True)
+        if written:
+            _remove_files(path)
         raise
 
 
-def _refuse_known(store: Store, name: str) -> None:
-    with store.reading() as session:
-        if session.get(VersionRow, name) is not None:
-            raise UnusableModel(f"There is a version {name} already.")
+def _write_files(path: Path, weights: bytes, card: str) -> None:
+    """Each whole or not at all."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_durably(path, weights)
+    write_durably(path.with_suffix(".json"), card.encode())
+
+
+def _remove_files(path: Path) -> None:
+    for file in (path, path.with_suffix(".json")):
+        file.unlink(missing_ok=True)
+
+
+def _enter(session: Session, row: VersionRow) -> StoredVersion:
+    session.add(row)
+    session.flush()
+    return _version(row)
 
 
 def _version(row: VersionRow) -> StoredVersion:

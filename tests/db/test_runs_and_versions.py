@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -41,8 +41,7 @@ def queued(store: Store) -> Run:
 
 
 def version(store: Store, name: str) -> None:
-    path = versions.write_files(store, name, name.encode(), "{}")
-    versions.add_version(store, name, hashlib.sha256(path.read_bytes()).hexdigest(), by="Anna")
+    versions.store_version(store, name, name.encode(), "{}", by="Anna")
 
 
 # ---- runs
@@ -147,11 +146,28 @@ def test_the_champion_follows_from_the_decisions(store: Store) -> None:
     assert [one.kind for one in versions.decisions(store)] == ["promote", "promote", "roll_back", "roll_back"]
 
 
-def test_a_version_is_entered_only_when_its_file_is_what_is_said(store: Store) -> None:
-    versions.write_files(store, "v1", b"weights", "{}")
-    with pytest.raises(UnusableModel, match="missing or damaged"):
-        versions.add_version(store, "v1", "0" * 64, by="Anna")
-    assert versions.list_stored(store) == []
+def test_what_was_deleted_is_not_promoted_and_what_was_promoted_not_deleted(store: Store) -> None:
+    version(store, "v1")
+    version(store, "v2")
+    versions.delete_version(store, "v1", by="Anna")
+    with pytest.raises(VersionGone, match="v1 was deleted"):
+        versions.record_decision(store, "promote", "v1", by="Bert")
+    versions.record_decision(store, "promote", "v2", by="Bert")
+    with pytest.raises(UnusableModel, match="v2 is active"):
+        versions.delete_version(store, "v2", by="Anna")
+    assert versions.weights_path(store, "v2").exists() and versions.champion(store, SHIPPED) == "v2"
+
+
+def test_of_two_who_store_one_name_the_first_keeps_its_files(store: Store) -> None:
+    def put(by: str) -> str:
+        try:
+            return versions.store_version(store, "v1", by.encode() * 100_000, "{}", by=by).by
+        except UnusableModel:
+            return ""
+
+    with ThreadPoolExecutor(4) as people:
+        (by,) = filter(None, people.map(put, ("Anna", "Bert", "Cleo", "Dora")))
+    assert versions.weights_path(store, "v1").read_bytes() == by.encode() * 100_000
 
 
 def test_the_active_version_cannot_be_rejected(store: Store) -> None:
@@ -217,7 +233,7 @@ def test_of_a_version_that_is_refused_nothing_is_left(store: Store, monkeypatch:
     def full(*_: object, **__: object) -> None:
         raise StoreFull(FULL)
 
-    monkeypatch.setattr(versions, "add_version", full)
+    monkeypatch.setattr(versions, "_enter", full)
     with pytest.raises(StoreFull):
         versions.store_version(store, "v2", b"weights", "{}", by="Anna")
     assert {file.name for file in (store.folder / "versions").iterdir()} == {"v1.safetensors", "v1.json"}

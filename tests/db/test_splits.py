@@ -126,6 +126,21 @@ def test_a_run_on_its_way_holds_its_cases(store: Store) -> None:
         set_held_out(store, "a", True, by="Ann")
 
 
+def test_a_field_that_a_run_has_used_keeps_its_side_also_without_a_case(store: Store) -> None:
+    field(store, 0, "held")
+    field(store, 1)
+    field(store, 2)
+    set_held_out(store, "held", True, by="Ann")
+    run(store, "done", train=[2], held=[1])
+    with pytest.raises(ConcentricError, match="stays in held"):  # without a case it would train
+        set_case(store, 1, "")
+    with pytest.raises(ConcentricError, match="stays without a case"):
+        set_case(store, 2, "held")
+    set_case(store, 3, "held")  # no run knows it
+    set_case(store, 2, "new")
+    assert held_out_by_field(store, list_fields(store)) == {1: True, 2: False, 3: True}
+
+
 # ---- names
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +53,7 @@ def version(store: Store, name: str, learnt: list[int] | None, parent: str | Non
             split={"train": learnt, "held_out": list(HELD)},
             code="c",
         ).id
-    path = versions.write_files(store, name, name.encode(), "{}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    versions.add_version(store, name, digest, by="Anna", parent=parent, run_id=run)
+    versions.store_version(store, name, name.encode(), "{}", by="Anna", parent=parent, run_id=run)
 
 
 def looks(store: Store, name: str, right: int, wrong: int = 0) -> None:

@@ -279,7 +279,7 @@ __main__.main({arguments})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["job.evaluate_challenger", "versions.add_version", "runs.end"])
+@pytest.mark.parametrize("moment", ["job.evaluate_challenger", "versions._enter", "runs.end"])
 def test_a_run_killed_after_its_weights_were_written_ends_with_one_version(store: Store, moment: str) -> None:
     """While it compares; with the files in place and no row; with the row there and the run still open."""
     run_id = queue(store)
