@@ -62,12 +62,20 @@ class Disagreement:
     other: str
 
 
-def save_prediction(store: Store, field_id: int, prediction: Prediction) -> int:
-    """Keep what a version found, once per field, version and µm/px; returns its id. Raises FieldGone, MissingScale."""
+def save_prediction(
+    store: Store, field_id: int, prediction: Prediction, *, um_per_px: float | None = None
+) -> int | None:
+    """Keep what a version found, once per field, version and µm/px; returns its id.
+
+    um_per_px: what it was found at; when the field has another one by now, nothing is kept and None returned.
+    Raises FieldGone, MissingScale.
+    """
     with store.writing() as session:
         field = session.get(FieldRow, field_id)
         if field is None:
             raise FieldGone("This field is no longer there: it was deleted.")
+        if um_per_px not in (None, field.um_per_px):
+            return None
         return write_prediction(session, field, prediction)
 
 

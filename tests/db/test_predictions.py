@@ -59,7 +59,9 @@ def test_another_scale_asks_for_another_prediction(store: Store, field: StoredFi
         and versions(store, field.id) == []
         and uncertainties(store, "v1") == {}
     )
-    assert save_prediction(store, field.id, prediction()) != first
+    assert save_prediction(store, field.id, prediction(), um_per_px=0.25) is None  # of before the change
+    assert proposals(store, field.id, "v1") is None
+    assert save_prediction(store, field.id, prediction(), um_per_px=0.5) != first
 
 
 def test_doubt_counts_what_lies_near_the_threshold(store: Store, field: StoredField) -> None:

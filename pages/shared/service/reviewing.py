@@ -133,8 +133,8 @@ def store_for_review(
             continue
         wanted = _case(one.name, case, keep_names)
         stored, was_there = add_field(store, one.field, case=wanted, keep_name=keep_names)
-        if stored.um_per_px == one.field.um_per_px:  # else it is detected again, at what it was kept with
-            save_prediction(store, stored.id, one.prediction)
+        # What was kept at another µm/px is detected again, at that one.
+        save_prediction(store, stored.id, one.prediction, um_per_px=one.field.um_per_px)
         save_appearances(store, {stored.id: measure_appearance(one.field)})
         log.info("field %d is kept", stored.id)
         kept.append(stored)
@@ -269,7 +269,8 @@ def get_proposals(
     (answer,) = analyse([Analysis(stored.name, field)], model, known, progress=lambda *said: progress(said[-1]))
     if answer.prediction is None:
         return None, answer.problem or ""
-    save_prediction(store, stored.id, answer.prediction)
+    if save_prediction(store, stored.id, answer.prediction, um_per_px=field.um_per_px) is None:
+        return None, "The µm/px of this field was changed just now. Please open it again."
     return proposals(store, stored.id, model.version), ""
 
 
