@@ -140,9 +140,9 @@ def test_what_is_written_is_read_by_evaluate_and_convert(folder: Path, tmp_path:
     assert {mark.reader for image in images for mark in image.marks} == {"fake-1"}
 
 
-@pytest.mark.parametrize("name", ["found.geojson", "found.sqlite", "found.zip"])
+@pytest.mark.parametrize("name", ["found.geojson", "found.sqlite", "found.zip", "found.jsonl"])
 def test_other_formats_are_written_at_the_end(name: str, folder: Path, tmp_path: Path) -> None:
-    out, more = tmp_path / name, ["--to", "voc"] if name.endswith("zip") else []
+    out, more = tmp_path / name, {"zip": ["--to", "voc"], "onl": ["--to", "csv"]}.get(name[-3:], [])
     source = folder / "sub" if name.endswith("geojson") else folder
     COUNTS["a.png"] = 2
     assert main(["detect", str(source), "--um-per-px", "0.5", "--out", str(out), *more]) == 0
