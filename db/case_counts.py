@@ -30,7 +30,7 @@ from mitosis_core.image.tissue import Tissue, find_tissue
 from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.counting import Count, FieldCount, count_on_tissue, total
 from mitosis_core.types import Region
-from mitosis_core.vocabulary import MITOSIS, Verdict
+from mitosis_core.vocabulary import MITOSIS, UNSURE, Verdict
 
 TissueOf = Callable[[StoredField], Tissue | None]  # None: not known now
 
@@ -79,7 +79,8 @@ class CaseField:
     """A field of a case. counted: None where it does not count, and then `why_not` says why, in a few words.
 
     cells: all that were marked, look-alikes too; region: the part that was reviewed, None for all of it. readers: who
-    finished it and is counted. open_mitoses: marked in a review that is not finished. event: the number of the last
+    finished it and is counted. open_mitoses: marked in a review that is not finished. undecided: disputed cells that no
+    majority and nobody has settled, so that they do not count. event: the number of the last
     change behind the count, 0 without one. version, threshold: of the detections.
     """
 
@@ -90,6 +91,7 @@ class CaseField:
     readers: tuple[str, ...] = ()
     why_not: str = ""
     open_mitoses: int = 0
+    undecided: int = 0
     event: int = 0
     version: str = ""
     threshold: float | None = None
@@ -137,7 +139,19 @@ class CaseCounts:
 
     @property
     def state(self) -> str:
-        """How much of the case is behind the figures, in a sentence; "" when it is all of it."""
+        """How much of the case is behind the figures, in a sentence or two; "" when it is all of it."""
+        return " ".join(filter(None, [self._left_out_said, self._undecided_said]))
+
+    @property
+    def _undecided_said(self) -> str:
+        number = sum(one.undecided for one in self.fields)
+        if not number:
+            return ""
+        verb = "counts" if number == 1 else "count"
+        return f"{count_noun(number, 'disputed cell')} {verb} only once settled (Agreement, on Review)."
+
+    @property
+    def _left_out_said(self) -> str:
         if not self.unscaled and not self.left_out:
             return ""
         reasons = Counter(one.why_not for one in self.left_out)
@@ -265,7 +279,9 @@ def _by_readers(field: StoredField, reviews: Mapping[str, Review], by: CountBy) 
         CountedCell(float(one.xy_px[0]), float(one.xy_px[1]), one.verdict, readers=tuple(sorted(one.verdicts)))
         for one in said.cells
     )
-    return CaseField(field, None, cells, said.region, tuple(sorted(said.reviews)), event=said.last_event)
+    undecided = sum(one.disputed and one.verdict == UNSURE for one in said.cells)
+    readers = tuple(sorted(said.reviews))
+    return CaseField(field, None, cells, said.region, readers, undecided=undecided, event=said.last_event)
 
 
 def of_reader(field: StoredField, name: str, review: Review) -> CaseField:

@@ -209,7 +209,8 @@ def _reader_tables(store: Store, counts: CaseCounts, read: list[Reading]) -> Ite
                 for (a, b), said in pairs.items()
             ),
             (3, 3, 1, 1, 1, 1, 1),
-            f"Over the fields that both have completed. F1: mitoses that both marked, within {SAME_CELL_UM:g} µm. "
+            "Over the fields that both have completed, by what each said before disputes were settled. "
+            f"F1: mitoses that both marked, within {SAME_CELL_UM:g} µm. "
             "Kappa (Cohen): over the cells that at least one of the two marked, so it is low by construction.",
         )
 

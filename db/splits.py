@@ -140,9 +140,10 @@ def carry_over(session: Session, old: str, new: str) -> None:
 def check_together(session: Session, old: str, new: str) -> None:
     """Raises ConcentricError when one of two cases that shall be one trains and the other is held out."""
     if _apart(session, old, new):
+        used = bool({old, new} & _used(session))
         raise ConcentricError(
-            f"One of {old} and {new} trains and the other is held out, so they cannot become one case. "
-            "Please put both on the same side first."
+            f"One of {old} and {new} trains and the other is held out, so they cannot become one case"
+            + (": a run has used them so." if used else ". Please put both on the same side first.")
         )
 
 

@@ -44,6 +44,7 @@ TRAINS_ON = "trains_on"  # where: a worker of the cluster, or this computer
 CASE = "case"
 KEEP_CASE = "keep_case"  # given to the fields that are kept
 KEEP_WITHOUT_NAMES = "keep_without_names"
+KEPT_ELSEWHERE = "kept_elsewhere"  # cases of the fields that were there already in another one, to be told once
 ORDER = "order"
 BLIND = "blind"
 ONLY_ASKED = "only_asked"  # only the fields that the reader was asked to review

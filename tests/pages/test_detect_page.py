@@ -248,7 +248,7 @@ def test_what_is_handed_over_before_it_was_analysed_waits_in_the_queue(
     waiting, unscaled = (detecting.open_file(f"A_{number}.png", png(number)) for number in (1, 2))
     left_out = [detecting.open_file("bad.png", b"x"), detecting.open_sample()]
     files = [*detecting.give_scale([waiting], 0.25), unscaled, *left_out]
-    ids = reviewing.hand_over(kept, files, version="fake-1", by="Ann", case=None, keep_names=False)
+    ids, _ = reviewing.hand_over(kept, files, version="fake-1", by="Ann", case=None, keep_names=False)
     assert [(one.field_id, one.state) for one in list_detections(kept)] == [
         (ids[0], "waiting"),
         (ids[1], "needs_scale"),
@@ -268,10 +268,10 @@ def test_a_field_that_is_stored_at_another_scale_is_detected_again_instead(
     model, known = FakeModel(), detecting.PredictionCache()
     given = detecting.give_scale([detecting.open_file("A_1.png", png(1))], 0.25)
     files = detecting.analyse(given, model, known)  # type: ignore[arg-type]
-    (field,) = reviewing.hand_over(kept, files, version="fake-1", by="Ann", case=None, keep_names=True)
+    (field,), elsewhere = reviewing.hand_over(kept, files, version="fake-1", by="Ann", case=None, keep_names=True)
     assert [one.um_per_px for one in list_fields(kept)] == [0.5]
     assert versions_by_field(kept) == {} and [one.state for one in list_detections(kept)] == ["waiting"]
-    assert list_detections(kept)[0].field_id == field
+    assert list_detections(kept)[0].field_id == field and elsewhere == [""]  # it stays without a case
 
 
 def test_keeping_that_fails_is_said_on_the_page(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,20 +96,23 @@ class QueueEntry(NamedTuple):
 
 def hand_over(
     store: Store, analyses: Iterable[Analysis], *, version: str, by: str, case: str | None, keep_names: bool
-) -> list[int]:
-    """Keep fields with what was found; those not analysed yet wait in the queue. Returns their ids.
+) -> tuple[list[int], list[str]]:
+    """Keep fields with what was found; those not analysed yet wait in the queue. Returns their ids, and the case of
+    each that was there already in another case than this one and stays in it.
 
     case: None is guessed from each name. The sample and what has a problem are left out. Raises as `store_for_review`.
     """
     wanted = [one for one in analyses if one.field and not one.problem and not one.is_sample]
-    kept, _ = store_for_review(store, wanted, case=case, keep_names=keep_names)
+    kept, elsewhere = store_for_review(store, wanted, case=case, keep_names=keep_names)
     ids = [one.id for one in kept]
     for one in wanted:
         if one.field is not None and one.prediction is None:
-            waiting, _ = add_unscaled(store, one.field, case=_case(one.name, case, keep_names), keep_name=keep_names)
+            name = _case(one.name, case, keep_names)
+            waiting, _ = add_unscaled(store, one.field, case=name, keep_name=keep_names)
             ids.append(waiting.id)
+            elsewhere += [waiting.case] if waiting.case != name else []
     detect_later(store, ids, version, by=by)
-    return ids
+    return ids, elsewhere
 
 
 def _case(name: str, case: str | None, keep_names: bool) -> str:
@@ -119,27 +122,28 @@ def _case(name: str, case: str | None, keep_names: bool) -> str:
 
 def store_for_review(
     store: Store, analyses: Iterable[Analysis], *, case: str | None, keep_names: bool
-) -> tuple[list[StoredField], int]:
-    """Keep analysed fields with what was found. Returns them, and how many of them were kept before.
+) -> tuple[list[StoredField], list[str]]:
+    """Keep analysed fields with what was found. Returns them, and the case of each that was there already in another
+    one and stays in it.
 
     case: None is guessed from each name. Raises StoreFull before anything is written when too little room would be
     left on the disk.
     """
     analyses = list(analyses)
     check_disk_space(store.folder, sum(one.field.pixels.nbytes for one in analyses if one.field and one.prediction))
-    kept, known = [], 0
+    kept, elsewhere = [], []
     for one in analyses:
         if one.field is None or one.prediction is None:
             continue
         wanted = _case(one.name, case, keep_names)
-        stored, was_there = add_field(store, one.field, case=wanted, keep_name=keep_names)
+        stored, _ = add_field(store, one.field, case=wanted, keep_name=keep_names)
         # What was kept at another µm/px is detected again, at that one.
         save_prediction(store, stored.id, one.prediction, um_per_px=one.field.um_per_px)
         save_appearances(store, {stored.id: measure_appearance(one.field)})
         log.info("field %d is kept", stored.id)
         kept.append(stored)
-        known += was_there
-    return kept, known
+        elsewhere += [stored.case] if stored.case != wanted else []
+    return kept, elsewhere
 
 
 def queue(

@@ -135,7 +135,9 @@ def _proof(card: ModelCard, stored: StoredVersion | None) -> Proof | None:
             one.recall,
             one.precision,
             one.f1,
-            f"Finds {one.tp} of {count_noun(judged.mitoses, 'mitosis')} with {one.fp} false, on {where} held out here.",
+            f"Finds {one.tp} of {count_noun(judged.mitoses, 'mitosis')} with {one.fp} false, on {where} held out here; "
+            f"there {judged.against or stored.parent or 'the version before'} finds {judged.champion.tp} with "
+            f"{judged.champion.fp} false.",
         )
     known = card.scores.get("validation")
     if stored or not isinstance(known, dict) or not {"recall", "precision", "f1"} <= known.keys():

@@ -27,7 +27,7 @@ class Editing {
   take(data) {
     const field = String(data.field);
     this.field = field;
-    this.outbox.open(field, data.api);
+    this.outbox.open(field, data.api, data.strip?.find((one) => one.id === field)?.name ?? "");
     const known = this.reviews.get(field);
     const review = (this.review = known ?? { proposals: new Map(), gone: new Set(), done: [], undone: [] });
     if (known && data.rev < (this.outbox.saved.get(field) ?? 0)) return;

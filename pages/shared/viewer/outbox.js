@@ -60,6 +60,7 @@ class Outbox {
     this.refusedKey = `concentric-refused/${encodeURIComponent(user)}`; // the windows of a user share it
     this.entries = []; // { op, token, tries }
     this.tokens = new Map(); // field -> token
+    this.names = new Map(); // field -> name
     this.expired = new Set(); // tokens
     this.saved = new Map(); // field -> revision of the last answer
     this.seq = 0;
@@ -97,8 +98,9 @@ class Outbox {
   // ---- in
 
   // A field was opened: its waiting changes travel with the new token.
-  open(field, api) {
+  open(field, api, name) {
     this.url = api.url;
+    this.names.set(field, name);
     this.renew(field, api.token);
     this.flush();
   }
@@ -260,7 +262,7 @@ class Outbox {
 
   addRefused(batch, why) {
     if (!batch.length) return;
-    const kept = batch.map((entry) => ({ op: entry.op, token: entry.token, why: why(entry) ?? "" }));
+    const kept = batch.map((entry) => ({ op: entry.op, token: entry.token, why: why(entry) ?? "", name: this.names.get(entry.op.field) }));
     localList.put(this.refusedKey, [...this.refused, ...kept].slice(-1000));
     this.listener?.changed();
   }

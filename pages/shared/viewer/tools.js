@@ -101,7 +101,8 @@ class Tools {
 
   showRefused(refused) {
     const many = refused.length > 1;
-    const text = refused.length ? `${many ? `${refused.length} changes were` : "One change was"} not saved: ${refused.at(-1).why}` : "";
+    const whys = new Set(refused.map(({ why, name }) => (name ? `${name}: ${why}` : why)));
+    const text = refused.length ? `${many ? `${refused.length} changes were` : "One change was"} not saved: ${[...whys].slice(-3).join(" ")}` : "";
     this.refused.hidden = !text;
     if (this.refused.firstChild?.textContent === text) return;
     this.refused.replaceChildren();

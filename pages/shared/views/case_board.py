@@ -29,11 +29,14 @@ _PAGES = {"review": "pages/review.py", "results": "pages/results.py", "detect": 
 
 def show_cases(store: Store, who: Person) -> None:
     """The whole page below its frame."""
+    if elsewhere := st.session_state.pop(session.KEPT_ELSEWHERE, []):
+        cases = ", ".join(sorted({case or "without a case" for case in elsewhere}))
+        st.info(f"{count_noun(len(elsewhere), 'field')} kept before, and left where it was: {plain(cases)}.")
     asked = st.session_state.pop(session.WISH, {})
     st.session_state[session.ASKING] = asked.get("kind") in DIALOGS
     if asked:
         _fulfil(store, who, asked)
-    busy = _read(store, who).detecting
+    busy = bool(_read(store, who).detecting)
     st.fragment(_live, run_every=_BUSY_S if busy else _IDLE_S)(store, who, busy)
 
 
@@ -45,7 +48,8 @@ def _live(store: Store, who: Person, busy: bool) -> None:
         st.rerun()
     start_worker(store)
     board = _read(store, who)
-    if board.detecting and not busy and not st.session_state[session.ASKING]:  # it would close a dialog that is open
+    # So that it looks more often, or less; not while a dialog is open, which this would close.
+    if bool(board.detecting) != busy and not st.session_state[session.ASKING]:
         st.rerun()
     if who.may("reviewer") and board.waiting_for_scale:
         _ask_for_scale(store, who, board)
@@ -55,8 +59,7 @@ def _live(store: Store, who: Person, busy: bool) -> None:
 
 
 def _read(store: Store, who: Person) -> Board:
-    reader = who.name or session.recall(store, who).reader
-    return read_board(store, reader, chosen_version(store, who.name))
+    return read_board(store, session.author(who), chosen_version(store, who.name))
 
 
 def _keep_wish() -> None:

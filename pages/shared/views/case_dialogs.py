@@ -55,7 +55,7 @@ def _reader(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
 
 @_dialog("Exclude from the review")
 def _exclude(store: Store, who: Person, ids: Sequence[int], _: str) -> None:
-    reader = who.name or st.text_input("Reader", session.recall(store, who).reader, max_chars=60)
+    reader = who.name or st.text_input("Reader", session.author(who), max_chars=60)
     st.markdown(
         f"{count_noun(len(ids), 'field')}, finished or not, will not count for this reader, nor be trained on. "
         "The marks stay, and the fields can be put back."

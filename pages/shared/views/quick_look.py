@@ -227,9 +227,10 @@ def offer_to_keep(files: list[Analysis], version: str, who: Person, slot: DeltaG
         try:
             with st.spinner("Storing…"):
                 by = session.author(who)
-                reviewing.hand_over(
+                _, elsewhere = reviewing.hand_over(
                     the_store(), wanted, version=version, by=by, case=case.strip() or None, keep_names=not anonymous
                 )
+                st.session_state[session.KEPT_ELSEWHERE] = elsewhere
         except ConcentricError as error:
             session.quick_look().notice = str(error)
             st.rerun()

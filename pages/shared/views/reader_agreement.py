@@ -31,6 +31,7 @@ def show_agreement(store: Store, fields: Sequence[StoredField], reader: str, who
         st.markdown("**Agreement of readers** over the fields that both have completed")
         show_table([_row(pair, counted) for pair, counted in pairs.items()], column_config=_NUMBER)
         st.caption(
+            "By what each said before disputes were settled. "
             f"F1: mitoses that both marked, within {SAME_CELL_UM:g} µm. Kappa (Cohen): over the cells that at least "
             "one of the two marked. Cells that neither marked are not counted, so kappa is low by construction; read "
             "it beside F1."
