@@ -57,6 +57,16 @@ def test_the_consensus_is_what_most_readers_of_the_field_say(store: Store) -> No
     assert readers_of(store, "A") == {"Ann": 1, "Bert": 1, "Cleo": 1}
 
 
+def test_disputed_cells_that_do_not_count_are_said(store: Store) -> None:
+    (field,) = add_case(store, "A", 1)
+    read(store, field, "Ann", [(100, 100), (200, 200)])
+    read(store, field, "Bert", [(100, 100)])
+    counts = count_case(store, "A", CONSENSUS)
+    assert counts.count.mitoses == 1 and counts.is_final
+    assert counts.state == "1 disputed cell counts only once settled (Agreement, on Review)."
+    assert count_case(store, "A", ANN).state == ""
+
+
 def test_an_unfinished_review_has_no_vote(store: Store) -> None:
     (field,) = add_case(store, "A", 1)
     read(store, field, "Ann", [(100, 100)])

@@ -10,6 +10,7 @@ from db.disputes import settle
 from db.engine import Store
 from db.fields import StoredField
 from db.labels import reviewed_fields
+from db.reader_agreement import compare
 from db.reviews import apply_ops, history, parse_op, review_of
 from mitosis_core.vocabulary import Verdict
 
@@ -70,3 +71,11 @@ def test_who_has_no_mark_there_gets_one(store: Store, disputed: StoredField) -> 
     (mark,) = review_of(store, disputed.id, "Cleo").standing
     assert (mark.x, mark.y, mark.verdict, mark.settles) == (20.5, 20.0, "mitosis", True)
     assert labels(store)["mitosis"] == 1
+
+
+def test_settling_does_not_make_the_readers_agree(store: Store, disputed: StoredField) -> None:
+    (before,) = compare(store, [disputed])
+    settle(store, disputed, "Anna", 20.5, 20.0, "lookalike")
+    (after,) = compare(store, [disputed])
+    assert before.by_pair == after.by_pair and [one.only_a for one in after.by_pair.values()] == [1]
+    assert before.disputes and not after.disputes

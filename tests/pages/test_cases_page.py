@@ -14,11 +14,12 @@ from db.engine import Store
 from db.fields import list_fields, list_unscaled
 from db.incoming_files import refuse_file, refused_files
 from db.preferences import change_preferences, read_preferences
-from db.reviews import review_of
+from db.reviews import apply_ops, review_of
 from pages.shared import session, shell, store
 from pages.shared.person import Person, Role
 from pages.shared.service import case_actions, importing
 from pages.shared.views import case_board
+from tests.db.conftest import make_op
 from tests.db.queued import list_detections
 from tests.pages.fakes import FakeDetector
 from tests.pages.test_case_board import _enqueue, add
@@ -126,6 +127,16 @@ def test_fields_get_a_case_and_a_case_another_name(kept: Store) -> None:
     page = keep_open(page.text_input[0].set_value("New").run(), "rename", case="B")
     press(page, "Rename")
     assert [one.case for one in list_fields(kept)] == ["New", "A", "New"]
+
+
+def test_the_board_is_of_who_reads_in_this_session_whoever_reads_elsewhere(kept: Store) -> None:
+    page = open_page()
+    page.session_state[session.READER] = "Bert"
+    change_preferences(kept, "", reader="Ann")
+    apply_ops(kept, 1, "Ann", [make_op(1, "state", state="complete")])
+    assert not any(tile["read"] for card in board(page.run())["cards"] for tile in card["tiles"])
+    page.session_state[session.READER] = "Ann"
+    assert any(tile["read"] for card in board(page.run())["cards"] for tile in card["tiles"])
 
 
 def test_fields_are_excluded_for_the_reader_who_is_known(kept: Store) -> None:

@@ -12,6 +12,7 @@ class KeyboardFocus {
     };
     document.addEventListener("click", this.onClick, true);
     this.take();
+    for (const wait of WAITS_MS) setTimeout(() => this.take(), wait); // what was typed into before may still be there
   }
 
   take() {

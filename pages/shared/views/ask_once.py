@@ -30,7 +30,7 @@ def ask_once(
             st.session_state[session.ASKED] = key
             st.rerun()
         return
-    with st.container(border=True):
+    with st.container(border=True, width=420):  # in a row of buttons it would be as narrow as one
         st.markdown(sentence)
         why = st.text_input("Note", key=f"{key}-note", placeholder="Why (optional)") if note else ""
         with st.container(horizontal=True):

@@ -121,7 +121,7 @@ def open_files() -> list[Analysis]:
     slot = st.empty()
     for number, upload in enumerate(new):
         slot.progress(number / len(new), f"Reading {plain(upload.name)} ({number + 1} of {len(new)})")
-        look.files[upload.file_id] = detecting.open_file(upload.name, upload.getvalue())
+        look.files[upload.file_id] = detecting.open_file(upload.name.replace("%22", '"'), upload.getvalue())
     slot.empty()
     look.listed = current
     return detecting.number_duplicate_names(list(look.files.values()) or [cache.sample()])
