@@ -66,10 +66,12 @@ def show_field(
         on_prefer=lambda: _keep_preferences(store, who),
         on_gallery=lambda: st.session_state.update({session.GALLERY: gallery_wanted(_VIEWER)}),
     )
+    # The time spent is told when the field is left, so while it is read for the first time none is known.
+    spent = f" · {reviewing.duration(entry.review.seconds)} spent" if entry.review.seconds >= 1 else ""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.caption(
             f"{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "
-            f"{reviewing.STATES[entry.review.state]} · {reviewing.duration(entry.review.seconds)} spent",
+            f"{reviewing.STATES[entry.review.state]}{spent}",
             width="content",
         )
         _show_case(store, stored, reader, lead=any(one.is_open for one in reviewing.of_case(entries, stored)))
