@@ -139,6 +139,14 @@ def test_the_board_is_of_who_reads_in_this_session_whoever_reads_elsewhere(kept:
     assert any(tile["read"] for card in board(page.run())["cards"] for tile in card["tiles"])
 
 
+def test_fields_that_quick_look_found_in_another_case_are_told_once(kept: Store) -> None:
+    page = open_page()
+    page.session_state[session.KEPT_ELSEWHERE] = ["A", "B", "A"]
+    (said,) = page.run().toast
+    assert said.value == "3 fields were there already and stay where they are: A, B."
+    assert not page.run().toast
+
+
 def test_fields_are_excluded_for_the_reader_who_is_known(kept: Store) -> None:
     change_preferences(kept, "", reader="Ann")
     press(asked(open_page(), "exclude", ids=[1, 2]), "Exclude")

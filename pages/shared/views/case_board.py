@@ -29,15 +29,24 @@ _PAGES = {"review": "pages/review.py", "results": "pages/results.py", "detect": 
 
 def show_cases(store: Store, who: Person) -> None:
     """The whole page below its frame."""
-    if elsewhere := st.session_state.pop(session.KEPT_ELSEWHERE, []):
-        cases = ", ".join(sorted({case or "without a case" for case in elsewhere}))
-        st.info(f"{count_noun(len(elsewhere), 'field')} kept before, and left where it was: {plain(cases)}.")
+    _tell_kept_elsewhere()
     asked = st.session_state.pop(session.WISH, {})
     st.session_state[session.ASKING] = asked.get("kind") in DIALOGS
     if asked:
         _fulfil(store, who, asked)
     busy = bool(_read(store, who).detecting)
     st.fragment(_live, run_every=_BUSY_S if busy else _IDLE_S)(store, who, busy)
+
+
+def _tell_kept_elsewhere() -> None:
+    """Fields handed over from Quick look that are in another case already, once."""
+    elsewhere: list[str] = st.session_state.pop(session.KEPT_ELSEWHERE, [])
+    if not elsewhere:
+        return
+    cases = ", ".join(sorted({case or "without a case" for case in elsewhere}))
+    one = len(elsewhere) == 1
+    said = "was there already and stays where it is" if one else "were there already and stay where they are"
+    st.toast(f"{count_noun(len(elsewhere), 'field')} {said}: {plain(cases)}.", duration="infinite")
 
 
 def _live(store: Store, who: Person, busy: bool) -> None:
