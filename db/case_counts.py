@@ -202,16 +202,17 @@ def ways_to_count(store: Store, case: str, active: str) -> list[CountBy]:
     """How a case can be counted, the way to begin with first. active: the version in use.
 
     Several readers: their consensus first. Then each reader, who finished most first, and the versions that have
-    analysed a field of it.
+    analysed a field of it; the active one too, first of them where it has, and last where it has not.
     """
     finished = readers_of(store, case)
     readers = sorted(finished, key=lambda name: (-finished[name], name))
     seen = versions_by_field(store)
-    known = {name for field in fields_of(store, case) for name in seen.get(field.id, set())} | {active}
+    analysed = {name for field in fields_of(store, case) for name in seen.get(field.id, set())}
+    by_version = [active, *sorted(analysed - {active})] if active in analysed else [*sorted(analysed), active]
     return [
         *([CountBy("consensus")] if len(readers) > 1 else []),
         *(CountBy("reader", name) for name in readers),
-        *(CountBy("detections", name) for name in sorted(known, key=lambda name: (name != active, name))),
+        *(CountBy("detections", name) for name in by_version),
     ]
 
 

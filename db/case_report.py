@@ -16,7 +16,7 @@ from db.versions import get_version, load_version
 from mitosis_core import __version__
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.encoding import encode_jpeg
-from mitosis_core.plurals import count_noun
+from mitosis_core.plurals import count_noun, duration
 from mitosis_core.progress import ShareDone, no_share
 from mitosis_core.reporting.figures import CaseFigures, average_figures, case_figures, densest_figures, score_figures
 from mitosis_core.reporting.html import html_report
@@ -193,7 +193,7 @@ def _reader_tables(store: Store, counts: CaseCounts, read: list[Reading]) -> Ite
                     str(one.mitoses),
                     _time(one.first),
                     _time(one.last),
-                    f"{one.seconds / 60:.0f} min",
+                    duration(one.seconds),
                 )
                 for one in read
             ),

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import numpy as np
+
 from mitosis_core.types import Region
 from mitosis_core.vocabulary import ReviewState, ShownState, Verdict
 
@@ -88,8 +90,11 @@ class Review:
         return shown_state(self.state, self.count("mitosis"))
 
     def count(self, verdict: Verdict) -> int:
-        """How many marks have this verdict, deleted ones left out."""
-        return sum(mark.verdict == verdict for mark in self.standing)
+        """How many marks in the reviewed area have this verdict, deleted ones left out."""
+        said = [(mark.x, mark.y) for mark in self.standing if mark.verdict == verdict]
+        if self.area is None or not said:
+            return len(said)
+        return int(self.area.contains(np.array(said, np.float32)).sum())
 
 
 def shown_state(state: ReviewState, mitoses: int) -> ShownState:

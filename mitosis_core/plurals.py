@@ -14,3 +14,8 @@ def plural(number: int, noun: str) -> str:
 def count_noun(number: int, noun: str) -> str:
     """ "1 field", "3 finished fields", "0 mitoses"."""
     return f"{number} {plural(number, noun)}"
+
+
+def duration(seconds: float) -> str:
+    """A span of time in words: "75 s", "2 min"."""
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -14,8 +14,9 @@ from db.labels import CONSENSUS
 from db.runs import Run
 from mitosis_core.errors import ClusterUnusable, ConcentricError
 from mitosis_core.model import DEFAULT_VERSION
+from mitosis_core.plurals import duration
 from pages.shared import session
-from pages.shared.service import reviewing, training
+from pages.shared.service import training
 from pages.shared.service.training import Material
 from pages.shared.shell import open_page, plain
 from pages.shared.store import the_store
@@ -116,10 +117,10 @@ def _start(
         )
         expected_s = training.expected_s(store, known.plan, base, settings)
         if expected_s is not None:
-            st.caption(f"About {reviewing.duration(expected_s)}, by an earlier run on this machine.")
+            st.caption(f"About {duration(expected_s)}, by an earlier run on this machine.")
         elif st.button("How long will it take?", type="tertiary", icon=":material/timer:"):
             with st.spinner("Measuring…"):
-                about = reviewing.duration(training.measured_s(store, known.plan, base, settings))
+                about = duration(training.measured_s(store, known.plan, base, settings))
             st.caption(f"About {about} on this machine.")
     if pressed:
         try:
@@ -193,7 +194,7 @@ def _show_end(store: Store, run: Run, by: str, *, primary: bool) -> None:
         if run.progress.get("curve"):
             charts.show(st.container(), charts.training_curve(run.progress["curve"]), key="curve")
         if run.started_at and run.finished_at:
-            st.caption(f"It took {reviewing.duration((run.finished_at - run.started_at).total_seconds())}.")
+            st.caption(f"It took {duration((run.finished_at - run.started_at).total_seconds())}.")
         st.code(training.log_of(store, run.id) or "The log is empty.", language=None)
 
 

@@ -12,12 +12,12 @@ from db import detection_queue
 from db.backup import last_copy
 from db.engine import Store
 from mitosis_core.errors import ConcentricError
+from mitosis_core.plurals import duration
 from pages.shared import navigation, session
 from pages.shared.access import Person, login
 from pages.shared.help import HELP
 from pages.shared.markdown import plain
 from pages.shared.service import backup_copies, training
-from pages.shared.service.reviewing import duration
 from pages.shared.store import the_store
 from pages.shared.views.reader_name import choose_reader
 

@@ -10,7 +10,7 @@ from db.engine import Store
 from db.fields import StoredField
 from db.labels import ReviewedField, reviewed_fields
 from db.reader_agreement import compare
-from db.reviews import apply_ops
+from db.reviews import apply_ops, overviews, review_of
 from mitosis_core.types import Region
 from tests.db.conftest import SIZE_PX, make_op
 
@@ -55,6 +55,14 @@ def test_an_area_that_is_the_whole_field_is_the_whole_field(store: Store, field:
 def test_what_is_marked_beside_the_reviewed_area_is_no_label(store: Store, field: StoredField) -> None:
     finish(store, field, "Ann", [0, 0, 50, SIZE_PX], x=70)
     assert len(labels(store).mitoses_xy_px) == 0
+
+
+def test_what_is_marked_beside_the_reviewed_area_is_not_counted_on_the_way_either(
+    store: Store, field: StoredField
+) -> None:
+    finish(store, field, "Ann", [0, 0, 50, SIZE_PX], x=70)
+    assert review_of(store, field.id, "Ann").count("mitosis") == 0
+    assert overviews(store, "Ann")[field.id].mitoses == 0
 
 
 def test_who_reviewed_less_than_another_cannot_settle(store: Store, field: StoredField) -> None:

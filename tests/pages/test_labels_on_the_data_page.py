@@ -64,8 +64,8 @@ def test_a_file_is_previewed_and_imported_once(kept: Store) -> None:
     page.text_input(session.IMPORTED_READER).set_value("Bob").run()
     page.checkbox(session.IMPORT_FINISHES).set_value(True).run()
     assert [row["new"] for row in page.dataframe[0].value.to_dict("records")] == [5, 5]
-    page = press(page, "Import 10 marks")
-    assert "10 marks imported for Bob." in said(page)
+    page = press(page, "Import 10 marks and finish 2 fields")
+    assert "10 marks imported for Bob, 2 fields finished." in said(page)
     for field in list_fields(kept):
         bob, anna = (reviews_of(kept, field.id)[name] for name in ("Bob", "Anna"))
         assert bob.state == "complete" and bob.count("mitosis") == anna.count("mitosis") == 3

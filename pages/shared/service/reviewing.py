@@ -354,8 +354,3 @@ def _order_columns(entry: QueueEntry, order: str) -> dict[str, str | int | float
     return {order: value} | (
         {"compared with": entry.order_value.against if entry.order_value else ""} if order == "disagreement" else {}
     )
-
-
-def duration(seconds: float) -> str:
-    """A span of time in words."""
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -25,7 +25,7 @@ function editingKeys(viewer) {
     confirm: () => viewer.confirm(),
     reject: () => viewer.reject(),
     menu: () => viewer.openMenu(viewer.selected, viewer.stage.middle),
-    comment: () => viewer.panel.writeComment(),
+    comment: () => viewer.writeComment(),
     grid: () => viewer.showGrid(!viewer.grid),
     gallery: () => viewer.showGallery(!viewer.caseGallery.open),
     onward: () => viewer.onward(),

@@ -68,8 +68,10 @@ class Panel {
   }
 
   // By key: only a cell that has a verdict can have a comment.
+  // False where there is nothing to write on: a comment belongs to a verdict.
   writeComment() {
     if (!this.comment.hidden) this.comment.focus();
+    return !this.comment.hidden;
   }
 
   makeSliders() {

@@ -44,6 +44,13 @@ class Reviewer extends Viewer {
     return this.editing.points;
   }
 
+  // On a cell without a verdict the ring asks for one first, and what is typed meanwhile does nothing else.
+  writeComment() {
+    if (this.panel.writeComment() || !this.selected || this.editing.refuses()) return;
+    this.tools.say("A comment belongs to a verdict: please give one first.");
+    this.openMenu(this.selected, this.stage.middle);
+  }
+
   get area() {
     return this.editing.review.area;
   }

@@ -234,7 +234,9 @@ class Viewer {
   // A detection that nobody was asked about counts; a proposal counts once it is confirmed.
   drawCount(shown, listed) {
     if (!this.data.count) return this.panel.showLegend(this.data.classes, shown);
-    const mitoses = shown.filter((one) => one.cls === "mitosis" && !one.by && one.decided !== false);
+    const [left, top, right, bottom] = this.area ?? [-Infinity, -Infinity, Infinity, Infinity];
+    const inside = ({ x, y }) => x + 0.5 >= left && x + 0.5 < right && y + 0.5 >= top && y + 0.5 < bottom; // as Region.contains
+    const mitoses = shown.filter((one) => one.cls === "mitosis" && !one.by && one.decided !== false && inside(one));
     this.panel.showCount(mitoses.length, this.undecided(listed).length, this.data.count);
   }
 
@@ -286,7 +288,7 @@ class Viewer {
     const list = by > 0 ? this.listed() : this.listed().reverse();
     const place = list.findIndex((point) => point.id === this.selected);
     const ahead = [...list.slice(place + 1), ...list.slice(0, place + 1)];
-    const next = ahead.find((point) => point.decided === false) ?? ahead[0];
+    const next = (by > 0 && ahead.find((point) => point.decided === false)) || ahead[0]; // back is to what was just judged
     if (next) this.goTo(next.id);
   }
 

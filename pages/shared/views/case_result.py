@@ -12,7 +12,7 @@ from db.case_counts import CaseCounts
 from db.engine import Store
 from db.reader_agreement import compare, over_all
 from db.readings import readings
-from mitosis_core.plurals import count_noun
+from mitosis_core.plurals import count_noun, duration
 from mitosis_core.reporting.figures import (
     CaseFigures,
     Figure,
@@ -23,7 +23,6 @@ from mitosis_core.reporting.figures import (
 from mitosis_core.reporting.pictures import CROP_UM, DENSITY_SIGMA_UM, density_max
 from mitosis_core.scoring.mitotic_score import RESEARCH_ONLY
 from pages.shared import session
-from pages.shared.service import reviewing
 from pages.shared.shell import plain, show_table
 from pages.shared.views.analysis import show_progress
 from pages.shared.views.case_pictures import case_pictures
@@ -127,7 +126,7 @@ def show_readers(store: Store, counts: CaseCounts) -> None:
                 "mitoses": one.mitoses,
                 "first change (UTC)": _time(one.first),
                 "last change (UTC)": _time(one.last),
-                "time spent": reviewing.duration(one.seconds),
+                "time spent": duration(one.seconds),
             }
             for one in read
         ]

@@ -122,13 +122,19 @@ def _confirm(store: Store, path: Path, settings: ImportSettings, shown: Import) 
         there = count_noun(shown.total("there"), "mark")
         st.info(f"Nothing to import: {there} of {plain(settings.reader)} are there already.")
         return
-    label = f"Import {count_noun(changes, 'mark')}" if changes else f"Finish {count_noun(finishes, 'field')}"
+    wanted = [f"Import {count_noun(changes, 'mark')}"] if changes else []
+    wanted += [f"finish {count_noun(finishes, 'field')}"] if finishes else []
+    label = " and ".join(wanted)
+    label = label[0].upper() + label[1:]
     if st.button(label, icon=":material/file_open:", type="primary", disabled=bool(refused) and not leave_out):
         with st.spinner("Importing…"):
             done = import_labels(store, path, _leaving_out(settings, leave_out))
         new, changed = done.total("new"), done.total("changed")
         said = f"{count_noun(new, 'mark')} imported for {settings.reader}"
-        st.success(plain(f"{said}, {changed} with another class." if changed else f"{said}."))
+        more = [f"{changed} with another class"] if changed else []
+        ended = sum(image.finishes for image in done.images)
+        more += [f"{count_noun(ended, 'field')} finished"] if ended else []
+        st.success(plain(f"{', '.join([said, *more])}."))
 
 
 def _leaving_out(settings: ImportSettings, leave_out: bool) -> ImportSettings:

@@ -14,6 +14,7 @@ from db.preferences import change_preferences, read_preferences
 from db.reviews import review_of
 from db.splits import case_of
 from mitosis_core.model import Model
+from mitosis_core.plurals import duration
 from pages.shared import cache, session
 from pages.shared.person import Person
 from pages.shared.service import reviewing
@@ -67,7 +68,7 @@ def show_field(
         on_gallery=lambda: st.session_state.update({session.GALLERY: gallery_wanted(_VIEWER)}),
     )
     # The time spent is told when the field is left, so while it is read for the first time none is known.
-    spent = f" · {reviewing.duration(entry.review.seconds)} spent" if entry.review.seconds >= 1 else ""
+    spent = f" · {duration(entry.review.seconds)} spent" if entry.review.seconds >= 1 else ""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.caption(
             f"{stored.um_per_px:g} µm/px ({plain(stored.scale_source)}) · proposals of {plain(model.version)} · "

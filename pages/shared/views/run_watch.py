@@ -9,8 +9,9 @@ import streamlit as st
 from db import runs
 from db.engine import Store
 from db.runs import Run
+from mitosis_core.plurals import duration
 from pages.shared import session
-from pages.shared.service import reviewing, training
+from pages.shared.service import training
 from pages.shared.service.run_progress import RunProgress, run_progress
 from pages.shared.views import charts
 
@@ -43,8 +44,8 @@ def _runs_before(store: Store, run: Run) -> list[Run]:
 def _show_bar(run: Run) -> None:
     known = run_progress(run)
     st.markdown(
-        f"**{known.words}** · {_steps(run)}about {reviewing.duration(known.seconds_left)} left of "
-        f"{reviewing.duration(known.seconds_left + _so_far(run))}"
+        f"**{known.words}** · {_steps(run)}about {duration(known.seconds_left)} left of "
+        f"{duration(known.seconds_left + _so_far(run))}"
     )
     st.html(_bar(run, known))
     st.caption("You may close the page; the run goes on.")
