@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from db.replay import Event, LastApplied, Mark, ReplayState, Review, replay, sho
 from db.schema import EventRow, FieldRow, MarkRow, ReviewRow
 from mitosis_core.errors import ConcentricError
 from mitosis_core.types import Region, on_image
-from mitosis_core.vocabulary import ShownState, Verdict
+from mitosis_core.vocabulary import VERDICTS, ShownState, Verdict
 
 __all__ = [
     "Applied",
@@ -203,14 +203,13 @@ def replayed(store: Store, field_id: int) -> tuple[dict[str, Review], bool]:
 
 def miscounted(store: Store, field_id: int) -> set[str]:
     """The readers whose review of a field does not hold the numbers of its marks."""
-    wanted = select(_REVIEW.reader, *(_REVIEW[column] for column in _COUNTED)).where(_REVIEW.field_id == field_id)
     with store.reading() as session:
-        kept = {reader: numbers for reader, *numbers in session.execute(wanted)}
-        right = {reader: _counted(session, field_id, reader) for reader in kept}
+        kept = session.execute(select(ReviewRow.__table__).where(_REVIEW.field_id == field_id)).all()
+        right = {row.reader: _counted(session, field_id, row.reader, _area(row)) for row in kept}
     return {
-        reader
-        for reader, numbers in kept.items()
-        if numbers != [right[reader].get(verdict, 0) for verdict in _COUNTED.values()]
+        row.reader
+        for row in kept
+        if any(getattr(row, column) != right[row.reader].get(verdict, 0) for column, verdict in _COUNTED.items())
     }
 
 
@@ -220,7 +219,7 @@ def rebuild(store: Store, field_id: int) -> None:
         for table in (MarkRow, ReviewRow):
             session.execute(delete(table).where(table.field_id == field_id))
         for reader, review in replayed(store, field_id)[0].items():
-            counts = Counter(mark.verdict for mark in review.standing)
+            counts = {verdict: review.count(verdict) for verdict in VERDICTS}
             session.execute(insert(ReviewRow), [_review_row(review, field_id, reader, counts)])
             if review.marks:
                 session.execute(insert(MarkRow), [_mark_row(mark, field_id, reader) for mark in review.marks])
@@ -290,12 +289,16 @@ def _write(session: Session, field_id: int, reader: str, course: ReplayState, ta
     session.connection().execute(insert(EventRow), [_event_row(event, field_id) for event in taken])
     changed = {event.target for event in taken if event.mark and not event.superseded}
     _upsert(session, MarkRow, [_mark_row(course.marks[key], field_id, reader) for key in sorted(changed)])
-    _upsert(session, ReviewRow, [_review_row(course, field_id, reader, _counted(session, field_id, reader))])
+    counts = _counted(session, field_id, reader, course.area)
+    _upsert(session, ReviewRow, [_review_row(course, field_id, reader, counts)])
 
 
-def _counted(session: Session, field_id: int, reader: str) -> Mapping[str, int]:
-    """verdict -> how many marks of this review stand."""
+def _counted(session: Session, field_id: int, reader: str, area: Region | None) -> Mapping[str, int]:
+    """verdict -> how many marks of this review stand in its area; as `Review.count`, without reading them."""
     counted = select(_MARK.verdict, func.count()).where(_MARK.field_id == field_id, _MARK.reader == reader)
+    if area is not None:  # as `Region.contains`
+        counted = counted.where(_MARK.x + 0.5 >= area.left, _MARK.x + 0.5 < area.right)
+        counted = counted.where(_MARK.y + 0.5 >= area.top, _MARK.y + 0.5 < area.bottom)
     rows = session.connection().execute(counted.where(~_MARK.deleted).group_by(_MARK.verdict))
     return {verdict: number for verdict, number in rows}
 
