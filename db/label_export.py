@@ -130,6 +130,17 @@ def unfinished_fields(store: Store, labels: Labels, field_ids: Sequence[int] | N
         return sum(not done for key, done in rows if field_ids is None or key in field_ids)
 
 
+def partly_reviewed_fields(store: Store, labels: Labels, field_ids: Sequence[int] | None = None) -> int:
+    """Of how many fields those who were asked for finished a part only, an area they drew: no format holds it."""
+    if labels.kind == "version":
+        return 0
+    wanted = select(ReviewRow.field_id).distinct().where(ReviewRow.state == "complete", ReviewRow.x0.is_not(None))
+    if labels.kind == "reader":
+        wanted = wanted.where(ReviewRow.reader == labels.name)
+    with store.reading() as session:
+        return sum(field_ids is None or key in field_ids for key in session.scalars(wanted))
+
+
 def file_names(fields: Sequence[Named]) -> dict[int, str]:
     """field id -> what its image is called in a file: its name, without characters that no file name may have.
 

@@ -11,11 +11,12 @@ from db.archive import write_archive
 from db.engine import Store
 from db.fields import list_fields
 from db.label_export import Labels
-from db.reviews import reviews_of
+from db.reviews import apply_ops, reviews_of
 from mitosis_core.interchange import FORMATS
 from pages.shared import session
 from pages.shared.person import Person, Role
 from pages.shared.service import label_files
+from tests.db.conftest import again_with_area
 from tests.pages.data_page import open_page, press, said
 from tests.train.finished import finished_fields
 
@@ -34,6 +35,12 @@ def test_what_is_chosen_is_written_and_what_the_format_cannot_hold_is_said(kept:
     assert "Left out, as MIDOG JSON cannot hold it" in said(page)
     page.selectbox(session.EXPORTED_FORMAT).set_value("csv").run()
     assert not any("Download labels" in one.proto.label for one in page.get("download_button"))
+
+
+def test_a_field_that_was_reviewed_in_part_is_said(kept: Store) -> None:
+    assert "Reviewed in part" not in exported(kept, "csv").says
+    apply_ops(kept, list_fields(kept)[0].id, "Anna", again_with_area(list_fields(kept)[0].id, [0, 0, 50, 50]))
+    assert "Reviewed in part, which no format can say: 1 field." in exported(kept, "csv").says
 
 
 def test_the_fields_of_one_case_can_be_chosen(kept: Store) -> None:
