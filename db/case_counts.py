@@ -80,8 +80,8 @@ class CaseField:
 
     cells: all that were marked, look-alikes too; region: the part that was reviewed, None for all of it. readers: who
     finished it and is counted. open_mitoses: marked in a review that is not finished. undecided: disputed cells that no
-    majority and nobody has settled, so that they do not count. event: the number of the last
-    change behind the count, 0 without one. version, threshold: of the detections.
+    majority and nobody has settled, so that they do not count. event: the number of the last change behind the count,
+    0 without one. version, threshold: of the detections.
     """
 
     field: StoredField
@@ -208,7 +208,7 @@ def ways_to_count(store: Store, case: str, active: str) -> list[CountBy]:
     readers = sorted(finished, key=lambda name: (-finished[name], name))
     seen = versions_by_field(store)
     analysed = {name for field in fields_of(store, case) for name in seen.get(field.id, set())}
-    by_version = [active, *sorted(analysed - {active})] if active in analysed else [*sorted(analysed), active]
+    by_version = sorted(analysed | {active}, key=lambda name: (name not in analysed, name != active, name))
     return [
         *([CountBy("consensus")] if len(readers) > 1 else []),
         *(CountBy("reader", name) for name in readers),

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from db.engine import Store
 from db.fields import StoredField, list_fields
-from db.replay import Event, Review, replay
+from db.replay import Event, Review, replay_by_reader
 from db.reviews import history
 from db.schema import EventRow
 from mitosis_core.image.sample_field import is_sample
@@ -102,9 +102,7 @@ def verdicts_of(review: Review) -> Verdicts:
 def _finished(events: list[Event], until: int | None) -> dict[str, Review]:
     """The completed reviews among these events, by reader."""
     counted = [event for event in events if until is None or event.id <= until]
-    names = sorted({event.reader for event in counted})
-    reviews = {name: replay(event for event in counted if event.reader == name) for name in names}
-    return only_finished(reviews)
+    return only_finished(replay_by_reader(counted))
 
 
 def only_finished(reviews: Mapping[str, Review]) -> dict[str, Review]:
@@ -137,24 +135,24 @@ def reviewed_region(field: StoredField, review: Review) -> Region | None:
     return None if region == field.extent else region
 
 
-def voters(field: StoredField, finished: Mapping[str, Review]) -> tuple[Region | None, dict[str, Review]]:
+def _voters(field: StoredField, finished: Mapping[str, Review]) -> tuple[Region | None, dict[str, Review]]:
     """The region that counts, and the completed reviews that count in it, as `Vote` has them."""
     drawn = {name: region for name, review in finished.items() if (region := reviewed_region(field, review))}
     whole = {name: review for name, review in finished.items() if name not in drawn}
     if whole:
         return None, whole
-    largest = max(drawn.values(), key=_size)
-    same = {name: region for name, region in drawn.items() if _size(region.clipped(largest)) >= _SAME * _size(largest)}
+
+    def size(region: Region) -> float:
+        return region.area_mm2(field.um_per_px)
+
+    largest = max(drawn.values(), key=size)
+    same = {name: region for name, region in drawn.items() if size(region.clipped(largest)) >= _SAME * size(largest)}
     return reduce(Region.clipped, same.values()), {name: finished[name] for name in same}
-
-
-def _size(region: Region) -> float:
-    return region.width_px * region.height_px
 
 
 def vote(field: StoredField, finished: Mapping[str, Review]) -> Vote:
     """The consensus on one field. finished: the completed reviews, by reader: at least one."""
-    region, voting = voters(field, finished)
+    region, voting = _voters(field, finished)
     said = {name: verdicts_of(review) for name, review in voting.items()}
     cells = consensus(said, SAME_CELL_UM / field.um_per_px, list(said))
     return Vote(region, voting, tuple(one for one in cells if region is None or region.contains(one.xy_px)[0]))

@@ -9,7 +9,7 @@ from itertools import combinations
 from db.engine import Store
 from db.fields import StoredField
 from db.labels import Vote, only_finished, reviewed_region, verdicts_of, vote
-from db.replay import Review, replay
+from db.replay import Review, replay_by_reader
 from db.reviews import history, reviews_of
 from mitosis_core.scoring.agreement import Agreement, ConsensusObject, pooled, reader_agreement
 from mitosis_core.vocabulary import SAME_CELL_UM
@@ -45,8 +45,7 @@ def _unsettled(store: Store, field: StoredField, reviews: Mapping[str, Review]) 
     """These reviews without the verdicts that were given in sight of all others to settle a dispute."""
     if not any(mark.settles for one in reviews.values() for mark in one.standing):
         return dict(reviews)
-    events = [event for event in history(store, field.id) if not event.settles]
-    return {name: replay(event for event in events if event.reader == name) for name in reviews}
+    return replay_by_reader(event for event in history(store, field.id) if not event.settles)
 
 
 def compare_field(field: StoredField, reviews: Mapping[str, Review], unsettled: Mapping[str, Review]) -> Compared:

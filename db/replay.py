@@ -168,6 +168,14 @@ def replay(events: Iterable[Event]) -> Review:
     return course.review()
 
 
+def replay_by_reader(events: Iterable[Event]) -> dict[str, Review]:
+    """`replay` of each reader among the events of one field, by name."""
+    of_reader: dict[str, list[Event]] = {}
+    for event in events:
+        of_reader.setdefault(event.reader, []).append(event)
+    return {name: replay(own) for name, own in sorted(of_reader.items())}
+
+
 def _mark_after(event: Event) -> Mark:
     assert event.x is not None and event.y is not None and event.verdict is not None, "an event holds the whole mark"
     deleted = event.kind == "delete"

@@ -114,7 +114,7 @@ def _stream(out: Path | None, to: str | None) -> DetectionStream | None:
         return None
     if not out.resolve().parent.is_dir():
         raise UnusableData(f"There is no folder “{out.parent}” to write the results to.")
-    if out.suffix.lower() in (SUFFIXES if to is None else (f".{to}",) if to == "csv" else ()):
+    if out.suffix.lower() in {None: SUFFIXES, "csv": (".csv",)}.get(to, ()):
         return open_stream(out)
     chosen = format_to_write(out, to)
     if chosen.name != "json" and out.exists():

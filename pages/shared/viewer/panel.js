@@ -67,8 +67,7 @@ class Panel {
     });
   }
 
-  // By key: only a cell that has a verdict can have a comment.
-  // False where there is nothing to write on: a comment belongs to a verdict.
+  // By key; false on a cell without a verdict, which can have no comment.
   writeComment() {
     if (!this.comment.hidden) this.comment.focus();
     return !this.comment.hidden;

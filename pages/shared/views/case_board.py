@@ -34,7 +34,7 @@ def show_cases(store: Store, who: Person) -> None:
     st.session_state[session.ASKING] = asked.get("kind") in DIALOGS
     if asked:
         _fulfil(store, who, asked)
-    busy = bool(_read(store, who).detecting)
+    busy = _read(store, who).detecting
     st.fragment(_live, run_every=_BUSY_S if busy else _IDLE_S)(store, who, busy)
 
 
@@ -58,7 +58,7 @@ def _live(store: Store, who: Person, busy: bool) -> None:
     start_worker(store)
     board = _read(store, who)
     # So that it looks more often, or less; not while a dialog is open, which this would close.
-    if bool(board.detecting) != busy and not st.session_state[session.ASKING]:
+    if board.detecting != busy and not st.session_state[session.ASKING]:
         st.rerun()
     if who.may("reviewer") and board.waiting_for_scale:
         _ask_for_scale(store, who, board)
