@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from sqlalchemy import case, func, select
@@ -18,13 +19,15 @@ from db.engine import Store
 from db.fields import StoredField, list_fields
 from db.labels import reviewed_fields
 from db.predictions import StoredDetections, candidates_by_field
+from db.reviews import stored_area
 from db.schema import EventRow, MarkRow, ReviewRow
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.exchange import Written, format_to_write, write_marks
 from mitosis_core.interchange.marks import Mark, MarkedImage
-from mitosis_core.types import Float32
+from mitosis_core.types import Float32, Region
 from mitosis_core.vocabulary import VERDICTS
 
+_CONSENSUS = "consensus"  # the reader that a file names
 _AT_ONCE = 50  # fields whose marks are held
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f:*?"<>|\\/]')
 Kind = Literal["reader", "readers", "consensus", "version"]
@@ -109,7 +112,8 @@ def marked_images(store: Store, labels: Labels, field_ids: Sequence[int] | None 
         for one in reviewed_fields(store):
             if one.field.id in chosen:
                 by_verdict = (one.mitoses_xy_px, one.lookalikes_xy_px, one.unsure_xy_px)
-                yield _image(one.field, names[one.field.id], _points(by_verdict))
+                areas = {_CONSENSUS: one.region} if one.region else {}
+                yield _image(one.field, names[one.field.id], _points(by_verdict), areas)
     else:
         with store.reading() as session:
             for place in range(0, len(fields), _AT_ONCE):
@@ -128,17 +132,6 @@ def unfinished_fields(store: Store, labels: Labels, field_ids: Sequence[int] | N
     with store.reading() as session:
         rows = session.execute(wanted.where(ReviewRow.state != "excluded"))
         return sum(not done for key, done in rows if field_ids is None or key in field_ids)
-
-
-def partly_reviewed_fields(store: Store, labels: Labels, field_ids: Sequence[int] | None = None) -> int:
-    """Of how many fields those who were asked for finished a part only, an area they drew: no format holds it."""
-    if labels.kind == "version":
-        return 0
-    wanted = select(ReviewRow.field_id).distinct().where(ReviewRow.state == "complete", ReviewRow.x0.is_not(None))
-    if labels.kind == "reader":
-        wanted = wanted.where(ReviewRow.reader == labels.name)
-    with store.reading() as session:
-        return sum(field_ids is None or key in field_ids for key in session.scalars(wanted))
 
 
 def file_names(fields: Sequence[Named]) -> dict[int, str]:
@@ -169,13 +162,13 @@ def _reviewed(
 ) -> Iterator[MarkedImage]:
     """Those of these fields that the reader, or anybody, has finished, or begun where that was asked for."""
     ids = [field.id for field in fields]
-    states = select(ReviewRow.field_id, ReviewRow.reader).where(
+    states = select(ReviewRow).where(
         ReviewRow.field_id.in_(ids), ReviewRow.state.in_(("complete", *(["in_review"] if labels.unfinished else [])))
     )
     marks = select(MarkRow).where(MarkRow.field_id.in_(ids), ~MarkRow.deleted)
     if labels.kind == "reader":
         states, marks = states.where(ReviewRow.reader == labels.name), marks.where(MarkRow.reader == labels.name)
-    known = {(field_id, reader) for field_id, reader in session.execute(states)}
+    known = {(row.field_id, row.reader): stored_area(row) for row in session.scalars(states)}
     times = _times(session, ids, labels)
     by_field: dict[int, list[Mark]] = {}
     table = MarkRow.__table__.c
@@ -187,10 +180,12 @@ def _reviewed(
             at = times.get((field_id, reader, key))
             when = "" if at is None else at.isoformat(timespec="seconds")
             by_field.setdefault(field_id, []).append(Mark(x, y, verdict, score, None, reader, when))
-    reviewed = {field_id for field_id, _ in known}
+    areas: dict[int, dict[str, Region]] = {}
+    for (field_id, reader), area in known.items():
+        areas.setdefault(field_id, {}).update({reader: area} if area else {})
     for field in fields:
-        if field.id in reviewed:
-            yield _image(field, names[field.id], by_field.get(field.id, ()))
+        if field.id in areas:
+            yield _image(field, names[field.id], by_field.get(field.id, ()), areas[field.id])
 
 
 def _times(session: Session, ids: Sequence[int], labels: Labels) -> dict[tuple[int, str, str], datetime]:
@@ -206,7 +201,7 @@ def _times(session: Session, ids: Sequence[int], labels: Labels) -> dict[tuple[i
 
 def _points(by_verdict: Sequence[Float32]) -> list[Mark]:
     return [
-        Mark(x, y, verdict, reader="consensus")
+        Mark(x, y, verdict, reader=_CONSENSUS)
         for verdict, points in zip(VERDICTS, by_verdict, strict=True)
         for x, y in points.tolist()
     ]
@@ -218,9 +213,11 @@ def _detections(found: StoredDetections, threshold: float | None) -> list[Mark]:
     return [Mark(x, y, "mitosis", score, None, found.version) for (x, y), score in rows]
 
 
-def _image(field: StoredField, name: str, marks: Sequence[Mark]) -> MarkedImage:
+def _image(
+    field: StoredField, name: str, marks: Sequence[Mark], areas: Mapping[str, Region] = MappingProxyType({})
+) -> MarkedImage:
     size = (field.width_px, field.height_px)
-    return MarkedImage(name, tuple(marks), field.digest, *size, field.um_per_px, field.case)
+    return MarkedImage(name, tuple(marks), field.digest, *size, field.um_per_px, field.case, areas=dict(areas))
 
 
 def _nothing(labels: Labels) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TextIO, cast
 
@@ -36,6 +37,7 @@ from mitosis_core.interchange.exchange import format_of
 from mitosis_core.interchange.files import open_sources
 from mitosis_core.interchange.marks import Mark, MarkedImage, outside, unique, where, with_labels, with_size
 from mitosis_core.plurals import count_noun
+from mitosis_core.types import Region
 from mitosis_core.vocabulary import Verdict
 
 _MARK = MarkRow.__table__.c
@@ -143,6 +145,7 @@ class _Placed:
     marks: tuple[tuple[float, float, str], ...]  # x, y, verdict
     refused: int
     problem: str
+    area: Region | None = None  # what was reviewed, None for the whole image
 
 
 @dataclass(frozen=True)
@@ -183,14 +186,16 @@ class _Found:
 
     def keep(self, one: _Placed) -> None:
         """Put an image with the others."""
-        self._file.write(json.dumps([one.name, one.field_id, one.marks, one.refused, one.problem]) + "\n")
+        area = one.area and one.area.edges
+        self._file.write(json.dumps([one.name, one.field_id, one.marks, one.refused, one.problem, area]) + "\n")
 
     def images(self) -> Iterator[_Placed]:
         """All of them, in the order of the file."""
         self._file.seek(0)
         for line in self._file:
-            name, field_id, marks, refused, problem = json.loads(line)
-            yield _Placed(name, field_id, tuple(map(tuple, marks)), refused, problem)
+            name, field_id, marks, refused, problem, edges = json.loads(line)
+            area = Region(*edges) if edges else None
+            yield _Placed(name, field_id, tuple(map(tuple, marks)), refused, problem, area)
 
     def told(self, images: list[ImageImport]) -> Import:
         """What becomes of all of them."""
@@ -216,6 +221,9 @@ class _Found:
             return _Changes((), _locked(told, reader, state, len(changes)))
         blank = Event(0, "", self._now, reader, self._client, 0, 0.0, rev, "", "")
         events = [_event(blank, place, change) for place, change in enumerate(changes, 1)]
+        if one.area and state == "unseen":
+            drawn = replace(blank, op_id=secrets.token_hex(16), kind="area", target=":area", area=one.area)
+            events.append(replace(drawn, seq=len(events) + 1))
         changed = sum(change.kind == "class" for change in changes)
         if self._finish:
             finished = replace(blank, op_id=secrets.token_hex(16), kind="state", target=":state", state="complete")
@@ -344,9 +352,10 @@ def _place(image: MarkedImage, fields: _Fields, settings: ImportSettings, found:
         image = with_size(image, stored.width_px, stored.height_px)
     except UnusableData as error:
         return _Placed(image.name, None, marks, 0, str(error))
+    area = _area(image, stored, settings.of_reader)
     wrong = outside(image)
     if not wrong:
-        return _Placed(image.name, stored.id, marks, 0, "")
+        return _Placed(image.name, stored.id, marks, 0, "", area)
     exchanged = replace(image, marks=tuple(_exchanged(mark) for mark in wrong))
     found.refused += len(wrong)
     found.exchanged += len(wrong) - len(outside(exchanged))
@@ -355,7 +364,21 @@ def _place(image: MarkedImage, fields: _Fields, settings: ImportSettings, found:
     found.refusals.append(said)
     taken_out = set(wrong)
     inside = replace(image, marks=tuple(mark for mark in image.marks if mark not in taken_out))
-    return _Placed(image.name, stored.id, _once(inside), len(wrong), said)
+    return _Placed(image.name, stored.id, _once(inside), len(wrong), said, area)
+
+
+def _area(image: MarkedImage, stored: StoredField, of_reader: str) -> Region | None:
+    """What the reader of the file reviewed, or what all of its readers did where none is chosen; None for the whole
+    image. Raises UnusableData where that is nothing."""
+    chosen = [area for name, area in image.areas.items() if of_reader in ("", name)]
+    if not chosen:
+        return None
+    area = reduce(Region.clipped, chosen, stored.extent)
+    if not (area.width_px > 0 and area.height_px > 0):
+        raise UnusableData(
+            f"{short(image.name)}: its readers reviewed no part of it together; please choose one reader."
+        )
+    return None if area == stored.extent else area
 
 
 def _exchanged(mark: Mark) -> Mark:

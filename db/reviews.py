@@ -205,7 +205,7 @@ def miscounted(store: Store, field_id: int) -> set[str]:
     """The readers whose review of a field does not hold the numbers of its marks."""
     with store.reading() as session:
         kept = session.execute(select(ReviewRow.__table__).where(_REVIEW.field_id == field_id)).all()
-        right = {row.reader: _counted(session, field_id, row.reader, _area(row)) for row in kept}
+        right = {row.reader: _counted(session, field_id, row.reader, stored_area(row)) for row in kept}
     return {
         row.reader
         for row in kept
@@ -323,7 +323,7 @@ def _course(session: Session, field_id: int, reader: str, targets: set[str]) -> 
         select(ReviewRow.__table__).where(_REVIEW.field_id == field_id, _REVIEW.reader == reader)
     ).first()
     if row is not None:
-        course.state, course.area, course.seconds, course.rev = row.state, _area(row), row.seconds, row.rev
+        course.state, course.area, course.seconds, course.rev = row.state, stored_area(row), row.seconds, row.rev
     latest = (
         select(_EVENT.target, _EVENT.client, func.max(_EVENT.id), func.max(_EVENT.seq, type_=Integer))
         .where(_EVENT.field_id == field_id, _EVENT.reader == reader, _EVENT.target.in_(targets - {":time"}))
@@ -387,7 +387,9 @@ def events_of(session: Session, field_id: int, reader: str | None) -> list[Event
     if reader is not None:
         wanted = wanted.where(_EVENT.reader == reader)
     names = [one.name for one in fields(Event) if one.name != "area"]
-    return [Event(**{name: getattr(row, name) for name in names}, area=_area(row)) for row in session.execute(wanted)]
+    return [
+        Event(**{name: getattr(row, name) for name in names}, area=stored_area(row)) for row in session.execute(wanted)
+    ]
 
 
 def _reviews(session: Session, field_id: int, reader: str | None = None) -> dict[str, Review]:
@@ -399,7 +401,7 @@ def _reviews(session: Session, field_id: int, reader: str | None = None) -> dict
     for row in session.execute(owned):
         marks[row.reader].append(Mark(**{name: getattr(row, name) for name in _OF_MARK}))
     return {
-        row.reader: Review(row.state, _area(row), tuple(marks[row.reader]), row.seconds, row.rev)
+        row.reader: Review(row.state, stored_area(row), tuple(marks[row.reader]), row.seconds, row.rev)
         for row in session.execute(chosen)
     }
 
@@ -438,5 +440,6 @@ def _sides(area: Region | None) -> dict[str, float | None]:
     return dict(zip(("x0", "y0", "x1", "y1"), area.edges if area else (None,) * 4, strict=True))
 
 
-def _area(row: Any) -> Region | None:
+def stored_area(row: Any) -> Region | None:
+    """The reviewed area of a row with x0, y0, x1 and y1; None for the whole field."""
     return None if row.x0 is None else Region(row.x0, row.y0, row.x1, row.y1)

@@ -21,6 +21,7 @@ _COLUMNS = {
     "µm/px": "um_per_px",
     "slide": "slide",
     "digest": "digest",
+    "reviewed area": "areas",
 }
 
 

@@ -98,6 +98,11 @@ def summary(written: Written, title: str) -> str:
     lost += [called for name, called in _CALLED.items() if written.lost[name]]
     if lost:
         lines.append(f"Left out, as {title} cannot hold it: {', '.join(lost)}.")
+    if parts := written.lost["areas"]:
+        lines.append(
+            f"Reviewed in part, which {title} cannot hold: {count_noun(parts, 'image')}. Read again, all of it counts "
+            "as reviewed."
+        )
     return "\n".join(lines)
 
 

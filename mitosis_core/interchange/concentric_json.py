@@ -2,7 +2,9 @@
 
 An image has `image` (its name), and where they are known `slide`, `digest`, `width_px`, `height_px` and `um_per_px`; a
 mark has `x_px`, `y_px`, `label`, and where they are known `score`, `object_width_px`, `object_height_px`, `reader` and
-`time`. What `detect --out x.json` and `x.jsonl` write is read too: their `detections` are mitoses of their `model`.
+`time`. Where a reader reviewed a part of the image alone, `areas_px` has it by the reader's name: [left, top, right,
+bottom], from the corner of the image. What `detect --out x.json` and `x.jsonl` write is read too: their `detections`
+are mitoses of their `model`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from mitosis_core.interchange.class_names import MITOSIS
 from mitosis_core.interchange.contest_csv import short
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
-from mitosis_core.interchange.json_fields import extras, facts, scale, size_in, text
+from mitosis_core.interchange.json_fields import areas_in, extras, facts, scale, size_in, text
 from mitosis_core.interchange.json_stream import items, lines, outline
 from mitosis_core.interchange.marks import Mark, MarkedImage, number, score_of, whole
 
@@ -55,6 +57,7 @@ def _image(entry: object, place: str, source: Source) -> MarkedImage:
         scale(entry, place),
         slide,
         shown,
+        areas=areas_in(entry, place),
     )
 
 
@@ -83,7 +86,8 @@ def write(path: Path, images: Iterable[MarkedImage]) -> None:
         file.write(before)
         for place, image in enumerate(images):
             marks = [{"x_px": m.x_px, "y_px": m.y_px, "label": m.label, **extras(m)} for m in image.marks]
-            entry = {"image": image.name, **facts(image), "marks": marks}
+            areas = {"areas_px": {name: area.edges for name, area in image.areas.items()}} if image.areas else {}
+            entry = {"image": image.name, **facts(image), **areas, "marks": marks}
             file.write((between if place else "") + json.dumps(entry, ensure_ascii=False))
         file.write(after)
 
@@ -103,6 +107,6 @@ FORMAT = Format(
     (".json", ".jsonl"),
     read,
     write,
-    Keeps.everything(0),
+    Keeps.everything(0, areas=True),
     recognises,
 )

@@ -162,8 +162,9 @@ def _count_lost(image: MarkedImage, marks: Iterable[object], chosen: Format, los
         "um_per_px": keeps.um_per_px,
         "slide": keeps.slide,
         "digest": keeps.digest,
+        "areas": keeps.areas,
     }
-    lost.update(name for name, kept in of_image.items() if not kept and getattr(image, name) not in (None, ""))
+    lost.update(name for name, kept in of_image.items() if not kept and getattr(image, name) not in (None, "", {}))
 
 
 def _gather(folder: Path, place: Path, chosen: Format, images: int) -> None:

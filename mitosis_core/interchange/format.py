@@ -18,7 +18,7 @@ class Keeps:
 
     position_px: how far a mark may move at most; 0 where it comes back exactly. labels: those it can hold; marks of
     others are left out. name: the whole name of the image, or that without the suffix of its file. The rest: whether
-    scores, sizes of cells, readers, times; size of the image, µm/px, slide and digest come back.
+    scores, sizes of cells, readers, times; size of the image, µm/px, slide, digest and reviewed area come back.
     """
 
     position_px: float
@@ -32,11 +32,12 @@ class Keeps:
     um_per_px: bool = False
     slide: bool = False
     digest: bool = False
+    areas: bool = False
 
     @classmethod
-    def everything(cls, position_px: float) -> Keeps:
-        """Of a format that holds all that is known."""
-        return cls(position_px, LABELS, "whole", True, True, True, True, True, True, True, True)
+    def everything(cls, position_px: float, *, areas: bool = False) -> Keeps:
+        """Of a format that holds all that is known, perhaps but for the reviewed areas."""
+        return cls(position_px, LABELS, "whole", True, True, True, True, True, True, True, True, areas)
 
 
 Read = Callable[[Sequence[Source]], Iterator[MarkedImage]]

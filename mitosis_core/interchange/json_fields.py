@@ -8,6 +8,7 @@ from typing import Any
 from mitosis_core.errors import MissingScale, UnusableData
 from mitosis_core.interchange.marks import Mark, MarkedImage, number
 from mitosis_core.scale import check_um_per_px
+from mitosis_core.types import Region
 
 
 def text(entry: Mapping[str, Any], key: str, place: str) -> str:
@@ -39,6 +40,25 @@ def size_in(entry: Mapping[str, Any], place: str) -> tuple[float, float] | None:
     if width <= 0 or height <= 0:
         raise UnusableData(f"{place}: object_width_px and object_height_px must be above 0.")
     return width, height
+
+
+def areas_in(entry: Mapping[str, Any], place: str) -> dict[str, Region]:
+    """areas_px of a JSON object, by reader; raises UnusableData for what is no rectangle of some size."""
+    found = entry.get("areas_px")
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise UnusableData(f"{place}: “areas_px” must have an area for each reader.")
+    return {str(reader): _region(edges, place) for reader, edges in found.items()}
+
+
+def _region(edges: Any, place: str) -> Region:
+    if not isinstance(edges, list | tuple) or len(edges) != 4:
+        raise UnusableData(f"{place}: an area must have left, top, right and bottom.")
+    left, top, right, bottom = (number(edge, "the edge of an area", place) for edge in edges)
+    if not (left < right and top < bottom):
+        raise UnusableData(f"{place}: an area must be left, top, right and bottom, and not empty.")
+    return Region(left, top, right, bottom)
 
 
 def facts(image: MarkedImage) -> dict[str, Any]:

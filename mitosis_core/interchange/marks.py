@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.class_names import SKIP, label_of
 from mitosis_core.interchange.contest_csv import short
-from mitosis_core.types import on_image
+from mitosis_core.types import Region, on_image
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -46,9 +46,10 @@ class Mark:
 class MarkedImage:
     """An image and all its marks.
 
-    name: of its file. digest: sha256 of its pixels (`Field.digest`). slide: the slide or case it was cut from. What is
-    not known is "" or None. source, counted: the file it was read from, and what the places of its marks count there
-    ("row", "line", "annotation"...).
+    name: of its file. digest: sha256 of its pixels (`Field.digest`). slide: the slide or case it was cut from.
+    areas: by reader, the part of the image that was reviewed; without one it is the whole image. What is not known is
+    "" or None. source, counted: the file it was read from, and what the places of its marks count there ("row", "line",
+    "annotation"...).
     """
 
     name: str
@@ -60,6 +61,7 @@ class MarkedImage:
     slide: str = ""
     source: str = ""
     counted: str = "mark"
+    areas: Mapping[str, Region] = field(default_factory=dict, hash=False)
 
 
 def where(image: MarkedImage, marks: Iterable[Mark]) -> str:

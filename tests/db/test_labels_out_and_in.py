@@ -22,7 +22,7 @@ from db.reviews import apply_ops, history, replayed, reviews_of, write_events
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.format import Format
-from mitosis_core.types import Detections, Field, Prediction
+from mitosis_core.types import Detections, Field, Prediction, Region
 from mitosis_core.vocabulary import VERDICTS
 from tests.db.conftest import make_op
 
@@ -375,3 +375,50 @@ def test_what_leaves_the_store_opens_in_the_readers_of_others(store: Store, tmp_
     assert {(10.5, 20.5), (30.5, 40.5)} >= {(x, y)}  # QuPath counts from the corner of the first pixel
     rois = roifile.roiread(tmp_path / "imagej" / "a.zip")
     assert sorted(tuple(roi.coordinates()[0].tolist()) for roi in rois) == [(10, 20), (30, 40)]
+
+
+def review_part(store: Store, field_id: int, reader: str, edges: list[float]) -> None:
+    """One mark in a part of the field, which is finished."""
+    sent = [
+        make_op(field_id, seq=1, id="m1", x=edges[0] + 5, y=edges[1] + 5),
+        make_op(field_id, "area", seq=2, area=edges),
+        make_op(field_id, "state", seq=3, state="complete"),
+    ]
+    apply_ops(store, field_id, reader, sent)
+
+
+def test_the_reviewed_area_leaves_and_comes_back_in_concentrics_own_json(store: Store, tmp_path: Path) -> None:
+    first = list_fields(store)[0].id
+    review_part(store, first, "Ann", [0, 0, 60, 40])
+    review_part(store, first, "Ben", [20, 0, 80, 40])
+    out = tmp_path / "labels.json"
+    export_labels(store, out, Labels("readers"))
+    other = make_store(tmp_path / "other", ["a.png", "b.png"])
+    import_labels(other, out, ImportSettings("Cy", of_reader="Ann", finish=True))
+    import_labels(other, out, ImportSettings("Dee", finish=True))
+    back = reviews_of(other, first)
+    assert back["Cy"].area == Region(0, 0, 60, 40) and back["Cy"].state == "complete"
+    assert back["Dee"].area == Region(20, 0, 60, 40), "what both of them reviewed"
+    assert replayed(other, first) == (back, True)
+    assert import_labels(other, out, ImportSettings("Cy", of_reader="Ann", finish=True)).total("there") == 1
+    other.close()
+
+
+def test_a_reader_who_has_begun_keeps_the_area_that_is_theirs(store: Store, tmp_path: Path) -> None:
+    first = list_fields(store)[0].id
+    review_part(store, first, "Ann", [0, 0, 60, 40])
+    out = tmp_path / "labels.json"
+    export_labels(store, out, Labels("reader", "Ann"))
+    add_marks(store, first, "Ben", [(100, 50, "mitosis")], finish=False)
+    import_labels(store, out, ImportSettings("Ben"))
+    assert reviews_of(store, first)["Ben"].area is None
+
+
+def test_areas_that_share_nothing_are_a_sentence(store: Store, tmp_path: Path) -> None:
+    first = list_fields(store)[0].id
+    review_part(store, first, "Ann", [0, 0, 30, 40])
+    review_part(store, first, "Ben", [40, 0, 80, 40])
+    out = tmp_path / "labels.json"
+    export_labels(store, out, Labels("readers"))
+    with pytest.raises(UnusableData, match=r"no part of it together; please choose one reader"):
+        preview_import(store, out, ImportSettings("Cy"))

@@ -40,7 +40,8 @@ def test_what_is_chosen_is_written_and_what_the_format_cannot_hold_is_said(kept:
 def test_a_field_that_was_reviewed_in_part_is_said(kept: Store) -> None:
     assert "Reviewed in part" not in exported(kept, "csv").says
     apply_ops(kept, list_fields(kept)[0].id, "Anna", again_with_area(list_fields(kept)[0].id, [0, 0, 50, 50]))
-    assert "Reviewed in part, which no format can say: 1 field." in exported(kept, "csv").says
+    assert "Reviewed in part, which Plain CSV cannot hold: 1 image." in exported(kept, "csv").says
+    assert "Reviewed in part" not in exported(kept, "json").says
 
 
 def test_the_fields_of_one_case_can_be_chosen(kept: Store) -> None:

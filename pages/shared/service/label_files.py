@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from db.engine import Store
 from db.fields import StoredField
-from db.label_export import Labels, export_labels, partly_reviewed_fields, unfinished_fields
+from db.label_export import Labels, export_labels, unfinished_fields
 from db.label_import import ImageImport, Import
 from db.predictions import versions_by_field
 from db.reviews import readers
@@ -72,6 +72,7 @@ def says(one: Format) -> str:
         "µm/px": keeps.um_per_px,
         "case": keeps.slide,
         "pixel digest": keeps.digest,
+        "reviewed area": keeps.areas,
     }
     kept = [name for name, is_kept in flags.items() if is_kept]
     labels = "All three classes" if keeps.labels == LABELS else " and ".join(_CLASS[label] for label in keeps.labels)
@@ -96,8 +97,6 @@ def export_file(
     said = summary(written, chosen.title)
     if left := unfinished_fields(store, labels, ids):
         said += f"\nNot finished, and so left out: {count_noun(left, 'field')}."
-    if parts := partly_reviewed_fields(store, labels, ids):
-        said += f"\nReviewed in part, which no format can say: {count_noun(parts, 'field')}."
     return ExportedFile(f"{stem}{suffix}", content, _MIME.get(suffix, "application/octet-stream"), said)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mitosis_core.interchange.class_names import LABELS
 from mitosis_core.interchange.format import Format
 from mitosis_core.interchange.marks import Mark, MarkedImage
+from mitosis_core.types import Region
 
 words = st.text("abÄ é,;'\"&<=+_-.0", max_size=8).map(lambda text: " ".join(text.split()))
 times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(
@@ -33,6 +34,16 @@ def marks(width_px: int, height_px: int) -> st.SearchStrategy[Mark]:
     )
 
 
+def areas(width_px: int, height_px: int) -> st.SearchStrategy[dict[str, Region]]:
+    """Parts of an image, by reader."""
+    part = st.builds(
+        lambda left, top: Region(left * width_px, top * height_px, width_px, height_px),
+        st.floats(0, 0.9),
+        st.floats(0, 0.9),
+    )
+    return st.dictionaries(words, part, max_size=2)
+
+
 @st.composite
 def images(draw: st.DrawFn) -> list[MarkedImage]:
     """Up to four images of several sizes, with all that can be known of them, or not."""
@@ -49,6 +60,7 @@ def images(draw: st.DrawFn) -> list[MarkedImage]:
                 height,
                 draw(st.none() | st.floats(0.1, 2)),
                 draw(words),
+                areas=draw(areas(width, height)),
             )
         )
     return found
@@ -79,6 +91,7 @@ def as_kept(image: MarkedImage, chosen: Format) -> MarkedImage:
         *size,
         image.um_per_px if keeps.um_per_px else None,
         image.slide if keeps.slide else "",
+        areas=image.areas if keeps.areas else {},
     )
 
 

@@ -11,9 +11,11 @@ from docs.formats_table import PAGE, write_table
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.class_names import LABELS, MITOSIS
+from mitosis_core.interchange.command import summary
 from mitosis_core.interchange.exchange import classes_in, format_of, format_to_write, read_marks, write_marks
 from mitosis_core.interchange.format import Format
 from mitosis_core.interchange.marks import Mark, MarkedImage
+from mitosis_core.types import Region
 from tests.core.interchange.drawn import as_kept, as_read, images
 
 SLACK = 1e-9
@@ -106,11 +108,13 @@ def test_the_classes_of_a_file_are_counted(name: str, tmp_path: Path) -> None:
 def test_marks_that_it_cannot_hold_are_counted_and_not_written(name: str, tmp_path: Path) -> None:
     chosen = FORMATS[name]
     marks = tuple(Mark(10, 20, label, 0.5, (8, 8), "Ann", "2026-01-02T03:04:05+00:00") for label in LABELS)
-    image = replace(ONE, marks=marks, um_per_px=0.25, slide="S", digest="ab" * 32)
+    image = replace(ONE, marks=marks, um_per_px=0.25, slide="S", digest="ab" * 32, areas={"Ann": Region(0, 0, 50, 50)})
     written = write_marks(_out(tmp_path, chosen), [image], name)
     assert {label for label in LABELS if written.lost[label]} == set(LABELS) - set(chosen.keeps.labels)
     assert bool(written.lost["score"]) != chosen.keeps.score
     assert bool(written.lost["um_per_px"]) != chosen.keeps.um_per_px
+    assert bool(written.lost["areas"]) != chosen.keeps.areas
+    assert ("Reviewed in part" in summary(written, chosen.title)) != chosen.keeps.areas
 
 
 @pytest.mark.parametrize("name", FORMATS)
