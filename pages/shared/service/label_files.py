@@ -116,7 +116,7 @@ def contents(path: Path, format_name: str | None) -> FileContents:
     with open_sources(path, chosen.suffixes) as sources:
         for image in chosen.read(sources):
             classes.update(mark.label for mark in image.marks)
-            names |= {mark.reader for mark in image.marks if mark.reader}
+            names |= {mark.reader for mark in image.marks if mark.reader} | set(filter(None, image.areas))
     return FileContents(chosen, classes, tuple(sorted(names)))
 
 

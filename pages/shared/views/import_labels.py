@@ -111,6 +111,9 @@ def _of_reader(found: FileContents) -> str:
 
 def _confirm(store: Store, path: Path, settings: ImportSettings, shown: Import) -> None:
     """The preview, and the button that does it."""
+    done = st.session_state.pop(session.IMPORT_SAID, "")
+    if done:
+        st.success(done)
     show_table(rows(shown), height=min(420, 37 + 35 * len(shown.images)))
     refused = shown.total("refused")
     leave_out = bool(refused) and st.checkbox(
@@ -119,8 +122,9 @@ def _confirm(store: Store, path: Path, settings: ImportSettings, shown: Import) 
     changes = shown.total("new") + shown.total("changed")
     finishes = sum(image.finishes for image in shown.images)
     if not changes and not finishes:
-        there = count_noun(shown.total("there"), "mark")
-        st.info(f"Nothing to import: {there} of {plain(settings.reader)} are there already.")
+        if not done:
+            there = count_noun(shown.total("there"), "mark")
+            st.info(f"Nothing to import: {there} of {plain(settings.reader)} are there already.")
         return
     wanted = [f"Import {count_noun(changes, 'mark')}"] if changes else []
     wanted += [f"finish {count_noun(finishes, 'field')}"] if finishes else []
@@ -128,13 +132,18 @@ def _confirm(store: Store, path: Path, settings: ImportSettings, shown: Import) 
     label = label[0].upper() + label[1:]
     if st.button(label, icon=":material/file_open:", type="primary", disabled=bool(refused) and not leave_out):
         with st.spinner("Importing…"):
-            done = import_labels(store, path, _leaving_out(settings, leave_out))
-        new, changed = done.total("new"), done.total("changed")
-        said = f"{count_noun(new, 'mark')} imported for {settings.reader}"
-        more = [f"{changed} with another class"] if changed else []
-        ended = sum(image.finishes for image in done.images)
-        more += [f"{count_noun(ended, 'field')} finished"] if ended else []
-        st.success(plain(f"{', '.join([said, *more])}."))
+            taken = import_labels(store, path, _leaving_out(settings, leave_out))
+        st.session_state[session.IMPORT_SAID] = plain(_said(settings, taken))
+        st.rerun()  # the table says what is stored now
+
+
+def _said(settings: ImportSettings, taken: Import) -> str:
+    """What was imported, in a sentence."""
+    changed, finished = taken.total("changed"), sum(image.finishes for image in taken.images)
+    parts = [f"{count_noun(taken.total('new'), 'mark')} imported for {settings.reader}"]
+    parts += [f"{changed} with another class"] if changed else []
+    parts += [f"{count_noun(finished, 'field')} finished"] if finished else []
+    return f"{', '.join(parts)}."
 
 
 def _leaving_out(settings: ImportSettings, leave_out: bool) -> ImportSettings:
