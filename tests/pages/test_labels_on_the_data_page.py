@@ -75,7 +75,7 @@ def test_a_file_is_previewed_and_imported_once(kept: Store) -> None:
     page = press(page, "Import 10 marks and finish 2 fields")
     assert "10 marks imported for Bob, 2 fields finished." in said(page)
     assert "Nothing to import" not in said(page)
-    assert [row["new"] for row in page.dataframe[0].value.to_dict("records")] == [0, 0], "what is stored now"
+    assert [row["already there"] for row in page.dataframe[0].value.to_dict("records")] == [5, 5]
     for field in list_fields(kept):
         bob, anna = (reviews_of(kept, field.id)[name] for name in ("Bob", "Anna"))
         assert bob.state == "complete" and bob.count("mitosis") == anna.count("mitosis") == 3
