@@ -94,7 +94,8 @@ def test_a_case_goes_from_its_files_to_its_result(store: Store) -> None:
     empty = Detections()
     save_prediction(store, ids[0], Prediction(empty, 0.5, DEFAULT_VERSION, 0.1, 0.1))
     queue.enqueue(store, [ids[0]], DEFAULT_VERSION, by="Ann")
-    assert step(store) == ("to_read", "To read", "Start reading") and card(store).figure == "3 detected"
+    assert step(store) == ("to_read", "To read", "Start reading")
+    assert card(store).figure == f"3 detected by {DEFAULT_VERSION}"
     say(store, ids[1], "Ann", "mark", "mark", "complete")
     assert step(store) == ("reading", "1 of 2 read", "Go on reading")
     assert card(store).figure == "2 mitoses in 1 field read"

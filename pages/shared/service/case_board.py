@@ -190,8 +190,12 @@ def _figure(tiles: Sequence[Tile]) -> str:
     if read:
         counted = count_noun(sum(tile.count or 0 for tile in read), "mitosis")
         return counted if len(read) == len(tiles) else f"{counted} in {count_noun(len(read), 'field')} read"
-    known = [tile.field.detected for tile in tiles if tile.field.detected is not None]
-    return f"{sum(known)} detected" if known else ""
+    known = [tile.field for tile in tiles if tile.field.detected is not None]
+    if not known:
+        return ""
+    versions = {field.version for field in known}
+    by = versions.pop() if len(versions) == 1 else count_noun(len(versions), "version")
+    return f"{sum(field.detected or 0 for field in known)} detected by {by}"
 
 
 def _readers(fields: Sequence[FieldOverview]) -> Iterable[ReaderProgress]:
