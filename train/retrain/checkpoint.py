@@ -13,6 +13,8 @@ from mitosis_core.errors import ConcentricError
 
 log = logging.getLogger("concentric.train")
 
+_FORMAT = 2  # what a checkpoint holds; those of programs before are begun anew
+
 Parts = dict[str, Any]
 
 
@@ -23,7 +25,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path | None, identity: str) -> None:
-        self._path, self._identity = path, identity
+        self._path, self._identity = path, f"{_FORMAT} {identity}"
         self._found = self._read()
         self.done: list[Parts] = list(self._found.get("done", []))
 

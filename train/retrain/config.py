@@ -21,6 +21,7 @@ HEADS_ONLY = frozenset(
         "crops_per_field",
         "most_crops",
         "crop_px",
+        "lr_encoder",
         "mitosis_weight",
         "boundary",
         "distil",
@@ -40,6 +41,7 @@ class RetrainConfig:
     most_crops: int = option(1500, "crops kept in memory at most; many fields share them", 1, 100_000)
     crop_px: int = option(96, "side of a crop at the network's scale, a multiple of 32", 64, 2048)
     lr: float = option(1e-3, "learning rate at its peak (AdamW, one cycle)", 1e-7, 1.0)
+    lr_encoder: float = option(3e-4, "the same of the last stage of the encoder; 0: it stays as it is", 0.0, 1.0)
     mitosis_weight: float = option(
         TrainConfig.mitosis_weight, "weight of a disc pixel against a background pixel", 0.1, 100.0
     )
@@ -90,7 +92,7 @@ class RetrainConfig:
 def way_of(card: ModelCard) -> Way:
     """The way in which a version learns corrected fields.
 
-    Heads are trained where they answer from the maps of the encoder alone and nothing follows them: SegMitos on a small
+    Heads, with the last stage of the encoder, are trained where nothing follows them: SegMitos on a small
     encoder, without a second stage. Every other version is fine-tuned with the loss of its method.
     """
     from mitosis_core.methods.segmitos import PUBLISHED  # brings torch along

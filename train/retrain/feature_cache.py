@@ -1,4 +1,4 @@
-"""Everything a retraining needs the frozen encoder for: every crop and every validation field is encoded once."""
+"""Everything a retraining needs the frozen stages for: every crop and every validation field is encoded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A network in two parts: the encoder, which is frozen and encodes every crop once, and the head, which is trained."""
+"""A network in two parts: the first stages of its encoder, which are frozen and encode every crop once, and the head,
+which is trained: the last stage of the encoder and everything after it."""
 
 from __future__ import annotations
 
@@ -37,17 +38,33 @@ def member_networks(net: nn.Module) -> list[LiteFCN]:
     return [one for one in cast(Sequence[nn.Module], net.members) if isinstance(one, LiteFCN)]
 
 
-def head_of(member: LiteFCN) -> LiteFCN:
-    """The network behind its encoder: it takes the encoder's maps."""
+class _LastStage(nn.Module):
+    """Stands in for an encoder: from the maps of the stages before the last to those of all."""
+
+    def __init__(self, stage: nn.Module) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, maps: Features) -> Features:
+        return [*maps, self.stage(maps[-1])]
+
+
+def head_in(member: LiteFCN) -> LiteFCN:
+    """The network from the last stage of its encoder on, sharing its weights: it takes what `encode` gives."""
     head = copy.copy(member)
-    head._modules = {**member._modules, "encoder": nn.Identity()}
-    return copy.deepcopy(head).requires_grad_(True)
+    head._modules = {**member._modules, "encoder": _LastStage(member.freezable_stages()[-1])}
+    return head
+
+
+def head_of(member: LiteFCN) -> LiteFCN:
+    """`head_in` with weights of its own, to be trained; its norms keep their statistics, a few fields have none."""
+    return copy.deepcopy(head_in(member)).requires_grad_(True).eval()
 
 
 def encode(member: LiteFCN, images: torch.Tensor) -> Features:
-    """UInt8[N, 3, H, W] -> the maps of the encoder."""
+    """UInt8[N, 3, H, W] -> the maps of the encoder but for its last stage."""
     with torch.no_grad(), autocast(images.device):
-        maps = member.encoder(images.float().contiguous(memory_format=torch.channels_last))
+        maps = member.encoder(images.float().contiguous(memory_format=torch.channels_last))[:-1]
     # Kept in half precision everywhere: it halves the memory, which is the limit here.
     return [m.to(torch.bfloat16).contiguous(memory_format=torch.channels_last) for m in maps]
 

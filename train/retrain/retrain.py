@@ -1,7 +1,8 @@
 """Retraining a version on corrected fields, in minutes on two cores, without forgetting.
 
-The encoders are frozen, so every crop goes through them once. Only the heads are trained; on background they are held
-to the old output (distillation), and the result lies between the old weights and the trained ones (as in WiSE-FT).
+All but the last stages of the encoders are frozen, so every crop goes through those once. What follows is trained; on
+background it is held to the old output (distillation), and the result lies between the old weights and the trained ones
+(as in WiSE-FT).
 One head is trained for each fold; its held-out fields say when to stop and where the threshold lies. What is kept is
 the mean of their weights, which is better than each. Networks without such heads are fine-tuned instead
 (train/retrain/finetune.py).
@@ -29,7 +30,7 @@ from train.retrain.config import RetrainConfig
 from train.retrain.corrected import check_trainable, split_in_halves
 from train.retrain.finetune import finetune, training_count
 from train.retrain.head_training import StepReport, train_head
-from train.retrain.heads import member_networks, single_thread
+from train.retrain.heads import head_in, member_networks, single_thread
 from train.retrain.phases import PhaseReport, report_nothing
 from train.retrain.session import RetrainSession
 from train.retrain.threshold import ChosenThreshold, choose_threshold, threshold_between
@@ -92,7 +93,7 @@ def _train_heads(
     for index, member in enumerate(member_networks(net)):
         if index == len(kept.done):
             kept.add_result(train_head(session, index, member, kept, reporter(index)))
-        member.load_state_dict(kept.done[index]["head"], strict=False)
+        head_in(member).load_state_dict(kept.done[index]["head"])
     session.report_phase("learning", 1.0)  # it may have stopped early
     return choose_threshold(session, kept.done)
 
