@@ -94,6 +94,13 @@ class TrainConfig:
     averaged: int = option(
         1, "networks trained from the same first weights, on other crops, that are averaged into each of these", 1, 10
     )
+    second_steps: int = option(
+        0,
+        "steps of a second round: as many networks go on from the averaged one, on other crops, and are averaged; "
+        "0: no second round",
+        0,
+        1_000_000,
+    )
     seed: int = option(0, "seed of everything random", 0, 2**31)
 
     def __post_init__(self) -> None:

@@ -35,6 +35,7 @@ from train.selection.evaluation import Choice, Fold, choose_settings, load_snaps
 
 MAX_FOLDS = 5
 _SEEDS_APART = 1000  # of networks that are averaged; their members are 1 apart
+_SECOND_ROUND = 500  # added to the seeds of those that go on from the average
 Report = Callable[[str, Step], None]
 
 
@@ -52,7 +53,8 @@ class Provenance:
 class TrainingJob:
     """One network to train: on what, and which fields it is held out from (they have no part in the training).
 
-    start_seed: of its first weights, where they are another network's too; None: the seed of its config.
+    start_seed: of its first weights, where they are another network's too; None: the seed of its config. start: the
+    network it goes on from, in a second round.
     """
 
     title: str
@@ -61,6 +63,7 @@ class TrainingJob:
     config: TrainConfig
     work: Path
     start_seed: int | None = None
+    start: TrainingJob | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -68,7 +71,9 @@ class TrainingJob:
         settings = {name: value for name, value in dataclasses.asdict(self.config).items() if value != ""}
         if self.config.averaged == 1:
             del settings["averaged"]  # a network by itself is found where it was before there was a choice
-        start: list[Any] = [self.coarser.folder.name] if self.coarser else []
+        if not self.config.second_steps:
+            del settings["second_steps"]
+        start: list[Any] = [one.folder.name for one in (self.start, self.coarser) if one]
         if self.first_seed != self.config.seed:
             start.append(self.first_seed)
         identity = json.dumps([digest(list(self.train)), settings, *start])
@@ -82,25 +87,30 @@ class TrainingJob:
     @cached_property
     def averaged(self) -> tuple[TrainingJob, ...]:
         """The networks whose weights are averaged into this one; none when it is trained itself."""
-        if self.config.averaged == 1:
+        config, count = self.config, self.config.averaged
+        if count == 1 and not config.second_steps:
             return ()
-        alone = dataclasses.replace(self.config, averaged=1)
-        configs = [dataclasses.replace(alone, seed=alone.seed + _SEEDS_APART * i) for i in range(self.config.averaged)]
+        alone, start, title = dataclasses.replace(config, averaged=1, second_steps=0), None, self.title
+        if config.second_steps:
+            start = dataclasses.replace(self, held_out=(), config=dataclasses.replace(config, second_steps=0))
+            alone = dataclasses.replace(alone, steps=config.second_steps, seed=config.seed + _SECOND_ROUND)
+            title = f"{title}, second round"
+        configs = [dataclasses.replace(alone, seed=alone.seed + _SEEDS_APART * i) for i in range(count)]
         return tuple(
-            TrainingJob(f"{self.title}, {i + 1} of {len(configs)}", self.train, (), one, self.work, self.first_seed)
+            TrainingJob(f"{title}, {i + 1} of {count}", self.train, (), one, self.work, self.first_seed, start)
             for i, one in enumerate(configs)
         )
 
     @property
     def needed(self) -> tuple[TrainingJob, ...]:
         """What must be trained before it."""
-        return self.averaged or ((self.coarser,) if self.coarser else ())
+        return self.averaged or tuple(one for one in (self.start, self.coarser) if one)
 
     @cached_property
     def coarser(self) -> TrainingJob | None:
         """The coarser network it starts from, on the same data (SegMitos, section 4.1); most have none."""
         encoder = METHODS[self.config.method].coarser.get(self.config.encoder)
-        if encoder is None:
+        if encoder is None or self.start:
             return None
         config = dataclasses.replace(self.config, encoder=encoder, seed=self.first_seed)
         return TrainingJob(f"{self.title}: {encoder}", self.train, (), config, self.work)
@@ -238,17 +248,21 @@ def train_all(todo: Sequence[TrainingJob], jobs: int, report: Report) -> None:
 def train_one(job: TrainingJob, report: Report | None = None) -> None:
     """Train one network, leaving a snapshot of its EMA at every `validate_every` steps.
 
-    Where the method has a coarser network it begins as the last snapshot of that, which must be there; so must those
-    that are averaged into one.
+    Where the method has a coarser network it begins as the last snapshot of that, which must be there; so must the one
+    it goes on from, and those that are averaged into one.
     """
     if job.averaged:
         _average(job)
         return
     started = time.perf_counter()
     torch.manual_seed(job.first_seed)
-    net = METHODS[job.config.method].build(job.config.encoder, job.coarser is None, job.config.variant)
-    if job.coarser and ranks.is_first():  # the others have its weights from there
-        net.start_from(load_snapshot(last_snapshot(job.coarser), job.coarser.config))
+    pretrained = job.coarser is None and job.start is None
+    net = METHODS[job.config.method].build(job.config.encoder, pretrained, job.config.variant)
+    if ranks.is_first():  # the others have its weights from there
+        if job.coarser:
+            net.start_from(load_snapshot(last_snapshot(job.coarser), job.coarser.config))
+        if job.start:
+            net.load_state_dict(torch.load(last_snapshot(job.start), map_location="cpu", weights_only=True))
 
     def save_snapshot(ema: DetectorNet, step: int) -> float | None:
         with atomic_write(job.folder / f"{step:07d}.pt") as file:
@@ -281,7 +295,9 @@ def _average(job: TrainingJob) -> None:
         states = [torch.load(snapshots(one)[step], map_location="cpu", weights_only=True) for one in job.averaged]
         with atomic_write(job.folder / f"{step:07d}.pt") as file:
             torch.save(mean_weights(states), file)
-    seconds = sum(int((one.folder / "seconds").read_text()) for one in job.averaged)
+    start = job.averaged[0].start
+    trained = (*job.averaged, start) if start else job.averaged
+    seconds = sum(int((one.folder / "seconds").read_text()) for one in trained)
     (job.folder / "seconds").write_text(f"{seconds}\n")
 
 
@@ -293,7 +309,7 @@ def _unfinished(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
 
 def last_snapshot(job: TrainingJob) -> Path:
     """Its file, which exists once the job is done."""
-    return job.folder / f"{job.config.steps:07d}.pt"
+    return job.folder / f"{job.config.second_steps or job.config.steps:07d}.pt"
 
 
 def snapshots(job: TrainingJob) -> dict[int, Path]:

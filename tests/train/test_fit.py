@@ -24,7 +24,7 @@ from train.__main__ import main
 from train.config import TrainConfig
 from train.data.examples import Example, digest, read_examples, read_patches
 from train.data.labels import boxes_of_masks
-from train.fit import TrainingJob, fit, folds_by_slide, member_jobs, plan_jobs, snapshots, train_all
+from train.fit import TrainingJob, fit, folds_by_slide, last_snapshot, member_jobs, plan_jobs, snapshots, train_all
 from train.selection.evaluation import BACKGROUND_SHARE, POSTPROCESSING
 
 
@@ -344,6 +344,35 @@ def test_averaged_networks_of_a_chain_share_its_coarser_network(
     first, second = job.averaged
     assert first.coarser and second.coarser and first.coarser.folder == second.coarser.folder
     assert not first.coarser.averaged
+
+
+@pytest.mark.usefixtures("chain")
+def test_in_a_second_round_all_go_on_from_the_average_and_are_averaged_again(
+    drawn: list[Example], quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[tuple[int, int, torch.Tensor]] = []
+    real = train.fit.fit_net
+
+    def spy(net: DetectorNet, examples: tuple[Example, ...], config: TrainConfig, **rest: Any) -> DetectorNet:
+        starts.append((config.seed, config.steps, weights(net).clone()))
+        return real(net, examples, config, **rest)
+
+    monkeypatch.setattr(train.fit, "fit_net", spy)
+    once = dataclasses.replace(quick, averaged=2, seed=7, frozen_stages=0)
+    [first] = member_jobs("all", drawn, [], set(), dataclasses.replace(once, members=1), tmp_path)
+    [second] = member_jobs("all", drawn, [], set(), dataclasses.replace(once, members=1, second_steps=2), tmp_path)
+    train_all([second], 1, lambda title, step: None)
+    assert [(seed, steps) for seed, steps, _ in starts] == [(7, 4), (1007, 4), (507, 2), (1507, 2)]
+    average = torch.load(last_snapshot(first), weights_only=True)
+    whole = METHODS[quick.method].build(quick.encoder, False, quick.variant)
+    whole.load_state_dict(average)
+    assert all(torch.equal(start, weights(whole)) for *_, start in starts[2:])
+    assert list(snapshots(second)) == [2] and last_snapshot(second).exists()
+    parts = [torch.load(last_snapshot(one), weights_only=True)["classify.weight"] for one in second.averaged]
+    assert not torch.equal(*parts)
+    torch.testing.assert_close(torch.load(last_snapshot(second), weights_only=True)["classify.weight"], sum(parts) / 2)
+    train_all([first, second], 1, lambda title, step: None)
+    assert len(starts) == 4  # nothing is trained twice
 
 
 def test_the_first_of_averaged_networks_is_the_one_trained_by_itself(
