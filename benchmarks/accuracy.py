@@ -49,6 +49,7 @@ QUICK: dict[str, Any] = {
     "mine_every": 0,
     "members": 1,
     "averaged": 2,
+    "second_steps": 2,
     "ema": 0.9,
     "lr_head": 5e-3,
     "frozen_stages": 4,

@@ -97,7 +97,7 @@ class TrainConfig:
     second_steps: int = option(
         0,
         "steps of a second round: as many networks go on from the averaged one, on other crops, and are averaged; "
-        "0: no second round",
+        "0, or where none are averaged: no second round",
         0,
         1_000_000,
     )

@@ -71,7 +71,7 @@ class TrainingJob:
         settings = {name: value for name, value in dataclasses.asdict(self.config).items() if value != ""}
         if self.config.averaged == 1:
             del settings["averaged"]  # a network by itself is found where it was before there was a choice
-        if not self.config.second_steps:
+        if not self.second_steps:
             del settings["second_steps"]
         start: list[Any] = [one.folder.name for one in (self.start, self.coarser) if one]
         if self.first_seed != self.config.seed:
@@ -84,11 +84,16 @@ class TrainingJob:
         """The seed of its first weights."""
         return self.config.seed if self.start_seed is None else self.start_seed
 
+    @property
+    def second_steps(self) -> int:
+        """Steps of its second round; 0 where there is none, as for networks that are not averaged."""
+        return self.config.second_steps if self.config.averaged > 1 else 0
+
     @cached_property
     def averaged(self) -> tuple[TrainingJob, ...]:
         """The networks whose weights are averaged into this one; none when it is trained itself."""
         config, count = self.config, self.config.averaged
-        if count == 1 and not config.second_steps:
+        if count == 1:
             return ()
         alone, start, title = dataclasses.replace(config, averaged=1, second_steps=0), None, self.title
         if config.second_steps:
@@ -309,7 +314,7 @@ def _unfinished(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
 
 def last_snapshot(job: TrainingJob) -> Path:
     """Its file, which exists once the job is done."""
-    return job.folder / f"{job.config.second_steps or job.config.steps:07d}.pt"
+    return job.folder / f"{job.second_steps or job.config.steps:07d}.pt"
 
 
 def snapshots(job: TrainingJob) -> dict[int, Path]:

@@ -43,6 +43,7 @@ COMMON = {
     "share_patch": 0.0,
     "share_hard": 0.2,
     "members": 1,
+    "second_steps": 0,
     "verifier": "",
 }
 CASES = {
