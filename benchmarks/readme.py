@@ -230,16 +230,24 @@ def transfer_methods_table(result: Figures) -> str:
         alarms = ", ".join(f"{at['mean']:.1f}" for at in size["false_alarms_per_mm2"].values())
         config, ensembles = one["config"], len(size["ensembles"])
         recipe = [config.get("averaged", 1), "yes" if config.get("verifier") else "no"]
-        cells = [name.partition("-")[0], *recipe, size["members"], ensembles, *means, crops, alarms, config["steps"]]
+        steps = " + ".join(str(steps) for steps in _rounds(config))
+        cells = [name.partition("-")[0], *recipe, size["members"], ensembles, *means, crops, alarms, steps]
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     groups = ", ".join(sizes[0][2]["recall_of_crops"])
     others = [one for one in found.values() if one is not result and one.get("alone")]
     alone = [_transfer_alone(one["alone"], one["config"]) for one in others]
     protocol = (
         f"Protocol: that above. Recall of crops: {groups}, at two false detections per mm². False detections at "
-        "the version's own threshold: painted fields, other laboratories. Averaged: how many networks into each."
+        "the version's own threshold: painted fields, other laboratories. Averaged: how many networks into each. "
+        "Steps: of the first round, and of the second where there is one."
     )
     return "\n\n".join(["\n".join(rows), *alone, protocol])
+
+
+def _rounds(config: Figures) -> list[int]:
+    """The steps of each round of a training: a second one only where networks are averaged."""
+    second = config.get("second_steps", 0) if config.get("averaged", 1) > 1 else 0
+    return [config["steps"], second] if second else [config["steps"]]
 
 
 def _transfer_means(size: Figures) -> str:

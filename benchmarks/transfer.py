@@ -1,7 +1,7 @@
 """Carrying over: how good is the detector on the next slide, the next scanner, the next laboratory?
 
     python -m benchmarks.transfer --fields DIR=SCANNER... --painted DIR --patches CSV... [--crops CSV] [--tissue CSV]
-        [--method METHOD] [--averaged N] [--verifier ENCODER]
+        [--method METHOD] [--averaged N] [--one-round] [--verifier ENCODER]
 
 --fields: folders with annotations.csv and images/, each of one scanner; a slide is held out on all of them together.
 --painted: folder with fields.csv, images/ and masks/, without mitoses where the mask is 0. --patches: one mitosis at
@@ -11,8 +11,9 @@ never learned from; crops hold one mitosis at the centre, tissue hardly any.
 For each slide in turn networks are trained without it, on any scanner (train.fit's own folds). Step, calibration and
 threshold come from the other slides, each judged by the networks that have not seen it. --networks: how many, by seeds
 from 0, for each slide; --members: how many of them answer together: with --networks 2 --members 1 2, each alone and
-then both. --averaged: how many networks are averaged into each of these, where the recipe says otherwise; --verifier:
-the encoder of a second stage, "none" for none, likewise. With --alone SCANNER as many as --members says first learn
+then both. --averaged: how many networks are averaged into each of these, where the recipe says otherwise; --one-round:
+they are averaged once, where the recipe has a second round; --verifier: the encoder of a second stage, "none" for none,
+likewise. With --alone SCANNER as many as --members says first learn
 from that scanner only, with patches of its maker, and are tested on the others.
 --snapshots scores networks that are there already, as "DIR/{slide}-{seed}/0000500.pt", without any training.
 --quick: the same path on a few images and steps.
@@ -62,6 +63,8 @@ def main() -> None:
     )
     if given.averaged:
         options["averaged"] = given.averaged
+    if given.one_round:
+        options["second_steps"] = 0
     if given.verifier:
         options["verifier"] = "" if given.verifier == "none" else given.verifier
     sizes = []
@@ -76,7 +79,7 @@ def main() -> None:
         first = dataclasses.replace(config, members=given.members[0], seed=0)
         figures["alone"] = _alone(given.alone, fields, patches, first, work, given.jobs)
     figures["machine"] = f"{cpu_name()}, {platform.system()}"
-    variant = given.method + (f"-{given.averaged}" if given.averaged else "")
+    variant = given.method + (f"-{given.averaged}" if given.averaged else "") + given.one_round * "-one-round"
     if given.verifier:
         variant += "-one-stage" if given.verifier == "none" else "-two-stages"
     name = "transfer" if variant == "segmitos" else f"transfer_{variant}"
@@ -215,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data_options(parser)
     parser.add_argument("--method", choices=RECIPES, default="segmitos")
     parser.add_argument("--averaged", type=int, metavar="N")
+    parser.add_argument("--one-round", action="store_true")
     parser.add_argument("--verifier", default="", metavar="ENCODER")
     parser.add_argument("--alone", default="", metavar="SCANNER")
     parser.add_argument("--snapshots", default="", metavar="PATTERN")

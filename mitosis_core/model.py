@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mitosis_core.inference.verifier import Verifier
     from mitosis_core.methods.method import DetectorNet
 
-DEFAULT_VERSION = "segmitos-accurate-5"
+DEFAULT_VERSION = "segmitos-accurate-6"
 _SHIPPED = Path(__file__).parent / "versions"
 _VERIFIER_PREFIX = "verifier."  # before the names of the weights of a second stage
 

@@ -103,7 +103,7 @@ def test_only_the_settings_that_act_for_the_version_are_shown_and_recorded(kept:
     shown = {one.key for one in page.number_input}
     next(one for one in page.selectbox if one.label == "Starts from").set_value("rdlm-lite-1").run()
     gone = shown - {one.key for one in page.number_input}
-    assert gone == {f"setting-{name}" for name in HEADS_ONLY} and len(shown) == 21
+    assert gone == {f"setting-{name}" for name in HEADS_ONLY} and len(shown) == 22
     press(page, "Retrain")
     (run,) = runs.list_runs(kept)
     assert run.settings.keys() == {name.removeprefix("setting-") for name in shown - gone}

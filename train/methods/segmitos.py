@@ -13,7 +13,14 @@ from mitosis_core.methods.method import DetectorNet
 from train.config import ACROSS_SCANNERS, TrainConfig
 from train.data.labels import IGNORED
 
-DEFAULTS: dict[str, Any] = {**ACROSS_SCANNERS, "steps": 600, "validate_every": 600, "members": 1, "averaged": 3}
+DEFAULTS: dict[str, Any] = {
+    **ACROSS_SCANNERS,
+    "steps": 600,
+    "validate_every": 600,
+    "members": 1,
+    "averaged": 3,
+    "second_steps": 300,
+}
 
 
 def concentric_loss(logits: torch.Tensor, labels: torch.Tensor, mitosis_weight: float) -> torch.Tensor:
