@@ -107,6 +107,8 @@ def fit_command(folder: Path, drawn: list[Example], *more: str) -> list[str]:
         "7",
         "--steps",
         "60",
+        "--second-steps",
+        "10",
         "--members",
         "1",
         "--frozen-stages",
