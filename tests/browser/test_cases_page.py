@@ -113,6 +113,7 @@ def test_fields_without_scale_wait_in_the_open_and_one_answer_is_for_all(lab: La
     page = lab.open()
     add(page, [drawn(name, seed) for seed, name in enumerate(SEVEN[:2], start=40)])
     page.get_by_text("2 fields do not say").wait_for()
+    page.locator(".tile.needs_scale").nth(1).wait_for()
     assert page.locator(".tile.needs_scale").count() == 2
     page.get_by_role("combobox", name="Scanner").click()
     page.get_by_role("option").filter(has_text="Leica").click()
