@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.record import RESULTS, Figures
 from mitosis_core.plurals import count_noun
+from train.config import TrainConfig
 
 _ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
@@ -230,7 +231,7 @@ def transfer_methods_table(result: Figures) -> str:
         alarms = ", ".join(f"{at['mean']:.1f}" for at in size["false_alarms_per_mm2"].values())
         config, ensembles = one["config"], len(size["ensembles"])
         recipe = [config.get("averaged", 1), "yes" if config.get("verifier") else "no"]
-        steps = " + ".join(str(steps) for steps in _rounds(config))
+        steps = " + ".join(str(steps) for steps in TrainConfig(**config).rounds)
         cells = [name.partition("-")[0], *recipe, size["members"], ensembles, *means, crops, alarms, steps]
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     groups = ", ".join(sizes[0][2]["recall_of_crops"])
@@ -242,12 +243,6 @@ def transfer_methods_table(result: Figures) -> str:
         "Steps: of the first round, and of the second where there is one."
     )
     return "\n\n".join(["\n".join(rows), *alone, protocol])
-
-
-def _rounds(config: Figures) -> list[int]:
-    """The steps of each round of a training: a second one only where networks are averaged."""
-    second = config.get("second_steps", 0) if config.get("averaged", 1) > 1 else 0
-    return [config["steps"], second] if second else [config["steps"]]
 
 
 def _transfer_means(size: Figures) -> str:

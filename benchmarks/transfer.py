@@ -13,8 +13,8 @@ threshold come from the other slides, each judged by the networks that have not 
 from 0, for each slide; --members: how many of them answer together: with --networks 2 --members 1 2, each alone and
 then both. --averaged: how many networks are averaged into each of these, where the recipe says otherwise; --one-round:
 they are averaged once, where the recipe has a second round; --verifier: the encoder of a second stage, "none" for none,
-likewise. With --alone SCANNER as many as --members says first learn
-from that scanner only, with patches of its maker, and are tested on the others.
+likewise. With --alone SCANNER as many as --members says first learn from that scanner only, with patches of its maker,
+and are tested on the others.
 --snapshots scores networks that are there already, as "DIR/{slide}-{seed}/0000500.pt", without any training.
 --quick: the same path on a few images and steps.
 """

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import Literal, Protocol
 
 from sqlalchemy import case, func, select
@@ -112,8 +111,7 @@ def marked_images(store: Store, labels: Labels, field_ids: Sequence[int] | None 
         for one in reviewed_fields(store):
             if one.field.id in chosen:
                 by_verdict = (one.mitoses_xy_px, one.lookalikes_xy_px, one.unsure_xy_px)
-                areas = {_CONSENSUS: one.region} if one.region else {}
-                yield _image(one.field, names[one.field.id], _points(by_verdict), areas)
+                yield _image(one.field, names[one.field.id], _points(by_verdict), {_CONSENSUS: one.region})
     else:
         with store.reading() as session:
             for place in range(0, len(fields), _AT_ONCE):
@@ -168,7 +166,9 @@ def _reviewed(
     marks = select(MarkRow).where(MarkRow.field_id.in_(ids), ~MarkRow.deleted)
     if labels.kind == "reader":
         states, marks = states.where(ReviewRow.reader == labels.name), marks.where(MarkRow.reader == labels.name)
-    known = {(row.field_id, row.reader): stored_area(row) for row in session.scalars(states)}
+    areas: dict[int, dict[str, Region | None]] = {}
+    for row in session.scalars(states):
+        areas.setdefault(row.field_id, {})[row.reader] = stored_area(row)
     times = _times(session, ids, labels)
     by_field: dict[int, list[Mark]] = {}
     table = MarkRow.__table__.c
@@ -176,13 +176,10 @@ def _reviewed(
     for field_id, reader, key, x, y, verdict, score in session.execute(
         marks.with_only_columns(*columns).order_by(table.field_id, table.reader, table.id)
     ):
-        if (field_id, reader) in known:
+        if reader in areas.get(field_id, ()):
             at = times.get((field_id, reader, key))
             when = "" if at is None else at.isoformat(timespec="seconds")
             by_field.setdefault(field_id, []).append(Mark(x, y, verdict, score, None, reader, when))
-    areas: dict[int, dict[str, Region]] = {}
-    for (field_id, reader), area in known.items():
-        areas.setdefault(field_id, {}).update({reader: area} if area else {})
     for field in fields:
         if field.id in areas:
             yield _image(field, names[field.id], by_field.get(field.id, ()), areas[field.id])
@@ -214,10 +211,12 @@ def _detections(found: StoredDetections, threshold: float | None) -> list[Mark]:
 
 
 def _image(
-    field: StoredField, name: str, marks: Sequence[Mark], areas: Mapping[str, Region] = MappingProxyType({})
+    field: StoredField, name: str, marks: Sequence[Mark], areas: Mapping[str, Region | None] | None = None
 ) -> MarkedImage:
+    """areas: what each reader reviewed, None for the whole field."""
     size = (field.width_px, field.height_px)
-    return MarkedImage(name, tuple(marks), field.digest, *size, field.um_per_px, field.case, areas=dict(areas))
+    parts = {reader: area for reader, area in (areas or {}).items() if area}
+    return MarkedImage(name, tuple(marks), field.digest, *size, field.um_per_px, field.case, areas=parts)
 
 
 def _nothing(labels: Labels) -> str:

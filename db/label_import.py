@@ -222,12 +222,10 @@ class _Found:
         blank = Event(0, "", self._now, reader, self._client, 0, 0.0, rev, "", "")
         events = [_event(blank, place, change) for place, change in enumerate(changes, 1)]
         if one.area and state == "unseen":
-            drawn = replace(blank, op_id=secrets.token_hex(16), kind="area", target=":area", area=one.area)
-            events.append(replace(drawn, seq=len(events) + 1))
+            events.append(replace(_own(blank, len(events) + 1, "area"), area=one.area))
         changed = sum(change.kind == "class" for change in changes)
         if self._finish:
-            finished = replace(blank, op_id=secrets.token_hex(16), kind="state", target=":state", state="complete")
-            events.append(replace(finished, seq=len(events) + 1))
+            events.append(replace(_own(blank, len(events) + 1, "state"), state="complete"))
         new = len(changes) - changed
         return _Changes(events, replace(told, new=new, changed=changed, finishes=self._finish))
 
@@ -250,6 +248,11 @@ class _Found:
             elif row.verdict != verdict:
                 changes.append(_Change("class", row.id, row.x, row.y, verdict, row.version, row.score, row.comment))
         return changes
+
+
+def _own(blank: Event, seq: int, kind: str) -> Event:
+    """One of the review itself, not of a mark."""
+    return replace(blank, op_id=secrets.token_hex(16), seq=seq, kind=kind, target=f":{kind}")
 
 
 def _event(blank: Event, seq: int, change: _Change) -> Event:

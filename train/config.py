@@ -105,3 +105,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """The steps of each round: a second one is for networks that are averaged."""
+        second = self.averaged > 1 and self.second_steps > 0
+        return (self.steps, self.second_steps) if second else (self.steps,)

@@ -71,7 +71,7 @@ class TrainingJob:
         settings = {name: value for name, value in dataclasses.asdict(self.config).items() if value != ""}
         if self.config.averaged == 1:
             del settings["averaged"]  # a network by itself is found where it was before there was a choice
-        if not self.second_steps:
+        if len(self.config.rounds) == 1:
             del settings["second_steps"]
         start: list[Any] = [one.folder.name for one in (self.start, self.coarser) if one]
         if self.first_seed != self.config.seed:
@@ -84,11 +84,6 @@ class TrainingJob:
         """The seed of its first weights."""
         return self.config.seed if self.start_seed is None else self.start_seed
 
-    @property
-    def second_steps(self) -> int:
-        """Steps of its second round; 0 where there is none, as for networks that are not averaged."""
-        return self.config.second_steps if self.config.averaged > 1 else 0
-
     @cached_property
     def averaged(self) -> tuple[TrainingJob, ...]:
         """The networks whose weights are averaged into this one; none when it is trained itself."""
@@ -96,7 +91,7 @@ class TrainingJob:
         if count == 1:
             return ()
         alone, start, title = dataclasses.replace(config, averaged=1, second_steps=0), None, self.title
-        if config.second_steps:
+        if len(config.rounds) > 1:
             start = dataclasses.replace(self, held_out=(), config=dataclasses.replace(config, second_steps=0))
             alone = dataclasses.replace(alone, steps=config.second_steps, seed=config.seed + _SECOND_ROUND)
             title = f"{title}, second round"
@@ -314,7 +309,7 @@ def _unfinished(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
 
 def last_snapshot(job: TrainingJob) -> Path:
     """Its file, which exists once the job is done."""
-    return job.folder / f"{job.second_steps or job.config.steps:07d}.pt"
+    return job.folder / f"{job.config.rounds[-1]:07d}.pt"
 
 
 def snapshots(job: TrainingJob) -> dict[int, Path]:

@@ -26,7 +26,14 @@ from train.config import TrainConfig
 from train.data.examples import Example
 from train.data.patches import Crop, Crops, Tissue, prepare
 from train.methods import RECIPES
-from train.optimise import optimiser_step, training_device, update_ema, warmup_cosine
+from train.optimise import (
+    make_optimiser,
+    optimiser_step,
+    set_learning_rates,
+    training_device,
+    update_ema,
+    warmup_cosine,
+)
 from train.parallel import crop_workers, in_parallel, share_network
 
 _WARMUP = 100
@@ -73,7 +80,7 @@ def fit_net(
     net = net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     _freeze(net, config.frozen_stages, freeze_statistics)
     ema = copy.deepcopy(net).eval()
-    optimiser = _optimiser(net, config)
+    optimiser = make_optimiser(net, lr_encoder=config.lr, lr_head=config.lr_head, weight_decay=config.weight_decay)
     tissues = prepare(examples, config.um_per_px, config.stain) if tissues is None else tissues
     start = _load(checkpoint, net, ema, optimiser, tissues)
     learner = in_parallel(_Learner(net, config), idle_parts=RECIPES[config.method].idle_parts)
@@ -111,14 +118,6 @@ class _Learner(nn.Module):
         return RECIPES[self.config.method].loss(self.net, images, labels, boxes, self.config)
 
 
-def _optimiser(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    trained = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-    encoder = [p for name, p in trained if name.startswith("encoder.")]
-    head = [p for name, p in trained if not name.startswith("encoder.")]
-    groups = [{"params": encoder, "peak": config.lr}, {"params": head, "peak": config.lr_head}]
-    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
-
-
 def _make_batches(
     tissues: list[Tissue], config: TrainConfig, stride: int, step: int, device: torch.device
 ) -> Iterator[list[Crop]]:
@@ -140,8 +139,7 @@ def _train_step(
 ) -> float:
     """One optimiser step at the scheduled learning rate; returns the loss of the whole batch."""
     share = warmup_cosine(step, config.steps, min(_WARMUP, config.steps / 5))
-    for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * max(share, 0.01)
+    set_learning_rates(optimiser, max(share, 0.01))
     images = torch.stack([crop.image for crop in batch]).to(device).float()
     labels = torch.stack([crop.labels for crop in batch]).to(device)
     boxes = [crop.boxes.to(device) for crop in batch]

@@ -21,6 +21,21 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
     return min(1.0, step / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+def make_optimiser(net: nn.Module, *, lr_encoder: float, lr_head: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW for what of a network is not frozen. The learning rates are peaks: of the encoder, and of all after it."""
+    trained = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    encoder = [p for name, p in trained if name.startswith("encoder.")]
+    head = [p for name, p in trained if not name.startswith("encoder.")]
+    groups = [{"params": encoder, "peak": lr_encoder}, {"params": head, "peak": lr_head}]
+    return torch.optim.AdamW(groups, lr=lr_encoder, weight_decay=weight_decay)
+
+
+def set_learning_rates(optimiser: torch.optim.Optimizer, share: float) -> None:
+    """The learning rates of `make_optimiser` at this share of their peaks."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * share
+
+
 def optimiser_step(loss: torch.Tensor, net: nn.Module, optimiser: torch.optim.Optimizer) -> float:
     """One step of the optimiser on the loss, its gradient clipped at 1; returns the loss."""
     optimiser.zero_grad(set_to_none=True)

@@ -387,12 +387,17 @@ def review_part(store: Store, field_id: int, reader: str, edges: list[float]) ->
     apply_ops(store, field_id, reader, sent)
 
 
+def parts_in_a_file(store: Store, folder: Path, parts: dict[str, list[float]]) -> Path:
+    """Labels of readers who each reviewed a part of the first field, in Concentric's own JSON."""
+    for reader, edges in parts.items():
+        review_part(store, list_fields(store)[0].id, reader, edges)
+    export_labels(store, folder / "labels.json", Labels("readers"))
+    return folder / "labels.json"
+
+
 def test_the_reviewed_area_leaves_and_comes_back_in_concentrics_own_json(store: Store, tmp_path: Path) -> None:
     first = list_fields(store)[0].id
-    review_part(store, first, "Ann", [0, 0, 60, 40])
-    review_part(store, first, "Ben", [20, 0, 80, 40])
-    out = tmp_path / "labels.json"
-    export_labels(store, out, Labels("readers"))
+    out = parts_in_a_file(store, tmp_path, {"Ann": [0, 0, 60, 40], "Ben": [20, 0, 80, 40]})
     other = make_store(tmp_path / "other", ["a.png", "b.png"])
     import_labels(other, out, ImportSettings("Cy", of_reader="Ann", finish=True))
     import_labels(other, out, ImportSettings("Dee", finish=True))
@@ -406,19 +411,13 @@ def test_the_reviewed_area_leaves_and_comes_back_in_concentrics_own_json(store: 
 
 def test_a_reader_who_has_begun_keeps_the_area_that_is_theirs(store: Store, tmp_path: Path) -> None:
     first = list_fields(store)[0].id
-    review_part(store, first, "Ann", [0, 0, 60, 40])
-    out = tmp_path / "labels.json"
-    export_labels(store, out, Labels("reader", "Ann"))
+    out = parts_in_a_file(store, tmp_path, {"Ann": [0, 0, 60, 40]})
     add_marks(store, first, "Ben", [(100, 50, "mitosis")], finish=False)
     import_labels(store, out, ImportSettings("Ben"))
     assert reviews_of(store, first)["Ben"].area is None
 
 
 def test_areas_that_share_nothing_are_a_sentence(store: Store, tmp_path: Path) -> None:
-    first = list_fields(store)[0].id
-    review_part(store, first, "Ann", [0, 0, 30, 40])
-    review_part(store, first, "Ben", [40, 0, 80, 40])
-    out = tmp_path / "labels.json"
-    export_labels(store, out, Labels("readers"))
+    out = parts_in_a_file(store, tmp_path, {"Ann": [0, 0, 30, 40], "Ben": [40, 0, 80, 40]})
     with pytest.raises(UnusableData, match=r"no part of it together; please choose one reader"):
         preview_import(store, out, ImportSettings("Cy"))

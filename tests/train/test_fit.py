@@ -307,25 +307,31 @@ def test_parallel_jobs_do_not_train_the_same_coarser_network(
 # ---------------------------------------------------------------- networks that are averaged
 
 
-@pytest.mark.usefixtures("chain")
-def test_averaged_networks_start_alike_see_other_crops_and_become_their_mean(
-    drawn: list[Example], quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    starts: list[tuple[int, torch.Tensor]] = []
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, torch.Tensor]]:
+    """Seed, steps and first weights of every network that is trained."""
+    begun: list[tuple[int, int, torch.Tensor]] = []
     real = train.fit.fit_net
 
     def spy(net: DetectorNet, examples: tuple[Example, ...], config: TrainConfig, **rest: Any) -> DetectorNet:
-        starts.append((config.seed, weights(net).clone()))
+        begun.append((config.seed, config.steps, weights(net).clone()))
         return real(net, examples, config, **rest)
 
     monkeypatch.setattr(train.fit, "fit_net", spy)
+    return begun
+
+
+@pytest.mark.usefixtures("chain")
+def test_averaged_networks_start_alike_see_other_crops_and_become_their_mean(
+    drawn: list[Example], quick: TrainConfig, tmp_path: Path, starts: list[tuple[int, int, torch.Tensor]]
+) -> None:
     config = dataclasses.replace(quick, averaged=3, members=2, seed=7, frozen_stages=0)
     first, second = member_jobs("all", drawn, [], set(), config, tmp_path)
     train_all([first, second], 1, lambda title, step: None)
-    assert [seed for seed, _ in starts] == [7, 1007, 2007, 8, 1008, 2008]
-    assert all(torch.equal(start, starts[0][1]) for _, start in starts[:3])
-    assert all(torch.equal(start, starts[3][1]) for _, start in starts[3:])
-    assert not torch.equal(starts[0][1], starts[3][1])
+    assert [seed for seed, *_ in starts] == [7, 1007, 2007, 8, 1008, 2008]
+    assert all(torch.equal(start, starts[0][2]) for *_, start in starts[:3])
+    assert all(torch.equal(start, starts[3][2]) for *_, start in starts[3:])
+    assert not torch.equal(starts[0][2], starts[3][2])
     for step, file in snapshots(first).items():
         parts = [torch.load(snapshots(one)[step], weights_only=True) for one in first.averaged]
         assert not torch.equal(parts[0]["classify.weight"], parts[1]["classify.weight"])
@@ -348,16 +354,8 @@ def test_averaged_networks_of_a_chain_share_its_coarser_network(
 
 @pytest.mark.usefixtures("chain")
 def test_in_a_second_round_all_go_on_from_the_average_and_are_averaged_again(
-    drawn: list[Example], quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drawn: list[Example], quick: TrainConfig, tmp_path: Path, starts: list[tuple[int, int, torch.Tensor]]
 ) -> None:
-    starts: list[tuple[int, int, torch.Tensor]] = []
-    real = train.fit.fit_net
-
-    def spy(net: DetectorNet, examples: tuple[Example, ...], config: TrainConfig, **rest: Any) -> DetectorNet:
-        starts.append((config.seed, config.steps, weights(net).clone()))
-        return real(net, examples, config, **rest)
-
-    monkeypatch.setattr(train.fit, "fit_net", spy)
     once = dataclasses.replace(quick, averaged=2, seed=7, frozen_stages=0)
     [first] = member_jobs("all", drawn, [], set(), dataclasses.replace(once, members=1), tmp_path)
     [second] = member_jobs("all", drawn, [], set(), dataclasses.replace(once, members=1, second_steps=2), tmp_path)

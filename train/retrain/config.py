@@ -92,8 +92,8 @@ class RetrainConfig:
 def way_of(card: ModelCard) -> Way:
     """The way in which a version learns corrected fields.
 
-    Heads, with the last stage of the encoder, are trained where nothing follows them: SegMitos on a small
-    encoder, without a second stage. Every other version is fine-tuned with the loss of its method.
+    Heads, with the last stage of the encoder, are trained where nothing follows them: SegMitos on a small encoder,
+    without a second stage. Every other version is fine-tuned with the loss of its method.
     """
     from mitosis_core.methods.segmitos import PUBLISHED  # brings torch along
 

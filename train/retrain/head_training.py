@@ -20,9 +20,8 @@ from mitosis_core.scoring.evaluation import threshold_curve
 from mitosis_core.types import Float32
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.methods.segmitos import concentric_loss
-from train.optimise import optimiser_step, update_ema, warmup_cosine
+from train.optimise import make_optimiser, optimiser_step, set_learning_rates, update_ema, warmup_cosine
 from train.retrain.checkpoint import Checkpoint, Parts
-from train.retrain.config import RetrainConfig
 from train.retrain.feature_cache import CachedFeatures, cache_features
 from train.retrain.heads import field_probabilities, head_logits, interpolate_weights, mean_weights
 from train.retrain.session import RetrainSession
@@ -78,14 +77,8 @@ def _make_fold(session: RetrainSession, cached: CachedFeatures, learns: list[int
     count = session.crops_per_field
     rows = np.concatenate([np.arange(i * count, (i + 1) * count) for i in learns])
     head = copy.deepcopy(cached.head)
-    return _Fold(rows, held_out, head, copy.deepcopy(cached.head), _optimiser(head, session.config))
-
-
-def _optimiser(head: LiteFCN, config: RetrainConfig) -> torch.optim.Optimizer:
-    stage = list(head.encoder.parameters())
-    rest = [parameter for name, parameter in head.named_parameters() if not name.startswith("encoder.")]
-    groups = [{"params": stage, "peak": config.lr_encoder}, {"params": rest, "peak": config.lr}]
-    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=0.0)
+    optimiser = make_optimiser(head, lr_encoder=session.config.lr_encoder, lr_head=session.config.lr, weight_decay=0.0)
+    return _Fold(rows, held_out, head, copy.deepcopy(cached.head), optimiser)
 
 
 def _state(fold: _Fold) -> Parts:
@@ -106,8 +99,7 @@ def _train_step(session: RetrainSession, cached: CachedFeatures, fold: _Fold, in
     """One optimiser step at the scheduled learning rate; returns the loss."""
     config = session.config
     share = warmup_cosine(step, config.steps, _WARMUP)
-    for group in fold.optimiser.param_groups:
-        group["lr"] = group["peak"] * max(share, 0.02)
+    set_learning_rates(fold.optimiser, max(share, 0.02))
     drawn = np.random.default_rng((config.seed, index, step)).integers(2**31, size=config.batch)
     rows = torch.from_numpy(fold.crops[drawn % len(fold.crops)])
     labels = cached.labels[rows]

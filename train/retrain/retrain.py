@@ -2,9 +2,8 @@
 
 All but the last stages of the encoders are frozen, so every crop goes through those once. What follows is trained; on
 background it is held to the old output (distillation), and the result lies between the old weights and the trained ones
-(as in WiSE-FT).
-One head is trained for each fold; its held-out fields say when to stop and where the threshold lies. What is kept is
-the mean of their weights, which is better than each. Networks without such heads are fine-tuned instead
+(as in WiSE-FT). One head is trained for each fold; its held-out fields say when to stop and where the threshold lies.
+What is kept is the mean of their weights, which is better than each. Networks without such heads are fine-tuned instead
 (train/retrain/finetune.py).
 """
 

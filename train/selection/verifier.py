@@ -23,7 +23,7 @@ from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.data.augment import Placement, other_scanner, other_stain
 from train.data.examples import Example
 from train.data.patches import Tissue, prepare
-from train.optimise import optimiser_step, training_device, warmup_cosine
+from train.optimise import make_optimiser, optimiser_step, set_learning_rates, training_device, warmup_cosine
 
 _SHIFT_PX = 8  # patches are moved by up to this much (2 µm): detections are not exact
 _WIDE_PX = PATCH_PX * 3 // 2  # room to turn a patch
@@ -78,13 +78,12 @@ def fit_verifier(
     net = Verifier(build_encoder(encoder, pretrained=pretrained)).to(device).train()
     for part in net.freezable_stages()[: config.frozen]:
         part.requires_grad_(False)
-    optimiser = _optimiser(net, config)
+    optimiser = make_optimiser(net, lr_encoder=config.lr, lr_head=config.lr_head, weight_decay=config.weight_decay)
     profiles = [t.profile for t in tissues if t.profile] or [REFERENCE]
     losses = []
     for step in range(1, config.steps + 1):
         share = warmup_cosine(step, config.steps, _WARMUP)
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * max(share, 0.01)
+        set_learning_rates(optimiser, max(share, 0.01))
         images, labels = (part.to(device) for part in _batch(patches, profiles, config, step))
         with autocast(device):
             logits = net(images)
@@ -157,13 +156,6 @@ def _on_ignored(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:
         return np.zeros(len(xy_px), bool)
     column, row = np.clip(np.rint(xy_px), 0, np.array(tissue.ignored.shape[::-1]) - 1).astype(int).T
     return np.asarray(tissue.ignored[row, column] > 0)
-
-
-def _optimiser(net: Verifier, config: VerifierConfig) -> torch.optim.Optimizer:
-    encoder = [p for p in net.encoder.parameters() if p.requires_grad]
-    head = [p for name, p in net.named_parameters() if not name.startswith("encoder.")]
-    groups = [{"params": encoder, "peak": config.lr}, {"params": head, "peak": config.lr_head}]
-    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
 def _batch(
