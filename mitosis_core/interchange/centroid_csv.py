@@ -141,6 +141,6 @@ FORMAT = Format(
     (".csv",),
     read,
     write,
-    Keeps.everything(0),
+    Keeps.everything(0, areas=False),
     recognises,
 )

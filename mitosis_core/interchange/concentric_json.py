@@ -86,8 +86,7 @@ def write(path: Path, images: Iterable[MarkedImage]) -> None:
         file.write(before)
         for place, image in enumerate(images):
             marks = [{"x_px": m.x_px, "y_px": m.y_px, "label": m.label, **extras(m)} for m in image.marks]
-            areas = {"areas_px": {name: area.edges for name, area in image.areas.items()}} if image.areas else {}
-            entry = {"image": image.name, **facts(image), **areas, "marks": marks}
+            entry = {"image": image.name, **facts(image), "marks": marks}
             file.write((between if place else "") + json.dumps(entry, ensure_ascii=False))
         file.write(after)
 
@@ -107,6 +106,6 @@ FORMAT = Format(
     (".json", ".jsonl"),
     read,
     write,
-    Keeps.everything(0, areas=True),
+    Keeps.everything(0),
     recognises,
 )

@@ -35,7 +35,7 @@ class Keeps:
     areas: bool = False
 
     @classmethod
-    def everything(cls, position_px: float, *, areas: bool = False) -> Keeps:
+    def everything(cls, position_px: float, *, areas: bool = True) -> Keeps:
         """Of a format that holds all that is known, perhaps but for the reviewed areas."""
         return cls(position_px, LABELS, "whole", True, True, True, True, True, True, True, True, areas)
 

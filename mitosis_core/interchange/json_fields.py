@@ -69,6 +69,7 @@ def facts(image: MarkedImage) -> dict[str, Any]:
         "width_px": image.width_px,
         "height_px": image.height_px,
         "um_per_px": image.um_per_px,
+        "areas_px": {reader: area.edges for reader, area in image.areas.items()} or None,
     }
     return {key: value for key, value in known.items() if value not in (None, "")}
 

@@ -19,7 +19,7 @@ from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS, UNSURE
 from mitosis_core.interchange.files import FileNames, Source
 from mitosis_core.interchange.format import Format, Keeps
-from mitosis_core.interchange.json_fields import extras, facts, scale, size_in, text
+from mitosis_core.interchange.json_fields import areas_in, extras, facts, scale, size_in, text
 from mitosis_core.interchange.json_stream import items, outline
 from mitosis_core.interchange.marks import Mark, MarkedImage, number, score_of, whole
 
@@ -53,6 +53,7 @@ def read(sources: Sequence[Source]) -> Iterator[MarkedImage]:
             text(own, "slide", source.shown),
             source.shown,
             "feature",
+            areas=areas_in(own, source.shown),
         )
 
 
