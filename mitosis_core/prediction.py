@@ -39,7 +39,7 @@ __all__ = ["NetworkOutput", "describe_device", "find_candidates", "infer", "pred
 
 Progress = Callable[[float], None]
 
-WHOLE_FIELD_PX = 6_000_000  # up to this many pixels a field goes through the network in one piece (about 1.5 GB)
+WHOLE_FIELD_PX = 6_000_000  # up to this many pixels a field goes through the network in one piece (about 0.8 GB)
 TILE_PX = 2048
 HALO_PX = 224  # covers the receptive field of the networks here, so tiled and whole give the same map
 _LITTLE_TISSUE = 0.02

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 
@@ -43,7 +44,8 @@ def cover(height: int, width: int, tile_px: int, halo_px: int, multiple: int = 1
 
     A read window is at most tile_px long on a side and reaches halo_px (rounded up to the multiple) beyond what the
     tile owns, save at the border of the field. All windows begin at a multiple of `multiple` and end at one or at the
-    border, so that a network's strides line up across tiles. Raises ValueError when tile_px leaves nothing to own.
+    border, so that a network's strides line up across tiles; in a field of whole multiples they are of one size, for
+    which a network is prepared once. Raises ValueError when tile_px leaves nothing to own.
     """
     if min(height, width, multiple) < 1 or halo_px < 0:
         raise ValueError(f"cannot cover {height} x {width} px with a halo of {halo_px} px in steps of {multiple} px")
@@ -57,15 +59,18 @@ def cover(height: int, width: int, tile_px: int, halo_px: int, multiple: int = 1
 
 
 def _spans(length: int, tile_px: int, halo: int, multiple: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """(read, owned) spans along one side; the owned ones are as equal as the multiple allows, so none is a sliver."""
+    """(read, owned) spans along one side: as few as can be, and read as little as so many can."""
     if length <= tile_px:
         return [((0, length), (0, length))]
     most = (tile_px - 2 * halo) // multiple * multiple
     if most < 1:
         raise ValueError(f"a tile of {tile_px} px has no room for a halo of {halo} px on both sides")
-    count = -(-length // most)
-    step = -(-length // (count * multiple)) * multiple
+    count = -(-(length - 2 * halo) // most)
+    read = -(-(length + 2 * halo * (count - 1)) // (count * multiple)) * multiple
+    starts = [nth * (read - 2 * halo) for nth in range(count - 1)]
+    starts.append(-(-(length - read) // multiple) * multiple)
+    edges = [0, *(start + halo for start in starts[1:]), length]
     return [
-        ((max(0, start - halo), min(length, start + step + halo)), (start, min(length, start + step)))
-        for start in range(0, length, step)
+        ((start, min(length, start + read)), owned)
+        for start, owned in zip(starts, itertools.pairwise(edges), strict=True)
     ]

@@ -48,6 +48,20 @@ def test_a_conversion_is_kept_under_the_digest_of_the_weights(
 
 
 @pytest.mark.slow
+def test_a_network_compiled_for_one_size_answers_as_one_for_any(
+    random_version: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (height, 96, 3), dtype=np.uint8) for height in (64, 128, 64)]
+    engine = runtime.get_engine(random_version, "cpu")
+    any_size = [engine(pixels).values for pixels in images]
+    monkeypatch.setattr(runtime, "_SMALL_PX", 0)
+    for pixels, expected in zip(images, any_size, strict=True):
+        assert np.array_equal(engine(pixels).values, expected)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="what each thread may run on is read from Linux")
 def test_no_thread_of_an_engine_is_pinned_to_a_core(random_version: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes would pin theirs to the same core, and be no faster than one."""

@@ -64,9 +64,19 @@ def test_a_field_no_larger_than_a_tile_is_one_tile() -> None:
 
 
 def test_tiles_by_hand() -> None:
-    # 100 px in tiles of at most 64 with a halo of 8: each may own 48, so three own 36, 36 and 28 (steps of 4).
+    # 100 px in tiles of at most 64 with a halo of 8: two of 58 px would do, and the next multiple of 4 is 60.
     rows = [(t.read.top, t.owned.top, t.owned.bottom, t.read.bottom) for t in cover(100, 10, 64, 8, 4)]
-    assert rows == [(0, 0, 36, 44), (28, 36, 72, 80), (64, 72, 100, 100)]
+    assert rows == [(0, 0, 48, 60), (40, 48, 100, 100)]
+    # 200 px: two would need 108, three need (200 + 2 * 16) / 3 = 77.3, four 62.
+    rows = [(t.read.top, t.owned.top, t.owned.bottom, t.read.bottom) for t in cover(200, 10, 64, 8, 4)]
+    assert rows == [(0, 0, 56, 64), (48, 56, 104, 112), (96, 104, 144, 160), (136, 144, 200, 200)]
+
+
+@given(_covers())
+def test_tiles_of_a_field_of_whole_multiples_are_of_one_size(case: tuple[int, int, int, int, int]) -> None:
+    height, width, tile_px, halo, multiple = case
+    tiles = cover(height * multiple, width * multiple, tile_px, halo, multiple)
+    assert len({(t.read.bottom - t.read.top, t.read.right - t.read.left) for t in tiles}) == 1
 
 
 @pytest.mark.parametrize(("tile", "halo", "multiple"), [(64, 32, 1), (64, 20, 32), (10, -1, 1), (10, 1, 0)])
