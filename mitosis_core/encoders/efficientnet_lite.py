@@ -81,11 +81,13 @@ class EfficientNetLite0(EncoderNet):
         stages = [nn.Sequential(*self.blocks[start:end]) for start, end in itertools.pairwise(ends)]
         return [nn.Sequential(self.stem, self.stem_norm), *stages]
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Float32[B, 3, H, W] in 0..255 -> its maps, finest first."""
+    def forward(self, x: torch.Tensor, count: int = 3) -> list[torch.Tensor]:
+        """Float32[B, 3, H, W] in 0..255 -> its maps, finest first, or `count` of them."""
         x = F.relu6(self.stem_norm(self.stem((x - _MEAN) / _STD)))
-        maps = []
+        maps: list[torch.Tensor] = []
         for i, block in enumerate(self.blocks):
+            if len(maps) == count:
+                break
             x = block(x)
             if i in self._ends:
                 maps.append(x)

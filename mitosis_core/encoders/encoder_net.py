@@ -6,7 +6,8 @@ from torch import nn
 
 
 class EncoderNet(nn.Module):
-    """forward: [B, 3, H, W] RGB in 0..255 -> one map per stride, finest first, with these channels."""
+    """forward: [B, 3, H, W] RGB in 0..255 -> one map per stride, finest first, with these channels; or the first so
+    many of them alone."""
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]

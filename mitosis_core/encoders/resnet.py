@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -38,12 +37,14 @@ class ResNet(EncoderNet):
         """From the image on: what `frozen_stages` counts."""
         return [nn.Sequential(self.conv1, self.bn1), self.layer1, self.layer2, self.layer3]
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Float32[B, 3, H, W] in 0..255 -> its maps, finest first."""
+    def forward(self, x: torch.Tensor, count: int = 3) -> list[torch.Tensor]:
+        """Float32[B, 3, H, W] in 0..255 -> its maps, finest first, or `count` of them."""
         x = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
-        first = self.layer1(F.max_pool2d(x, 3, 2, 1))
-        second = self.layer2(first)
-        return [first, second, cast(torch.Tensor, self.layer3(second))]
+        x, maps = F.max_pool2d(x, 3, 2, 1), []
+        for layer in (self.layer1, self.layer2, self.layer3)[:count]:
+            x = layer(x)
+            maps.append(x)
+        return maps
 
 
 def load_torchvision(net: ResNet, path: Path) -> None:

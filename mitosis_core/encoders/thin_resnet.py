@@ -59,12 +59,12 @@ class ThinResNet50(EncoderNet):
         """From the image on: what `frozen_stages` counts."""
         return [self.stem, *self.stages]
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Float32[B, 3, H, W] in 0..255 -> its maps, finest first."""
+    def forward(self, x: torch.Tensor, count: int = 3) -> list[torch.Tensor]:
+        """Float32[B, 3, H, W] in 0..255 -> its maps, finest first, or `count` of them."""
         x = F.relu(self.stem(x - self.mean))
         x = F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 3, 2)  # pads right and bottom, as the weights were trained
         maps = []
-        for stage in self.stages:
+        for stage in self.stages[:count]:
             x = stage(x)
             maps.append(x)
         return maps

@@ -20,9 +20,9 @@ class TinyEncoder(EncoderNet):
     def freezable_stages(self) -> list[nn.Module]:
         return list(self.stages)
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, x: torch.Tensor, count: int = 3) -> list[torch.Tensor]:
         maps, x = [], x / 128 - 1
-        for stage in self.stages:
+        for stage in self.stages[:count]:
             x = stage(x).relu()
             maps.append(x)
         return maps

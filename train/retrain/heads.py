@@ -64,7 +64,8 @@ def head_of(member: LiteFCN) -> LiteFCN:
 def encode(member: LiteFCN, images: torch.Tensor) -> Features:
     """UInt8[N, 3, H, W] -> the maps of the encoder but for its last stage."""
     with torch.no_grad(), autocast(images.device):
-        maps = member.encoder(images.float().contiguous(memory_format=torch.channels_last))[:-1]
+        pixels = images.float().contiguous(memory_format=torch.channels_last)
+        maps = member.encoder(pixels, count=len(member.encoder.channels) - 1)
     # Kept in half precision everywhere: it halves the memory, which is the limit here.
     return [m.to(torch.bfloat16).contiguous(memory_format=torch.channels_last) for m in maps]
 

@@ -20,6 +20,17 @@ def test_maps_have_the_strides_and_channels_that_are_named(name: str) -> None:
     assert max(encoder.strides) <= MULTIPLE_PX and all(MULTIPLE_PX % s == 0 for s in encoder.strides)
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_first_maps_alone_are_those_of_all(name: str, count: int) -> None:
+    encoder = build_encoder(name, pretrained=False).eval()
+    pixels = torch.rand(1, 3, 64, 96) * 255
+    with torch.no_grad():
+        every, first = encoder(pixels), encoder(pixels, count=count)
+    assert len(first) == count
+    assert all(torch.equal(a, b) for a, b in zip(first, every, strict=False))
+
+
 def test_an_unknown_encoder_is_a_sentence() -> None:
     with pytest.raises(UnusableModel, match="no encoder “resnet9000”; there are thin_resnet50"):
         build_encoder("resnet9000", pretrained=False)
