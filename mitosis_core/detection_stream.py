@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import DETECTION_COLUMNS
+from mitosis_core.interchange.contest_csv import DETECTION_COLUMNS, short
 from mitosis_core.interchange.safe_csv import SafeTable, plain_cell
+from mitosis_core.plurals import count_noun
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 # Of the field, the same in each of its rows; detections: how many rows it has, which tells whether all are there.
@@ -105,29 +106,36 @@ class DetectionStream:
         first = file.readline()
         if first != _HEADER and (not _HEADER.startswith(first) or file.read(1)):
             raise UnusableData(f"{self._path.name} is there already and has other columns; please name another file.")
-        for _, rows in groupby(self._table_rows(file), _field_of):
+        fields = groupby(self._table_rows(file), _field_of)
+        for _, rows in fields:
             of_field = list(rows)
             one = done_of(of_field[0][0])
-            if len(of_field) != max(1, one.count):
-                return  # cut short; what follows, if anything does, was not written by this program
+            missing = max(1, one.count) - len(of_field)
+            if missing > 0 and next(fields, None) is None:
+                return  # the last one, cut short
+            if missing:
+                raise self._was_changed(f"{one.key[0]} should have {count_noun(one.count, 'detection')}")
             yield one, of_field[-1][1]
 
     def _table_rows(self, file: io.BufferedReader) -> Iterator[tuple[dict[str, Any], int]]:
-        """Row and end of its line, while the lines are whole."""
+        """Row and end of its line; without the last line where it was cut short."""
         end = file.tell()
         for line in file:
             end += len(line)
+            if not line.endswith(b"\n"):
+                return
             try:
                 cells = next(csv.reader([line.decode()]))
                 row: dict[str, Any] = dict(zip(COLUMNS, map(plain_cell, cells), strict=True))
                 for name in ("um_per_px", "threshold", "tissue_mm2"):
                     row[name] = float(row[name])
                 row["count"] = int(row["detections"])
-            except (ValueError, StopIteration, csv.Error):
-                return
-            if not line.endswith(b"\n"):
-                return
+            except (ValueError, StopIteration, csv.Error) as error:
+                raise self._was_changed(f"“{short(line.decode(errors='replace'))}” is no row of it") from error
             yield row, end
+
+    def _was_changed(self, how: str) -> UnusableData:
+        return UnusableData(f"{self._path.name} was changed since it was written: {how}. Please name another file.")
 
     def _json_fields(self, file: io.BufferedReader) -> Iterator[tuple[Done, int]]:
         end = 0

@@ -129,6 +129,19 @@ def test_a_file_of_something_else_or_of_another_threshold_is_left_alone(
     assert "from a score of 0.5 on, not 0.7" in capsys.readouterr().err and looked_at == NAMES
 
 
+def test_a_table_that_somebody_changed_is_left_as_it_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "found.csv"
+    detect(folder, out)
+    head, first, second, *others = out.read_bytes().splitlines(keepends=True)
+    for rows in ([first], [first, second, second], [b"a.png,by hand\r\n", second]):
+        out.write_bytes(changed := b"".join([head, *rows, *others]))
+        capsys.readouterr()
+        assert detect(folder, out) == 2 and out.read_bytes() == changed
+        assert "found.csv was changed since it was written" in capsys.readouterr().err
+
+
 def test_what_is_written_is_read_by_evaluate_and_convert(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "found.csv"
     detect(folder, out)
