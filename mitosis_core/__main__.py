@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mitosis_core import __version__
@@ -97,6 +98,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     unknown = sorted(set(found) - set(annotations))
     if unknown:
         print(f"Left out, for want of annotations: {', '.join(unknown)}.", file=sys.stderr)
+    silent = sorted(set(annotations) - set(found))
+    if silent:
+        print(f"Without detections, so that all mitoses in them are missed: {', '.join(silent)}.", file=sys.stderr)
     areas = _areas_mm2(annotations, arguments)
     fields = [
         ScoredField(
@@ -111,7 +115,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     ]
     result = evaluate(fields, arguments.radius_um, threshold=arguments.threshold)
     if arguments.json:
-        print(json.dumps({**result.to_dict(), "left_out": unknown}, indent=2, ensure_ascii=False))
+        images = {"left_out": unknown, "without_detections": silent}
+        print(json.dumps({**result.to_dict(), **images}, indent=2, ensure_ascii=False))
     else:
         print(result.to_text(), end="")
     return 0
@@ -130,8 +135,6 @@ def _areas_mm2(annotations: dict[str, Annotations], arguments: argparse.Namespac
     """From the columns width_px and height_px, else the images, else --field-mm2; an image without any is left out."""
     sizes = _sizes_in_columns(arguments.annotations)
     if arguments.images is not None:
-        if not arguments.images.is_dir():
-            raise UnusableData(f"There is no folder “{arguments.images}”.")
         sizes = {**_sizes_of_images(arguments.images, annotations), **sizes}
     areas = {
         image: sizes[image][0] * sizes[image][1] * one.um_per_px**2 / 1e6
@@ -157,15 +160,14 @@ def _sizes_in_columns(path: Path) -> dict[str, tuple[float, float]]:
 
 def _sizes_of_images(folder: Path, images: Iterable[str]) -> dict[str, tuple[float, float]]:
     """(width, height) in px from the headers alone; an image that cannot be opened has none."""
-    from PIL import Image
+    from mitosis_core.image.folder import image_size, images_by_name
 
+    files = images_by_name(folder)
     sizes: dict[str, tuple[float, float]] = {}
     for image in images:
-        try:
-            with Image.open(folder / Path(image).name) as picture:
-                sizes[image] = picture.size
-        except (OSError, ValueError, Image.DecompressionBombError):
-            continue
+        if path := files.get(image) or files.get(Path(image).name):
+            with suppress(UnusableData):
+                sizes[image] = image_size(path)
     return sizes
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mitosis_core.errors import UnusableData
+from mitosis_core.image.folder import image_size, images_by_name
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.class_names import LABELS, SKIP
 from mitosis_core.interchange.marks import MarkedImage, with_size
@@ -108,9 +108,7 @@ def summary(written: Written, title: str) -> str:
 
 def _known(folder: Path | None, um_per_px: float | None) -> Callable[[MarkedImage], MarkedImage]:
     """What adds size and whole name of its file in a folder to an image, and µm/px, where they are not known."""
-    if folder is not None and not folder.is_dir():
-        raise UnusableData(f"There is no folder “{folder}”.")
-    files = _by_name(folder) if folder is not None else {}
+    files = images_by_name(folder) if folder is not None else {}
 
     def known(image: MarkedImage) -> MarkedImage:
         if image.um_per_px is None:
@@ -119,35 +117,6 @@ def _known(folder: Path | None, um_per_px: float | None) -> Callable[[MarkedImag
         if path is None:
             return image
         name = image.name if Path(image.name).suffix.lower() == path.suffix.lower() else f"{image.name}{path.suffix}"
-        return replace(with_size(image, *_size(path)), name=name)
+        return replace(with_size(image, *image_size(path)), name=name)
 
     return known
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    """The images of a folder, all the way down, by path below it, by file name, and by both without the suffix.
-
-    A name that fits several images fits none.
-    """
-    from mitosis_core.image.reading import IMAGE_SUFFIXES
-
-    found: dict[str, Path] = {}
-    doubtful: set[str] = set()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
-        below = path.relative_to(folder)
-        for name in {below.as_posix(), path.name, below.with_suffix("").as_posix(), path.stem}:
-            if name in found:
-                doubtful.add(name)
-            found[name] = path
-    return {name: path for name, path in found.items() if name not in doubtful}
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """(width, height) in px from the header alone. Raises UnusableData."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return picture.size
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UnusableData(f"The image {path.name} cannot be opened.") from error

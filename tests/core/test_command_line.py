@@ -194,7 +194,8 @@ def test_evaluate_by_hand(tables: list[str], capsys: pytest.CaptureFixture[str])
     assert result["fp_per_mm2"] == pytest.approx(2 / 1.5)
     assert [row["slide"] for row in result["fields"]] == ["S1", "S2", "S3"]
     assert result["f1_interval_95"]["over"] == "slides"
-    assert result["left_out"] == ["d.png"] and "d.png" in output.err
+    assert result["left_out"] == ["d.png"] and "for want of annotations: d.png." in output.err
+    assert result["without_detections"] == ["b.png"] and "Without detections, " in output.err
 
 
 def test_evaluate_above_a_threshold_and_within_a_radius(tables: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,6 +230,19 @@ def test_the_area_comes_from_the_images_then_from_the_argument(
     # a.png: 400 x 200 px at 0.5 µm/px = 0.02 mm²; b.png: 0.08 as given.
     assert fp_per_mm2([*with_images, "--field-mm2", "0.08"])[0] == pytest.approx(1 / 0.1)
     assert fp_per_mm2([*command, "--field-mm2", "0.25"])[0] == pytest.approx(1 / 0.5)
+
+
+def test_images_of_one_name_in_two_folders_have_their_own_area(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("image,x_px,y_px,label,um_per_px\n05/1.png,50,50,mitosis,0.5\n06/1.png,,,,0.5\n")
+    (tmp_path / "d.csv").write_text("image,x_px,y_px,score,area_um2,model\n06/1.png,10,10,0.9,9,m\n")
+    _image(tmp_path / "images" / "05" / "1.png", (400, 200))
+    _image(tmp_path / "images" / "06" / "1.png", (400, 400))
+    tables = ["--annotations", str(tmp_path / "a.csv"), "--detections", str(tmp_path / "d.csv")]
+    assert main(["evaluate", *tables, "--images", str(tmp_path / "images"), "--json"]) == 0
+    # 400 x 200 and 400 x 400 px at 0.5 µm/px: 0.02 and 0.04 mm².
+    assert json.loads(capsys.readouterr().out)["fp_per_mm2"] == pytest.approx(1 / 0.06)
 
 
 def test_several_models_are_told_apart(tables: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,37 @@
+"""The images in a folder: which file a name means, and its size from the head of the file alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mitosis_core.errors import UnusableData
+from mitosis_core.image.reading import IMAGE_SUFFIXES
+
+
+def images_by_name(folder: Path) -> dict[str, Path]:
+    """The images of a folder, all the way down, by path below it, by file name, and by both without the suffix.
+
+    A name that fits several images fits none. Raises UnusableData when there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UnusableData(f"There is no folder “{folder}”.")
+    found: dict[str, Path] = {}
+    doubtful: set[str] = set()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+        below = path.relative_to(folder)
+        for name in {below.as_posix(), path.name, below.with_suffix("").as_posix(), path.stem}:
+            if name in found:
+                doubtful.add(name)
+            found[name] = path
+    return {name: path for name, path in found.items() if name not in doubtful}
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in px. Raises UnusableData."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UnusableData(f"The image {path.name} cannot be opened.") from error
