@@ -29,9 +29,10 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 def test_every_dependency_is_explained() -> None:
     fixed = {"streamlit", "torch", "torchvision", "pillow", "numpy", "scikit-image", "plotly", "sqlalchemy"}
-    lines = (text("requirements.txt") + text("requirements-dev.txt")).splitlines()
+    lines = [line for kind in ("", "-dev", "-scale") for line in text(f"requirements{kind}.txt").splitlines()]
     names = {re.split(r"[<>=;\[ ]", line)[0] for line in lines if line and line[0] not in "#-"}
-    assert not [name for name in names - fixed if name not in text("docs/architecture.md")]
+    explained = set(re.findall(r"[\w.-]+", text("docs/architecture.md")))
+    assert len(names) > 30 and names - fixed <= explained
 
 
 def test_the_lock_holds_every_requirement_within_its_range_and_with_digests() -> None:
@@ -99,14 +100,6 @@ def test_the_names_that_contributors_are_sent_to_stand_in_their_files() -> None:
     assert len(found) >= 7
     for file, names in found:
         assert not [name for name in re.findall(r"`(\w+)`", names) if name not in text(file)], file
-
-
-@pytest.mark.parametrize(
-    "task",
-    ["## Add a method", "## Add a format", "## Add a page", "| the key for reject", "| the default weight of the loss"],
-)
-def test_each_common_task_has_one_place(task: str) -> None:
-    assert text("CONTRIBUTING.md").count(task) == 1
 
 
 def test_the_key_for_reject_stands_in_one_file() -> None:

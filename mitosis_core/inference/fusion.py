@@ -10,17 +10,12 @@ from scipy.spatial import cKDTree
 from mitosis_core.types import Detections
 
 
-def fuse(sides: Sequence[Detections], distance_px: float, weights: Sequence[float] | None = None) -> Detections:
+def fuse(sides: Sequence[Detections], distance_px: float) -> Detections:
     """One list of detections out of several of the same field.
 
     Detections of different sides within distance_px of a surer one are the same figure. Its place and area are those of
-    the surest, its score the weighted mean of what each side gives it: 0 from a side that does not see it.
-    weights: one per side, equal when None. Raises ValueError when they do not fit the sides or sum to nothing.
+    the surest, its score the mean of what each side gives it: 0 from a side that does not see it.
     """
-    share = np.ones(len(sides)) if weights is None else np.asarray(weights, float)
-    if len(share) != len(sides) or not share.sum() > 0 or (share < 0).any():
-        raise ValueError(f"{len(sides)} lists of detections need as many weights, not {weights}")
-    share = share / share.sum()
     side = np.repeat(np.arange(len(sides)), [len(found) for found in sides])
     if not len(side):
         return Detections()
@@ -38,5 +33,5 @@ def fuse(sides: Sequence[Detections], distance_px: float, weights: Sequence[floa
                 said[side[other]] = max(said[side[other]], score[other])
                 free[other] = False
         kept.append(best)
-        together.append(float(share @ said))
+        together.append(said.mean())
     return Detections(xy[kept], np.array(together, np.float32), area[kept])

@@ -50,13 +50,6 @@ def read_marks(
             yield labelled
 
 
-def classes_in(path: Path, format_name: str | None = None) -> Counter[str]:
-    """How many marks of each class a file has, by its own names. Raises UnusableData."""
-    chosen = format_of(path, format_name)
-    with open_sources(path, chosen.suffixes) as sources:
-        return Counter(mark.label for image in chosen.read(sources) for mark in image.marks)
-
-
 def format_of(path: Path, name: str | None = None) -> Format:
     """The format with a name, or the only one that files at a path look like. Raises UnusableData."""
     if name is not None:

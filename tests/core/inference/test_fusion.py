@@ -20,19 +20,11 @@ def test_by_hand() -> None:
     both = fuse([a, b], distance_px=5)
     assert both.xy_px.tolist() == [[10, 10], [90, 90], [50, 50]]
     assert both.score == pytest.approx([0.7, 0.4, 0.2])
-    # Three quarters of the say to the first.
-    assert fuse([a, b], 5, weights=[3, 1]).score == pytest.approx([0.8, 0.3, 0.2])
 
 
 def test_of_one_side_two_close_figures_are_one() -> None:
     twice = detections((10, 10, 0.9), (11, 10, 0.6))
     assert fuse([twice], 5).score.tolist() == pytest.approx([0.9])
-
-
-@pytest.mark.parametrize("weights", [[1.0], [0.0, 0.0], [-1.0, 2.0]])
-def test_weights_that_mean_nothing_are_refused(weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="weights"):
-        fuse([Detections(), Detections()], 5, weights)
 
 
 points = st.lists(st.tuples(*[st.floats(0, 100, width=32)] * 2, st.floats(0, 1, width=32)), max_size=12)

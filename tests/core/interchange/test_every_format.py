@@ -12,7 +12,7 @@ from mitosis_core.errors import UnusableData
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.class_names import LABELS, MITOSIS
 from mitosis_core.interchange.command import summary
-from mitosis_core.interchange.exchange import classes_in, format_of, format_to_write, read_marks, write_marks
+from mitosis_core.interchange.exchange import format_of, format_to_write, read_marks, write_marks
 from mitosis_core.interchange.format import Format
 from mitosis_core.interchange.marks import Mark, MarkedImage
 from mitosis_core.types import Region
@@ -95,13 +95,13 @@ def test_files_of_its_own_are_recognised_and_no_other_format_takes_them(name: st
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_classes_of_a_file_are_counted(name: str, tmp_path: Path) -> None:
+def test_every_label_that_a_format_holds_comes_back(name: str, tmp_path: Path) -> None:
     chosen = FORMATS[name]
     marks = tuple(Mark(10 * n, 20, label) for n, label in enumerate(chosen.keeps.labels, 1))
     out = _out(tmp_path, chosen)
     write_marks(out, [replace(ONE, marks=marks)], name)
-    assert classes_in(out, name).total() == len(marks) == len(classes_in(out, name))
-    assert {mark.label for image in read_marks(out, name) for mark in image.marks} == set(chosen.keeps.labels)
+    (image,) = read_marks(out, name)
+    assert sorted(mark.label for mark in image.marks) == sorted(chosen.keeps.labels)
 
 
 @pytest.mark.parametrize("name", FORMATS)
