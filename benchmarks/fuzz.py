@@ -36,8 +36,8 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.image.reading import read_field
 from mitosis_core.image.sample_field import draw_sample_field
 from mitosis_core.interchange import FORMATS
+from mitosis_core.interchange.annotation_csv import read_annotations, read_detections
 from mitosis_core.interchange.class_names import LABELS
-from mitosis_core.interchange.contest_csv import read_annotations, read_detections
 from mitosis_core.interchange.exchange import read_marks, write_marks
 from mitosis_core.interchange.marks import Mark, MarkedImage
 from mitosis_core.model import list_versions, load_model

@@ -32,7 +32,7 @@ from db.replay import Event
 from db.reviews import LOCKED, write_events
 from db.schema import FieldRow, MarkRow, ReviewRow
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import short
+from mitosis_core.interchange.csv_rows import short
 from mitosis_core.interchange.exchange import format_of
 from mitosis_core.interchange.files import open_sources
 from mitosis_core.interchange.marks import Mark, MarkedImage, outside, unique, where, with_labels, with_size

@@ -16,14 +16,9 @@ from pathlib import Path
 from mitosis_core import __version__
 from mitosis_core.detect_command import add_detect
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
+from mitosis_core.interchange.annotation_csv import Annotations, ImageDetections, read_annotations, read_detections
 from mitosis_core.interchange.command import add_convert
-from mitosis_core.interchange.contest_csv import (
-    Annotations,
-    ImageDetections,
-    read_annotations,
-    read_detections,
-    read_rows,
-)
+from mitosis_core.interchange.csv_rows import read_rows
 from mitosis_core.types import Detections
 from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import DETECTION_COLUMNS, short
+from mitosis_core.interchange.annotation_csv import DETECTION_COLUMNS
+from mitosis_core.interchange.csv_rows import short
 from mitosis_core.interchange.safe_csv import SafeTable, plain_cell
 from mitosis_core.plurals import count_noun
 

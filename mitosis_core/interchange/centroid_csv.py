@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.class_names import MITOSIS
-from mitosis_core.interchange.contest_csv import number_in, read_rows, short, text_of, um_per_px_of
+from mitosis_core.interchange.csv_rows import number_of, read_rows, short, size_of, text_of, um_per_px_of
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.marks import Mark, MarkedImage, grouped, score_of, whole
@@ -73,7 +73,7 @@ def _image(name: str, rows: list[tuple[int, Mapping[str, str]]], source: Source)
 
 def _facts(row: Mapping[str, str], number: int) -> MarkedImage:
     width, height = (
-        whole(number_in(row[column], f"Row {number}: {column}"), column, f"Row {number}") if row.get(column) else None
+        whole(number_of(row, column, number), column, f"Row {number}") if row.get(column) else None
         for column in ("width_px", "height_px")
     )
     um_per_px = um_per_px_of(row, number) if row.get("um_per_px") else None
@@ -82,12 +82,12 @@ def _facts(row: Mapping[str, str], number: int) -> MarkedImage:
 
 
 def _mark(row: Mapping[str, str], number: int) -> Mark:
-    x, y = (number_in(row[column], f"Row {number}: {column}") for column in ("x_px", "y_px"))
-    score = number_in(row["score"], f"Row {number}: score") if row.get("score") else None
+    x, y = (number_of(row, column, number) for column in ("x_px", "y_px"))
+    score = number_of(row, "score", number) if row.get("score") else None
     label = row.get("label") or ("" if "label" in row else _label_of_detections(row))
     reader = row.get("reader") or row.get("model") or ""
     return Mark(
-        x, y, label, score_of(score, f"Row {number}"), _size(row, number), reader, row.get("time") or "", number
+        x, y, label, score_of(score, f"Row {number}"), size_of(row, number), reader, row.get("time") or "", number
     )
 
 
@@ -95,18 +95,6 @@ def _label_of_detections(row: Mapping[str, str]) -> str:
     if "score" in row and "model" in row:
         return MITOSIS
     raise UnusableData("The CSV file has no column label, and is no table of detections, with score and model.")
-
-
-def _size(row: Mapping[str, str], number: int) -> tuple[float, float] | None:
-    given = [column for column in ("object_width_px", "object_height_px") if row.get(column)]
-    if not given:
-        return None
-    if len(given) == 1:
-        raise UnusableData(f"Row {number}: an object needs both object_width_px and object_height_px, or neither.")
-    width, height = (number_in(row[column], f"Row {number}: {column}") for column in given)
-    if width <= 0 or height <= 0:
-        raise UnusableData(f"Row {number}: object_width_px and object_height_px must be above 0.")
-    return width, height
 
 
 def write(path: Path, images: Iterable[MarkedImage]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS, UNSURE
-from mitosis_core.interchange.contest_csv import short
+from mitosis_core.interchange.csv_rows import short
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.json_fields import areas_in, extras, facts, scale, text

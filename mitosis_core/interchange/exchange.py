@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange import FORMATS
-from mitosis_core.interchange.contest_csv import short
+from mitosis_core.interchange.csv_rows import short
 from mitosis_core.interchange.files import only_file, open_sources, whole_or_nothing, zip_folder
 from mitosis_core.interchange.format import Format
 from mitosis_core.interchange.marks import MarkedImage, check_inside, unique, with_labels

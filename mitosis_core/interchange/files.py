@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, BinaryIO, cast
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import short
+from mitosis_core.interchange.csv_rows import short
 
 MOST_BYTES = 1 << 29  # of one file in a zip, unpacked
 MOST_BYTES_ALL = 1 << 32  # of all that is unpacked from a zip

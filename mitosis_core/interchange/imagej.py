@@ -18,7 +18,7 @@ import numpy as np
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS, UNSURE
-from mitosis_core.interchange.contest_csv import number_in
+from mitosis_core.interchange.csv_rows import number_in
 from mitosis_core.interchange.files import FileNames, Source, open_archive
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.marks import Mark, MarkedImage, score_of

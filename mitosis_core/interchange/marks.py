@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.class_names import SKIP, label_of
-from mitosis_core.interchange.contest_csv import short
+from mitosis_core.interchange.csv_rows import short
 from mitosis_core.types import Region, on_image
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import number_in, text_lines
+from mitosis_core.interchange.csv_rows import number_in, text_lines
 from mitosis_core.interchange.files import Source
 
 

@@ -19,7 +19,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import number_in
+from mitosis_core.interchange.csv_rows import number_in
 from mitosis_core.interchange.files import FileNames, Source
 from mitosis_core.interchange.format import Format, Keeps
 from mitosis_core.interchange.marks import Mark, MarkedImage, score_of, whole

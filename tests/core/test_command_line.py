@@ -13,7 +13,7 @@ import mitosis_core.model
 import mitosis_core.prediction
 from mitosis_core.__main__ import main
 from mitosis_core.errors import MissingScale, UnusableModel
-from mitosis_core.interchange.contest_csv import read_detections
+from mitosis_core.interchange.annotation_csv import read_detections
 from mitosis_core.types import Detections, Field, Prediction
 
 CANDIDATES = Detections(np.array([[40, 50], [20, 30], [70, 80]]), [0.9, 0.6, 0.2], [30, 20, 10])
@@ -51,7 +51,7 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return said
 
 
-def test_detect_writes_the_contest_csv(network: None, tmp_path: Path) -> None:
+def test_detect_writes_a_table_of_detections(network: None, tmp_path: Path) -> None:
     image, out = _image(tmp_path / "a.png"), tmp_path / "found.csv"
     assert main(["detect", str(image), "--um-per-px", "0.25", "--out", str(out)]) == 0
     with out.open(newline="") as file:

@@ -15,7 +15,7 @@ import mitosis_core.model
 import mitosis_core.prediction
 from mitosis_core.__main__ import main
 from mitosis_core.detection_stream import COLUMNS, DetectionStream
-from mitosis_core.interchange.contest_csv import read_detections
+from mitosis_core.interchange.annotation_csv import read_detections
 from mitosis_core.interchange.exchange import read_marks
 from mitosis_core.types import Detections, Field, Prediction
 

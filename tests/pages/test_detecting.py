@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mitosis_core.errors import MissingScale
-from mitosis_core.interchange.contest_csv import read_rows
+from mitosis_core.interchange.csv_rows import read_rows
 from mitosis_core.interchange.exchange import read_marks
 from mitosis_core.types import Detections, Field, Prediction
 from pages.shared.service import detecting

@@ -32,7 +32,7 @@ from db.runs import Run
 from db.schema import FieldRow, RunRow
 from db.splits import case_splits, set_held_out
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
-from mitosis_core.interchange.contest_csv import read_annotations
+from mitosis_core.interchange.annotation_csv import read_annotations
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from pages.shared.service import training
 from tests.train.finished import drawn, finished_fields, review

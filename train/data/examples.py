@@ -12,7 +12,8 @@ import numpy as np
 from mitosis_core.errors import UnusableData
 from mitosis_core.image.reading import read_field
 from mitosis_core.image.tissue import find_tissue
-from mitosis_core.interchange.contest_csv import Annotations, read_annotations, read_rows, text_of, um_per_px_of
+from mitosis_core.interchange.annotation_csv import Annotations, read_annotations
+from mitosis_core.interchange.csv_rows import read_rows, text_of, um_per_px_of
 from mitosis_core.types import Field, Float32, UInt8
 from train.data.labels import MOST, ellipse_masks
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from mitosis_core.interchange.contest_csv import DETECTION_COLUMNS, ImageDetections
+from mitosis_core.interchange.annotation_csv import DETECTION_COLUMNS, ImageDetections
 from mitosis_core.interchange.safe_csv import SafeTable
 
 

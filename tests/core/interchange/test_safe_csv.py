@@ -9,12 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mitosis_core.interchange.annotation_csv import ImageDetections, read_annotations, read_detections
 from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS
-from mitosis_core.interchange.contest_csv import (
-    ImageDetections,
-    read_annotations,
-    read_detections,
-)
 from mitosis_core.interchange.exchange import write_marks
 from mitosis_core.interchange.marks import Mark, MarkedImage
 from mitosis_core.interchange.safe_csv import plain_cell, safe_cell

@@ -19,8 +19,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mitosis_core.interchange.annotation_csv import read_annotations
 from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS, UNSURE
-from mitosis_core.interchange.contest_csv import read_annotations
 from mitosis_core.interchange.exchange import read_marks, write_marks
 from mitosis_core.interchange.marks import Mark, MarkedImage
 

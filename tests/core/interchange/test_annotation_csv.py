@@ -7,11 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mitosis_core.errors import UnusableData
-from mitosis_core.interchange.contest_csv import (
-    ImageDetections,
-    read_annotations,
-    read_detections,
-)
+from mitosis_core.interchange.annotation_csv import ImageDetections, read_annotations, read_detections
 from mitosis_core.types import Detections
 from tests.core.interchange.detections_file import write_detections
 
