@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 import streamlit as st
@@ -72,17 +73,23 @@ def _case(store: Store, names: dict[str, str], who: Person) -> None:
 def _choose_case(store: Store, names: dict[str, str]) -> str:
     """The case on show, kept in the address; typing in the box searches."""
     asked = st.query_params.get("case") or _case_on_review(store) or st.session_state.get(session.RESULT_CASE)
-    chosen = asked if asked in names else next(iter(names))
+    _begin_with(session.RESULT_CASE_BOX, names, asked, st.session_state.get(session.RESULT_CASE))
     case = st.selectbox(
         "Case",
         list(names),
-        index=list(names).index(chosen),
+        key=session.RESULT_CASE_BOX,
         format_func=names.__getitem__,
         width=260,
         help="Type to search",
     )
     st.query_params["case"] = st.session_state[session.RESULT_CASE] = case
     return case
+
+
+def _begin_with(box: str, options: Collection[str], asked: str | None, shown: str | None) -> None:
+    """What stands in a box: what is asked for, where that is not what was shown last; else what was chosen in it."""
+    if st.session_state.get(box) not in options or (asked in options and asked != shown):
+        st.session_state[box] = asked if asked in options else next(iter(options))
 
 
 def _case_on_review(store: Store) -> str:
@@ -102,12 +109,11 @@ def _choose_verdicts(store: Store, case: str, who: Person) -> CountBy:
     offered = case_result.choices(store, case, who, training.active(store))
     labels = {one.key: one for one in offered}
     asked = st.query_params.get("by") or st.session_state.get(session.RESULT_BY)
-    if asked not in labels:
-        asked = next(iter(labels))
+    _begin_with(session.RESULT_BY_BOX, labels, asked, st.session_state.get(session.RESULT_BY))
     key = st.selectbox(
         "Counted by",
         list(labels),
-        index=list(labels).index(asked),
+        key=session.RESULT_BY_BOX,
         width=300,
         format_func=lambda key: case_result.choice_label(labels[key]),
     )

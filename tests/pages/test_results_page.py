@@ -23,7 +23,7 @@ from pages.shared import session, store
 from pages.shared.person import Person, Role
 from pages.shared.service import case_result
 from pages.shared.viewer.review_data import ReviewView, review_data
-from tests.db.drawn_case import HEIGHT_PX, VERSION, WIDTH_PX, add_case, detect, glass, read
+from tests.db.drawn_case import HEIGHT_PX, VERSION, WIDTH_PX, add_case, detect, glass, half_tissue, read
 
 
 @pytest.fixture
@@ -102,6 +102,22 @@ def test_a_read_case_shows_its_figures_its_score_and_its_cells(kept: Store) -> N
     assert [one["label"][0] for one in pictures(page)["fields"]] == list("11110000")
     assert page.dataframe[0].value["fields finished"].tolist() == [8]
     assert not [one for one in page.button if "reading" in one.label]
+
+
+def test_every_choice_in_a_box_holds_and_so_does_a_new_address(kept: Store) -> None:
+    for seed, case in enumerate(("A", "B", "C")):
+        field, _ = add_field(kept, half_tissue(seed), case=case)
+        for reader in ("Ann", "Ben"):
+            read(kept, field, reader, [(100, 100)])
+    page = open_page(case="A", by="reader:Ann")
+    for case in ("B", "A", "C", "B"):
+        assert box(page, "Case").select(case).run().query_params["case"] == case
+        assert box(page, "Case").value == case
+    for by in ("reader:Ben", "consensus", "reader:Ann", "consensus"):
+        assert box(page, "Counted by").select(by).run().query_params["by"] == by
+        assert box(page, "Counted by").value == by
+    page.query_params["case"] = "C"
+    assert (box(page.run(), "Case").value, box(page, "Counted by").value) == ("C", "consensus")
 
 
 def test_a_case_that_is_not_read_to_the_end_is_preliminary_and_leads_on(kept: Store) -> None:
