@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from db import disk_space
 from db.engine import open_store
-from db.fields import add_field, list_fields
+from db.errors import StoreFull
+from db.fields import add_field, list_fields, list_unscaled
 from db.predictions import versions_by_field
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.sample_field import the_sample
@@ -254,6 +257,18 @@ def test_what_is_handed_over_before_it_was_analysed_waits_in_the_queue(
         (ids[1], "needs_scale"),
     ]
     assert [(one.name, one.case) for one in list_fields(kept)] == [("Field 1", "")]
+
+
+def test_fields_that_are_not_analysed_yet_need_room_on_the_disk_too(
+    detector: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = open_store(tmp_path / "data")
+    waiting = detecting.give_scale([detecting.open_file("A_1.png", png(1))], 0.25)
+    room = disk_space.reserve_bytes() + 1
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda path: SimpleNamespace(free=room))
+    with pytest.raises(StoreFull):
+        reviewing.hand_over(kept, waiting, version="fake-1", by="Ann", case=None, keep_names=True)
+    assert list_unscaled(kept) == list_fields(kept) == []
 
 
 def test_a_field_that_is_stored_at_another_scale_is_detected_again_instead(

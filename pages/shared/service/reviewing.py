@@ -126,11 +126,11 @@ def store_for_review(
     """Keep analysed fields with what was found. Returns them, and the case of each that was there already in another
     one and stays in it.
 
-    case: None is guessed from each name. Raises StoreFull before anything is written when too little room would be
-    left on the disk.
+    case: None is guessed from each name. Raises StoreFull before anything is written when all of these fields, those
+    that are not analysed yet too, would leave too little room on the disk.
     """
     analyses = list(analyses)
-    check_disk_space(store.folder, sum(one.field.pixels.nbytes for one in analyses if one.field and one.prediction))
+    check_disk_space(store.folder, sum(one.field.pixels.nbytes for one in analyses if one.field))
     kept, elsewhere = [], []
     for one in analyses:
         if one.field is None or one.prediction is None:
