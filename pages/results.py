@@ -17,6 +17,7 @@ from mitosis_core.errors import ConcentricError
 from pages.shared import session
 from pages.shared.person import Person
 from pages.shared.service import case_result, training
+from pages.shared.service.waiting_for_scale import waiting_for_scale
 from pages.shared.shell import empty_page, open_page, plain, show_table
 from pages.shared.store import the_store
 from pages.shared.views.analysis import show_progress
@@ -31,7 +32,9 @@ def main() -> None:
     try:
         store = the_store()
         names = case_names(store)
-        if names:
+        if said := waiting_for_scale(store, st.query_params.get("case", "")):
+            empty_page(plain(said), "Give it on Cases", "cases")
+        elif names:
             _case(store, names, who)
         else:
             _welcome()

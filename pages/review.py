@@ -14,6 +14,7 @@ from mitosis_core.plurals import count_noun
 from pages.shared import session
 from pages.shared.person import Person
 from pages.shared.service import detecting, reviewing
+from pages.shared.service.waiting_for_scale import waiting_for_scale
 from pages.shared.shell import empty_page, open_page, plain
 from pages.shared.store import the_store
 from pages.shared.views.field_diameter import ask_field_diameter
@@ -42,6 +43,10 @@ def main() -> None:
     who = open_page("Review")
     try:
         store = the_store()
+        asked = (st.query_params.get("case", ""), st.query_params.get("field", ""))
+        if said := waiting_for_scale(store, *asked):
+            empty_page(plain(said), "Give it on Cases", "cases")
+            return
         if not list_fields(store):
             empty_page(
                 "Correct what the detector has found: one click or key per mitosis, every change stored at once.",

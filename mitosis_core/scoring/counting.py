@@ -17,7 +17,7 @@ from mitosis_core.types import Field, Float32, Region
 
 COMMON_FIELD_DIAMETERS_MM = (0.40, 0.44, 0.50, 0.55, 0.59, 0.63)
 FIELD_DIAMETER_MM = 0.55  # of a high-power field, where nobody has said: field number 22, objective 40x (0.2376 mm²)
-_POSSIBLE_DIAMETERS_MM = (0.2, 1.2)  # field numbers 18 to 26.5, objectives 25x to 63x, and some room
+POSSIBLE_DIAMETERS_MM = (0.2, 1.2)  # field numbers 18 to 26.5, objectives 25x to 63x, and some room
 
 LEAST_MM2 = 0.02  # of tissue for a density: a square of 140 µm
 
@@ -152,7 +152,7 @@ def field_diameter_mm(field_number_mm: float, magnification: float) -> float:
     """Diameter of a microscope's field: the field number of its eyepiece over the magnification of its objective (times
     that of a tube lens between them). Raises ConcentricError when no microscope has such a high-power field.
     """
-    low, high = _POSSIBLE_DIAMETERS_MM
+    low, high = POSSIBLE_DIAMETERS_MM
     possible = math.isfinite(field_number_mm) and math.isfinite(magnification) and magnification > 0
     if not possible or not low <= field_number_mm / magnification <= high:
         raise ConcentricError(
@@ -164,7 +164,7 @@ def field_diameter_mm(field_number_mm: float, magnification: float) -> float:
 
 def check_field_diameter(diameter_mm: float) -> float:
     """Return it when a high-power field may be so wide; raises ConcentricError with a sentence when not."""
-    low, high = _POSSIBLE_DIAMETERS_MM
+    low, high = POSSIBLE_DIAMETERS_MM
     if not low <= diameter_mm <= high:
         raise ConcentricError(
             f"No high-power field is {diameter_mm:g} mm across (accepted: {low:g} to {high:g} mm). Common is 0.55 mm."

@@ -86,18 +86,22 @@ def test_the_same_store_gives_the_same_data(kept: Store) -> None:
     assert board(page) == board(page.run()) == board(open_page())
 
 
-def test_the_scale_is_asked_once_in_the_open_and_remembered(kept: Store) -> None:
+@pytest.mark.parametrize("remember", [False, True])
+def test_the_scale_is_asked_in_the_open_and_remembered_if_wished(kept: Store, remember: bool) -> None:
     waiting = [add(kept, "C", scaled=False), add(kept, "CC", scaled=False)]
     queue.enqueue(kept, waiting, "v1", by="Ann")
     page = open_page()
     assert any("2 fields do not say" in one.value for one in page.markdown)
     assert [card["state"] for card in board(page)["cards"]][2:] == ["needs_scale", "needs_scale"]
     page.selectbox(session.SCANNER_OF_CASES).select("Leica GT450, 40x (MIDOG)").run()
+    if remember:
+        next(one for one in page.checkbox if one.label.startswith("Remember")).check().run()
     press(page, "Use it")
     assert list_unscaled(kept) == [] and list_fields(kept)[-1].um_per_px == 0.26
-    assert read_preferences(kept, "").um_per_px == 0.26
+    assert read_preferences(kept, "").um_per_px == (0.26 if remember else None)
     page = open_page()
-    assert not any("do not say" in one.value for one in page.markdown) and board(page)["scanner"] == "0.26 µm/px"
+    assert not any("do not say" in one.value for one in page.markdown)
+    assert board(page)["scanner"] == ("0.26 µm/px" if remember else "")
 
 
 def test_a_scale_that_is_not_plausible_is_refused_and_nothing_is_remembered(kept: Store) -> None:

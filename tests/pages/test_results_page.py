@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from db.case_counts import CountBy
 from db.engine import Store
-from db.fields import add_field, rename_case
+from db.fields import add_field, add_unscaled, rename_case
 from db.preferences import read_preferences
 from db.reviews import Review
 from mitosis_core.types import Region
@@ -118,6 +119,15 @@ def test_every_choice_in_a_box_holds_and_so_does_a_new_address(kept: Store) -> N
         assert box(page, "Counted by").value == by
     page.query_params["case"] = "C"
     assert (box(page.run(), "Case").value, box(page, "Counted by").value) == ("C", "consensus")
+
+
+def test_a_case_whose_fields_wait_for_their_scale_says_so_and_shows_no_other(kept: Store) -> None:
+    add_case(kept, "A", 1)
+    add_unscaled(kept, replace(glass(1), um_per_px=None), case="H")
+    page = open_page(case="H")
+    assert "H waits for its µm/px" in said(page) and not page.selectbox
+    add_field(kept, glass(2), case="H")
+    assert box(page.run(), "Case").value == "H"
 
 
 def test_a_case_that_is_not_read_to_the_end_is_preliminary_and_leads_on(kept: Store) -> None:

@@ -8,13 +8,15 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from db.engine import Store
-from db.fields import get_field, list_fields, set_case, tombstones
+from db.fields import add_unscaled, get_field, list_fields, set_case, tombstones
 from db.preferences import change_preferences, read_preferences
 from db.reviews import apply_ops, history, parse_op, review_of
+from mitosis_core.types import Field
 from pages.shared import session, shell, store
 from pages.shared.person import Person, Role
 from pages.shared.service import detecting, reviewing
@@ -178,11 +180,19 @@ def test_history_looks_back_and_brings_back(kept: Store, page: AppTest) -> None:
     assert len(history(kept, field)) == 3  # nothing was taken out of the history
 
 
+def test_a_link_to_a_field_that_waits_for_its_scale_opens_no_other(kept: Store) -> None:
+    unscaled = Field(np.full((64, 64, 3), 200, np.uint8), None, "h.png")
+    waiting, _ = add_unscaled(kept, unscaled, case="H")
+    page = open_page("Anna", waiting.id)
+    assert "h.png waits for its µm/px" in page.markdown[-1].value.replace("\\", "")
+    assert not page.get("bidi_component") and [one.label for one in page.button][-1] == "Give it on Cases"
+
+
 @pytest.mark.parametrize("diameter_mm", [None, 0.44])  # as it comes, and as the reader sets it
 def test_history_counts_for_the_same_microscope(kept: Store, page: AppTest, diameter_mm: float | None) -> None:
     act(kept, "Anna", int(viewer(page)["field"]), "add", id="m1", x=5.0, y=5.0, cls="mitosis")
     if diameter_mm:
-        page.selectbox(session.DIAMETER).set_value(diameter_mm).run()
+        page.number_input(session.DIAMETER).set_value(diameter_mm).run()
     now = viewer(page.run())["count"]
     then = viewer(page.segmented_control(session.MODE).set_value("History").run())["count"]
     assert then["per_10_hpf"] == now["per_10_hpf"] and then["per_mm2"] == now["per_mm2"]
@@ -191,10 +201,10 @@ def test_history_counts_for_the_same_microscope(kept: Store, page: AppTest, diam
 def test_the_diameter_is_the_same_in_review_history_and_tomorrow(kept: Store, page: AppTest) -> None:
     """Chosen once, it held on the page where it was chosen alone: History said 0.5 where Review said 0.55 mm."""
     act(kept, "Anna", int(viewer(page)["field"]), "add", id="m1", x=5.0, y=5.0, cls="mitosis")
-    page.selectbox(session.DIAMETER).set_value(0.5).run()
+    page.number_input(session.DIAMETER).set_value(0.5).run()
     assert read_preferences(kept, "").field_diameter_mm == 0.5
     later = open_page("Anna")  # another session: nothing of the first is left
-    assert later.selectbox(session.DIAMETER).value == 0.5
+    assert later.number_input(session.DIAMETER).value == 0.5
     area_mm2 = 1 / viewer(later)["count"]["per_mm2"]
     wanted = 10 * math.pi * 0.25**2 / area_mm2  # ten fields of 0.5 mm
     assert viewer(later)["count"]["per_10_hpf"] == pytest.approx(wanted)

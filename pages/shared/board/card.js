@@ -89,7 +89,7 @@ class Card {
     const kept = new Map();
     for (const tile of shown) {
       const one = this.tiles.get(tile.id) ?? new Tile(this.board);
-      one.update(tile);
+      one.update(tile, this.data.case);
       kept.set(tile.id, one);
     }
     for (const [id, one] of this.tiles) if (!kept.has(id)) one.root.remove();
@@ -125,8 +125,9 @@ class Tile {
     this.link.addEventListener("keydown", (event) => this.key(event));
   }
 
-  update(data) {
+  update(data, name) {
     this.id = data.id;
+    this.address = name ? { case: name, field: data.id } : { field: data.id }; // in the queue of its case
     this.root.dataset.field = data.id;
     this.root.className = `tile ${data.state}`;
     this.root.classList.toggle("read", data.read);
@@ -134,7 +135,7 @@ class Tile {
     this.root.classList.toggle("selected", this.board.memory.selected.has(data.id));
     const url = new URL(data.url.replace(/^\//, ""), document.baseURI).href;
     if (this.image.src !== url) this.image.src = url;
-    this.link.href = `review?field=${data.id}`;
+    this.link.href = `review?${new URLSearchParams(this.address)}`;
     this.link.title = data.says;
     this.link.setAttribute("aria-label", data.says);
     this.flag.textContent = FLAGS[data.state] ?? "";
@@ -148,7 +149,7 @@ class Tile {
   click(event) {
     const { board } = this;
     if (!board.data.may.add || (!board.memory.selected.size && !event.shiftKey)) {
-      board.follow(event, "review", { field: this.id });
+      board.follow(event, "review", this.address);
       return;
     }
     event.preventDefault();

@@ -109,7 +109,7 @@ def _ask_for_scale(store: Store, who: Person, board: Board) -> None:
         )
         with st.container(horizontal=True, vertical_alignment="bottom"):
             given = ask_scanner(session.SCANNER_OF_CASES, session.SCALE_OF_CASES)
-            remember = st.checkbox("Remember for all my files that do not say", value=True, width="content")
+            remember = st.checkbox("Remember for all my files that do not say", width="content")
             if not st.button("Use it", type="primary", disabled=given is None, width="content") or given is None:
                 return
         try:

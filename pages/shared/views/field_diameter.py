@@ -20,14 +20,17 @@ def field_diameter_mm() -> float:
 
 def ask_field_diameter(about: str | None = None) -> None:
     """Kept under session.DIAMETER, in mm, and for the user in the store. about: help beside it."""
-    chosen = field_diameter_mm()
-    st.session_state[session.DIAMETER] = chosen
-    st.selectbox(
+    st.session_state[session.DIAMETER] = field_diameter_mm()
+    least, most = counting.POSSIBLE_DIAMETERS_MM
+    common = ", ".join(f"{mm:.2f}" for mm in counting.COMMON_FIELD_DIAMETERS_MM)
+    st.number_input(
         "Diameter of your high-power field (mm)",
-        sorted({*counting.COMMON_FIELD_DIAMETERS_MM, chosen}),
-        format_func=lambda mm: f"{mm:.2f}",
+        min_value=least,
+        max_value=most,
+        step=0.01,
+        format="%.3f",
         key=session.DIAMETER,
-        help=about,
+        help=" ".join(filter(None, [about, f"Common are {common} mm."])),
         on_change=_keep,
     )
     with st.expander("From field number and objective"):
