@@ -32,7 +32,11 @@ _FOREIGN = "The file concentric.sqlite is not a database of Concentric; please u
 # As bytes: damaged text need not be text any more.
 _SCHEMA = "SELECT CAST(sql AS BLOB) FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
 TRIGGERS = {
-    *(f"{table}_{what}" for table in ("event", "decision", "tombstone") for what in ("update", "replace", "delete")),
+    *(
+        f"{table}_{what}"
+        for table in ("event", "decision", "tombstone", "version_label")
+        for what in ("update", "replace", "delete")
+    ),
     "field_delete",
 }
 

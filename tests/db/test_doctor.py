@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from db.dialects import postgres, sqlite
 from db.disk import write_durably
 from db.doctor import Finding, examine, is_sound, repair
 from db.engine import Store
@@ -81,6 +82,15 @@ def test_each_damage_is_said_and_mended_where_nothing_is_lost(filled: Store, say
     if mendable:
         after = {one.id: (history(filled, one.id), reviews_of(filled, one.id)) for one in list_fields(filled)}
         assert after == before
+
+
+def test_the_doctor_looks_for_every_trigger(store: Store) -> None:
+    wanted, made = {
+        "sqlite": (sqlite.TRIGGERS, "SELECT name FROM sqlite_master WHERE type = 'trigger'"),
+        "postgresql": (postgres.TRIGGERS, "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"),
+    }[store.engine.dialect.name]
+    with store.reading() as session:
+        assert set(session.scalars(text(made))) == wanted
 
 
 def test_an_event_against_the_rule_is_found(filled: Store) -> None:
