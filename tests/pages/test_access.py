@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from db import versions
+from db.engine import open_store
 from db.fields import add_field, list_fields
 from db.reviews import apply_ops
 from docs import security_tables
@@ -24,11 +25,12 @@ from mitosis_core.types import Field
 from pages.shared import access, session, shell, store
 from pages.shared.guard import MIDDLEWARE
 from pages.shared.person import Person, Role
-from pages.shared.service import detecting, reviewing
+from pages.shared.service import case_result, detecting, reviewing
 from pages.shared.service.detecting import PredictionCache
 from pages.shared.viewer.images import publish_field
 from pages.shared.viewer.review_data import crop_url
 from pages.shared.viewer.routes import ROUTES, image_url, ops_token
+from tests.db.drawn_case import VERSION, add_case, read
 from tests.pages.fakes import FakeDetector
 from tests.pages.test_ops_route import op
 from tests.train.finished import ended_run, finished_fields
@@ -148,6 +150,25 @@ def test_the_marks_of_others_are_seen_after_finishing_an_own_review(
     assert seen("Bert", Role.REVIEWER) == [] and seen("Bert", Role.READER) == seen("Bert", Role.ADMIN) == ["Anna"]
     finish("Bert")
     assert seen("Bert", Role.REVIEWER) == ["Anna"]
+
+
+def test_who_excludes_a_field_stays_blind_to_it(tmp_path: Path) -> None:
+    """Excluded fields may be reopened, and read then with the verdicts of others in mind."""
+    kept = open_store(tmp_path / "data")
+    first, second = add_case(kept, "A", 2)
+    ann = Person("Ann", Role.REVIEWER)
+    for field in (first, second):
+        read(kept, field, "Bert", [(100, 100)])
+    read(kept, first, "Ann", [])
+    read(kept, second, "Ann", [], state="excluded")
+
+    def offered() -> list[str]:
+        return [one.name for one in case_result.choices(kept, "A", ann, VERSION) if one.kind == "reader"]
+
+    assert reviewing.comparable(reviewing.queue(kept, "Ann", VERSION), ann) == [first]
+    assert reviewing.visible_reviews(kept, second, "Ann", ann) == {} and offered() == ["Ann"]
+    read(kept, second, "Bert", [], state="excluded")  # of a field that all exclude there is nothing to be told
+    assert offered() == ["Ann", "Bert"]
 
 
 def test_with_a_login_the_name_is_not_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:

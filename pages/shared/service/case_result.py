@@ -22,24 +22,25 @@ from mitosis_core.reporting.figures import CaseFigures, case_figures
 from mitosis_core.reporting.pictures import draw_field
 from mitosis_core.scoring.mitotic_score import MitoticScore
 from pages.shared.person import Person
+from pages.shared.service.reviewing import may_see_others
 from pages.shared.service.tissue_cache import TISSUES
 
 
-def may_see_others(store: Store, case: str, who: Person) -> bool:
-    """Whether somebody may see what others said of a case: a reviewer after finishing all of it, so as to stay blind.
-
-    An admin may at any time; who only looks has none to finish. As in `reviewing.visible_reviews`.
-    """
-    if who.may("admin") or not who.may("reviewer"):
-        return True
-    done = ("complete", "excluded")
-    return all(reviews_of(store, one.id).get(who.name, Review()).state in done for one in fields_of(store, case))
+def may_see_all(store: Store, case: str, who: Person) -> bool:
+    """Whether somebody may see what others said of every field of a case; where all who saw one excluded it, there is
+    nothing to see."""
+    reviews = [reviews_of(store, one.id) for one in fields_of(store, case)]
+    return all(
+        may_see_others(who, known.get(who.name, Review()).state)
+        or {one.state for one in known.values()} == {"excluded"}
+        for known in reviews
+    )
 
 
 def choices(store: Store, case: str, who: Person, active: str) -> list[CountBy]:
     """Whose mitoses of a case somebody may count, the one to begin with first. active: the version in use."""
     offered = ways_to_count(store, case, active)
-    if may_see_others(store, case, who):
+    if may_see_all(store, case, who):
         return offered
     return [one for one in offered if one.kind == "detections" or (one.kind == "reader" and one.name == who.name)]
 

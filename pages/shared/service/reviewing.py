@@ -278,24 +278,27 @@ def get_proposals(
     return proposals(store, stored.id, model.version), ""
 
 
-def visible_reviews(store: Store, stored: StoredField, reader: str, who: Person) -> dict[str, Review]:
-    """The reviews of other readers that somebody may see: finished ones, and only after finishing an own one.
+def may_see_others(who: Person, own_state: str) -> bool:
+    """Whether somebody may see what others said of a field. own_state: of their own review of it.
 
-    An admin sees all of them at any time; who only looks has none to finish.
+    A reviewer only after finishing it, so as to stay blind; a field that is excluded has no verdict of theirs yet, and
+    may be reopened. An admin may at any time; who only looks has none to finish.
     """
+    return who.may("admin") or not who.may("reviewer") or own_state in ("complete", "complete_empty")
+
+
+def visible_reviews(store: Store, stored: StoredField, reader: str, who: Person) -> dict[str, Review]:
+    """The reviews of other readers that somebody may see: finished ones; an admin sees all of them."""
     known = reviews_of(store, stored.id)
-    theirs = {name: review for name, review in known.items() if name != reader}
-    if who.may("admin"):
-        return theirs
-    if who.may("reviewer") and known.get(reader, Review()).state != "complete":
+    if not may_see_others(who, known.get(reader, Review()).state):
         return {}
-    return only_finished(theirs)
+    theirs = {name: review for name, review in known.items() if name != reader}
+    return theirs if who.may("admin") else only_finished(theirs)
 
 
 def comparable(entries: Sequence[QueueEntry], who: Person) -> list[StoredField]:
     """The fields whose readers may be compared before this person's eyes."""
-    reviews = who.may("reviewer") and not who.may("admin")
-    return [one.field for one in entries if not (reviews and one.is_open)]
+    return [one.field for one in entries if may_see_others(who, one.review.state)]
 
 
 def changes(store: Store, field_id: int, reader: str) -> list[Event]:
