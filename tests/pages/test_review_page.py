@@ -13,6 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from db.engine import Store
+from db.errors import StoreBusy
 from db.fields import add_unscaled, get_field, list_fields, set_case, tombstones
 from db.preferences import change_preferences, read_preferences
 from db.reviews import apply_ops, history, parse_op, review_of
@@ -21,6 +22,8 @@ from pages.shared import session, shell, store
 from pages.shared.person import Person, Role
 from pages.shared.service import detecting, reviewing
 from pages.shared.service.detecting import PredictionCache
+from pages.shared.shell import plain
+from pages.shared.views import disputes, review_viewer
 from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, STORABLE, FakeDetector, FakeModel, drawn
 from tests.pages.test_detecting import png
 
@@ -332,6 +335,32 @@ def test_a_dispute_is_shown_and_settled_only_by_who_has_finished_the_field(kept:
     (mark,) = review_of(kept, field, "Anna").standing
     assert (mark.verdict, mark.settles) == ("lookalike", True)
     assert "settles a dispute" in reviewing.describe_event(history(kept, field, "Anna")[-2])
+
+
+def _busy(*given: Any, **named: Any) -> None:
+    raise StoreBusy("The store is busy.")
+
+
+def test_a_dispute_that_cannot_be_settled_now_says_why(
+    kept: Store, page: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = int(viewer(page)["field"])
+    for reader, verdict in (("Anna", "mitosis"), ("Bert", "lookalike")):
+        act(kept, reader, field, "add", id="m", x=100.0, y=100.0, cls=verdict)
+        act(kept, reader, field, "state", state="complete")
+    page.segmented_control(session.MODE).set_value("Agreement").run()
+    monkeypatch.setattr(disputes, "settle", _busy)
+    next(button for button in page.button if button.key == "settle-lookalike").click().run()
+    assert [one.value for one in page.toast] == [plain("The store is busy.")] and not page.exception
+
+
+def test_a_preference_that_cannot_be_kept_now_says_why(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(review_viewer.st, "toast", lambda sentence, icon: said.append(sentence))
+    monkeypatch.setattr(review_viewer, "chosen_preferences", lambda key: {"advance": False})
+    monkeypatch.setattr(review_viewer, "change_preferences", _busy)
+    review_viewer._keep_preferences(kept, Person("Anna", Role.REVIEWER))
+    assert said == [plain("The store is busy.")]
 
 
 def test_agreement_of_two_readers_is_counted(kept: Store, page: AppTest) -> None:

@@ -11,6 +11,7 @@ from db.disputes import settle
 from db.engine import Store
 from db.fields import StoredField
 from db.reader_agreement import Compared
+from mitosis_core.errors import ConcentricError
 from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.agreement import ConsensusObject
 from mitosis_core.vocabulary import VERDICTS, Verdict
@@ -109,9 +110,12 @@ def _said(field: Compared, cell: ConsensusObject) -> dict[str, str]:
 
 def _settle(store: Store, field: StoredField, cell: ConsensusObject, reader: str, verdict: Verdict) -> None:
     x, y = (float(at) for at in cell.xy_px)
-    applied = settle(store, field, reader, x, y, verdict)
-    if applied.refused:
-        st.toast(plain(applied.refused[0][1]), icon=":material/error:")
+    try:
+        problem = next((said for _, said in settle(store, field, reader, x, y, verdict).refused), "")
+    except ConcentricError as error:
+        problem = str(error)
+    if problem:
+        st.toast(plain(problem), icon=":material/error:")
 
 
 def _step(place: int, number: int) -> None:

@@ -13,6 +13,7 @@ from db.predictions import Proposals, proposals
 from db.preferences import change_preferences, read_preferences
 from db.reviews import review_of
 from db.splits import case_of
+from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
 from mitosis_core.plurals import duration
 from pages.shared import cache, session
@@ -183,7 +184,10 @@ def _gallery(store: Store, case: Sequence[QueueEntry], reader: str, model: Model
 
 def _keep_preferences(store: Store, who: Person) -> None:
     if chosen := chosen_preferences(_VIEWER):
-        change_preferences(store, who.name, **chosen)
+        try:
+            change_preferences(store, who.name, **chosen)
+        except ConcentricError as error:
+            st.toast(plain(str(error)), icon=":material/error:")
 
 
 def _score(model: Model) -> float:
