@@ -1,4 +1,4 @@
-"""What the "?" of each page says: what the page is for, and its keys. Markdown, by title."""
+"""What "Help" on each page says: what the page is for, and its keys. Markdown, by title."""
 
 from __future__ import annotations
 
