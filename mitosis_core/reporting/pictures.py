@@ -129,9 +129,11 @@ def _blend(under: UInt8, over: UInt8, opacity: Float32) -> UInt8:
 def _lines(drawn: UInt8, polygons: Sequence[Float32], scale: float, colour: tuple[int, int, int]) -> None:
     import cv2
 
-    # OpenCV takes sixteenths of a pixel; the centre of the first pixel stays (0, 0) when an image is made smaller.
-    shown = [np.rint((((one + 0.5) * scale) - 0.5) * 16).astype(np.int32) for one in polygons if len(one) > 1]
-    for width, ink in ((3, _DARK), (1, colour)):
+    # The centre of the first pixel stays (0, 0) when an image is made smaller. A line along its edge is drawn inside.
+    last = np.array(drawn.shape[1::-1]) - 2
+    placed = [np.clip((one + 0.5) * scale - 0.5, 1, np.maximum(last, 1)) for one in polygons if len(one) > 1]
+    shown = [np.rint(one * 16).astype(np.int32) for one in placed]  # OpenCV takes sixteenths of a pixel
+    for width, ink in ((4, _DARK), (2, colour)):
         cv2.polylines(drawn, shown, True, ink, width, cv2.LINE_AA, 4)
 
 

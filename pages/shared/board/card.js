@@ -43,7 +43,7 @@ class Card {
     this.bar.setAttribute("aria-valuenow", data.detected);
     this.bar.setAttribute("aria-label", `${data.detected} of ${data.tiles.length} fields analysed`);
     this.filled.style.width = `${(100 * data.detected) / data.tiles.length}%`;
-    const area = data.area_mm2 ? ` · ${data.area_mm2.toFixed(2)} mm²` : "";
+    const area = data.area_mm2 ? ` · ${data.area_mm2.toFixed(2)} mm² of images` : "";
     this.facts.textContent = plural(data.tiles.length, "field") + area;
     if (data.figure) element("b", "", this.facts).textContent = data.figure;
     this.drawReaders(data.readers);

@@ -105,3 +105,12 @@ def test_a_field_is_never_made_larger_and_never_changed() -> None:
 
 def test_the_same_pixels_are_the_same_file() -> None:
     assert encode_jpeg(numbered()) == encode_jpeg(numbered()) and encode_png(numbered()) == encode_png(numbered())
+
+
+@pytest.mark.parametrize("width_px", [SIDE_PX, 250])
+def test_the_outline_of_a_field_full_of_tissue_is_yellow_at_all_four_edges(width_px: int) -> None:
+    drawn = draw_field(field().pixels, counted([]), width_px, FieldDrawing(rings=False)).astype(int)
+    yellow = (drawn[..., 1] - drawn[..., 2] > 120) & (drawn[..., 0] > 200)
+    middle = slice(60, width_px - 60)  # away from the scale bar and the corners
+    for edge in (yellow[:5, middle], yellow[-5:, middle], yellow[middle, :5].T, yellow[middle, -5:].T):
+        assert edge.any(axis=0).all()
