@@ -402,6 +402,18 @@ def test_a_newer_change_from_another_window_stands(desk: Desk) -> None:
     assert desk.marks()[id_]["cls"] == "lookalike"
 
 
+def test_undo_leaves_alone_what_another_window_has_changed_since(desk: Desk) -> None:
+    desk.keys("n", "1")
+    ((id_, mark),) = desk.marks().items()
+    desk.send_from_elsewhere({**mark, "kind": "class", "cls": "unsure"})
+    desk.click(*EMPTY)
+    desk.keys("Escape")
+    desk.page.locator(f".crop.unsure[data-id='{id_}']").wait_for()  # the page has brought it
+    desk.keys("Control+z", "Control+z")
+    desk.page.locator(".message").get_by_text("the newer change stands").wait_for()
+    assert {one: mark["cls"] for one, mark in desk.marks().items()} == {id_: "unsure"}
+
+
 def test_the_view_and_the_selection_survive_reruns(desk: Desk) -> None:
     desk.click(*EMPTY)
     desk.keys("+", "+")

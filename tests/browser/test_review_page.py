@@ -85,6 +85,18 @@ def test_a_stale_window_does_not_undo_a_newer_click(bench: Bench) -> None:
     until(old.page, lambda: old.page.locator("[aria-label*='Look-alike'] >> nth=0").count() > 0)
 
 
+@pytest.mark.parametrize("key", ["x", "1"])
+def test_undo_leaves_alone_what_another_window_has_said(bench: Bench, key: str) -> None:
+    reader = f"Undoing {key}"
+    old, new = bench.desk(reader), bench.desk(reader)
+    new.keys("n", "1").saved()
+    old.keys("n", key)
+    old.page.locator(".message", has_text="the newer change stands").wait_for()
+    old.saved()
+    old.keys("Control+z").saved()
+    assert bench.verdicts(reader) == ["mitosis"] and "delete" not in bench.kinds(reader)
+
+
 def test_a_finished_field_is_locked_until_it_is_reopened(bench: Bench) -> None:
     desk = bench.desk("Locked")
     desk.keys("n", "1", "n", "1", "f").ready(1)

@@ -130,6 +130,23 @@ class Editing {
     return before;
   }
 
+  // What the server did not take, or another window has changed since, is no step of this window any more: undoing it
+  // would take the other window's change back.
+  forget(lost) {
+    for (const { field, kind, id = kind } of lost) {
+      const review = this.reviews.get(field);
+      if (!review) continue;
+      for (const steps of ["done", "undone"])
+        review[steps] = review[steps].map((step) => step.filter((one) => one.id !== id)).filter((step) => step.length);
+    }
+  }
+
+  // Whether the verdict on a mark is what this window has made it.
+  stands(id, mark) {
+    const now = this.point(id);
+    return id === "area" || (now?.decided ? now.cls : undefined) === mark?.cls;
+  }
+
   // As if the last step had not been made: not to be redone either.
   takeBack() {
     if (this.turn(this.review.done, this.review.undone, "before") !== null) this.review.undone.pop();
@@ -160,8 +177,10 @@ class Editing {
 
   turn(from, to, side) {
     if (!from.length || this.refuses()) return null;
-    const step = from.pop();
-    to.push(step);
+    const other = side === "before" ? "after" : "before";
+    const step = from.pop().filter((change) => this.stands(change.id, change[other]));
+    if (step.length) to.push(step);
+    else this.notify(NEWER);
     for (const change of step) this.make(change.id, change[side]);
     this.changed();
     return step.length === 1 ? step[0].id : null;

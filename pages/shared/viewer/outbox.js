@@ -9,6 +9,7 @@ const KEEPALIVE_BYTES = 60000; // what a browser still sends for a page that is 
 const PERMANENT = [400, 403, 404]; // sending the same again will not help
 const LOCKED = 409; // the field is finished: sending the same again will not help before it is reopened
 const BROKEN = 500; // an unexpected answer: trying again may help once or twice
+const NEWER = "This was changed in another window since; the newer change stands.";
 const TRIES = 5; // of a change that draws such an answer alone
 
 function randomId() {
@@ -68,7 +69,7 @@ class Outbox {
     this.wait = FIRST_WAIT_MS;
     this.trouble = ""; // why the last request failed
     this.waiters = [];
-    this.listener = null; // { changed(), notify(sentence), answered(ops, outdated), adopted() }
+    this.listener = null; // { changed(), notify(sentence), answered(ops, outdated, lost), adopted() }; lost: ops that the server did not take
     const lost = () => this.entries.length || localList.memory.get(this.refusedKey)?.length;
     addEventListener("beforeunload", (event) => lost() && event.preventDefault());
     addEventListener("storage", (event) => event.key === this.refusedKey && this.listener?.changed());
@@ -218,10 +219,11 @@ class Outbox {
     const why = new Map(refused.map((one) => [one.op_id, one.why]));
     this.addRefused(batch.filter(({ op }) => why.has(op.op_id)), ({ op }) => why.get(op.op_id)); // before it is removed
     this.save();
-    if (superseded.length) this.listener?.notify("This was changed in another window since; the newer change stands.");
+    if (superseded.length) this.listener?.notify(NEWER);
     if (error) this.listener?.notify(error);
-    const outdated = missed || superseded.length > 0 || refused.length > 0;
-    this.listener?.answered(batch.map((entry) => entry.op), outdated);
+    const ops = batch.map((entry) => entry.op);
+    const lost = ops.filter((op) => superseded.includes(op.op_id) || why.has(op.op_id));
+    this.listener?.answered(ops, missed || lost.length > 0, lost);
   }
 
   failed(batch, error) {
@@ -251,7 +253,8 @@ class Outbox {
     this.trouble = "";
     this.addRefused(batch, () => why);
     this.save();
-    this.listener?.answered(batch.map((entry) => entry.op), true);
+    const ops = batch.map((entry) => entry.op);
+    this.listener?.answered(ops, true, ops);
   }
 
   // ---- refused changes: they no longer block the others, and are kept until the reader decides

@@ -165,7 +165,7 @@ class Reviewer extends Viewer {
     outbox.listener = {
       changed: () => this.showOutbox(),
       notify,
-      answered: (ops, outdated) => this.onAnswer(ops, outdated),
+      answered: (ops, outdated, lost) => this.onAnswer(ops, outdated, lost),
       adopted: () => (this.editing.applyPending(), this.draw()),
     };
   }
@@ -190,7 +190,9 @@ class Reviewer extends Viewer {
     this.dialog.close();
   }
 
-  onAnswer(ops, outdated) {
+  onAnswer(ops, outdated, lost) {
+    this.editing.forget(lost);
+    for (const way of ["undo", "redo"]) this.turned[way] = this.turned[way].filter((field) => lost.every((op) => op.field !== field));
     if (outdated) {
       // What was refused must go, also when the server has nothing new to send.
       this.editing.take(this.data);
