@@ -35,10 +35,10 @@ def label_version(store: Store, version: str, *, name: str, note: str, by: str) 
     by, name, note = named(by), " ".join(name.split()), note.strip()
     if len(name) > LONGEST_NAME or len(note) > LONGEST_NOTE:
         raise ConcentricError(f"Please use at most {LONGEST_NAME} letters for a name and {LONGEST_NOTE} for a note.")
-    others = {one.name for one in version_labels(store).values() if one.version != version}
-    if name and name in others:
-        raise ConcentricError(f"Another version is called {name} already.")
     with store.writing() as session:
+        others = {row.name for key, row in latest_labels(session).items() if key != version}
+        if name and name in others:
+            raise ConcentricError(f"Another version is called {name} already.")
         session.add(VersionLabelRow(version=version, name=name, note=note, by=by, at=datetime.now(UTC)))
 
 

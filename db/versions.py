@@ -155,12 +155,17 @@ def previous_champion(store: Store, shipped: str) -> str | None:
 
 
 def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
-    """Make the champion before this one active again; returns it. Raises VersionGone when there was none."""
-    reign = active_history(decisions(store), shipped)
-    if len(reign) < 2:
-        raise VersionGone("There is no earlier active version to roll back to.")
-    record_decision(store, "roll_back", reign[-2], by=by, note=note)
-    return reign[-2]
+    """Make the champion before this one active again; returns it.
+
+    Raises VersionGone when there was none, ConcentricError when nobody is named.
+    """
+    by = named(by)
+    with store.writing() as session:
+        reign = _history(session, shipped)
+        if len(reign) < 2:
+            raise VersionGone("There is no earlier active version to roll back to.")
+        session.add(DecisionRow(kind="roll_back", version=reign[-2], by=by, note=note.strip(), at=datetime.now(UTC)))
+        return reign[-2]
 
 
 def delete_version(store: Store, name: str, *, by: str) -> None:
@@ -175,9 +180,9 @@ def delete_version(store: Store, name: str, *, by: str) -> None:
     _remove_files(path)
 
 
-def _history(session: Session) -> list[str]:
+def _history(session: Session, shipped: str = "") -> list[str]:
     """`active_history` within a turn of writing, so that no other server decides meanwhile."""
-    return active_history(session.scalars(select(DecisionRow).order_by(DecisionRow.id)), "")
+    return active_history(session.scalars(select(DecisionRow).order_by(DecisionRow.id)), shipped)
 
 
 def store_version(

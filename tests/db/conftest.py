@@ -2,11 +2,13 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.orm import Session
 
 from benchmarks.postgres_server import PostgresServer
 from db.engine import Store, open_store
@@ -86,6 +88,18 @@ def psycopg_connection(store: Store) -> Any:
 def reopen(store: Store) -> Store:
     """As another process that comes to the same store."""
     return open_store(store.folder, url=store.url)
+
+
+def before_its_turn(store: Store, monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
+    """Another server does something just before the next turn of writing."""
+    turn = store.writing
+
+    def writing(only: str | None = None) -> AbstractContextManager[Session]:
+        monkeypatch.setattr(store, "writing", turn)
+        do()
+        return turn(only)
+
+    monkeypatch.setattr(store, "writing", writing)
 
 
 @pytest.fixture

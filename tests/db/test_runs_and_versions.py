@@ -19,6 +19,7 @@ from db.runs import Run
 from db.schema import RunRow
 from mitosis_core.errors import ConcentricError, UnusableModel
 from mitosis_core.types import Field
+from tests.db.conftest import before_its_turn
 
 SHIPPED = "shipped-1"
 
@@ -144,6 +145,16 @@ def test_the_champion_follows_from_the_decisions(store: Store) -> None:
     with pytest.raises(VersionGone):
         versions.roll_back(store, SHIPPED, by="Bert")
     assert [one.kind for one in versions.decisions(store)] == ["promote", "promote", "roll_back", "roll_back"]
+
+
+def test_of_two_who_roll_back_at_once_each_records_what_became_active(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("v1", "v2", "v3"):
+        versions.record_decision(store, "promote", name, by="Anna")
+    before_its_turn(store, monkeypatch, lambda: versions.roll_back(store, SHIPPED, by="Bert"))
+    assert versions.roll_back(store, SHIPPED, by="Anna") == versions.champion(store, SHIPPED) == "v1"
+    assert [(one.by, one.version) for one in versions.decisions(store)[3:]] == [("Bert", "v2"), ("Anna", "v1")]
 
 
 def test_what_was_deleted_is_not_promoted_and_what_was_promoted_not_deleted(store: Store) -> None:

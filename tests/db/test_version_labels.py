@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from db.engine import Store
 from db.version_labels import label_version, version_labels
 from mitosis_core.errors import ConcentricError
+from tests.db.conftest import before_its_turn
 
 
 def test_the_latest_name_and_note_count_and_nothing_said_is_lost(store: Store) -> None:
@@ -34,3 +35,10 @@ def test_two_versions_never_have_one_name(store: Store) -> None:
     with pytest.raises(ConcentricError, match="Another version is called Spring"):
         label_version(store, "w", name="Spring", note="", by="Ann")
     label_version(store, "v", name="Spring", note="again", by="Ann")
+
+
+def test_of_two_who_give_one_name_at_once_the_second_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    before_its_turn(store, monkeypatch, lambda: label_version(store, "v", name="Spring", note="", by="Ann"))
+    with pytest.raises(ConcentricError, match="Another version is called Spring"):
+        label_version(store, "w", name="Spring", note="", by="Bob")
+    assert list(version_labels(store)) == ["v"]
