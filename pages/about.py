@@ -30,8 +30,9 @@ right chooses light or dark. For whoever runs the server: the folder docs beside
 
 ### What it is not
 It is a research tool, **not a medical device**. A count from it must not decide a diagnosis or a grade. It has learned
-from breast cancer on four scanners; on other tissue, stains or scanners it may err more. Every count should be looked
-at: each circle can be checked in the gallery, and the score slider shows what lies just below the threshold.
+from breast cancer on five scanners, and from mitoses of seven tumour types of man and dog; on other tissue, stains or
+scanners it may err more. Every count should be looked at: each circle can be checked in the gallery, and the score
+slider shows what lies just below the threshold.
 
 ### Methods
 The default version follows **SegMitos**: a segmentation network that learns from centroids by concentric labels, where
@@ -52,6 +53,9 @@ feature pyramid with a global bank) and **instance-max** (which learned only whi
   Pathology Informatics 4 (2013) 8.
 - MIDOG: Aubreville M, et al. *A comprehensive multi-domain dataset for mitotic figure detection.* Scientific Data 10
   (2023) 484. AMi-Br: Bertram CA, et al., BVM 2025.
+- AtNorM-MD and AtNorM-Br, 2,853 mitoses of seven tumour types: Banerjee S, et al. *Benchmarking deep learning and
+  vision foundation models for atypical vs. normal mitosis classification with cross-dataset evaluation.* arXiv
+  2506.21444.
 
 ### Licence
 Apache-2.0. The encoders started from EfficientNet-Lite0 (Apache-2.0).

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from db.fields import add_field, list_fields, list_unscaled
 from db.predictions import versions_by_field
 from mitosis_core.errors import ConcentricError
 from mitosis_core.image.sample_field import the_sample
+from mitosis_core.model import DEFAULT_VERSION, load_model
 from pages.shared import session, store
 from pages.shared.service import detecting, reviewing
 from pages.shared.shell import plain
@@ -304,3 +306,9 @@ def test_keeping_that_fails_is_said_on_the_page(page: AppTest, monkeypatch: pyte
 def test_the_about_page_says_what_it_is_not(detector: FakeDetector) -> None:
     about = AppTest.from_file("../../pages/about.py", default_timeout=30).run()
     assert not about.exception and "not a medical device" in about.markdown[0].value
+
+
+def test_the_about_page_names_all_that_the_default_version_learned_from(detector: FakeDetector) -> None:
+    about = AppTest.from_file("../../pages/about.py", default_timeout=30).run().markdown[0].value
+    named = re.findall(r"(\w+) et al\.", load_model(DEFAULT_VERSION).card.data["note"])
+    assert len(named) > 2 and all(author in about for author in named), named
