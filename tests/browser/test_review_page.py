@@ -116,6 +116,16 @@ def test_a_finished_field_is_locked_until_it_is_reopened(bench: Bench) -> None:
     assert bench.kinds("Locked") == [*before, "state", "add"]
 
 
+def test_a_reopened_field_is_finished_again_at_once(bench: Bench) -> None:
+    desk = bench.desk("Again")
+    desk.keys("n", "1", "n", "1", "f").ready(1)
+    desk.keys("[").ready(0)
+    desk.page.get_by_role("button", name="Review this field again").click()
+    desk.page.get_by_text("In review", exact=True).wait_for()
+    desk.keys("f").ready(1).saved()
+    assert review_of(bench.store, bench.fields[0].id, "Again").state == "complete"
+
+
 def test_a_click_on_a_field_that_was_finished_in_another_window_is_kept_aside_and_not_sent_again(bench: Bench) -> None:
     old, new = bench.desk("Elsewhere"), bench.desk("Elsewhere")
     new.keys("n", "1", "n", "1", "f").ready(1)

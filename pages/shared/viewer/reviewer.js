@@ -120,6 +120,7 @@ class Reviewer extends Viewer {
       this.ahead.late = component;
       return;
     }
+    if (component.data.last_step >= this.answer) this.leaving = false;
     this.showAhead(null);
     super.update(component);
   }
@@ -533,13 +534,14 @@ class Reviewer extends Viewer {
   async go(to, target = this.data.next_fields?.targets[to]) {
     if (this.leaving) return;
     this.landing = to === "onward" || (to === "finish" && this.preferences.advance) || null;
-    this.leaving = true;
+    this.answer = Infinity; // the step with whose answer the page has left, or stays
+    this.leaving = to !== "reopen";
     setTimeout(() => (this.leaving = false), LEAVING_MS);
     const { field } = this.editing;
     await this.outbox.whenSent(); // the time spent follows when the field is left: nobody waits for it
     clearTimeout(this.settling);
     const { fields } = this.data.next_fields ?? {};
-    const n = ++this.triggers;
+    const n = (this.answer = ++this.triggers);
     this.component.setTriggerValue("go", { to, target, field, n });
     if (fields?.[target]) this.showAhead(fields[target], n);
   }
