@@ -124,7 +124,7 @@ class MouseReader(Reader):
 
     def judge(self, *, mitosis: bool) -> None:
         """By the buttons of the panel."""
-        self._press("Confirm as mitosis" if mitosis else "Not a mitosis")
+        self._press("Accept as mitosis" if mitosis else "Not a mitosis")
 
     def add(self, place: Place) -> None:
         """By a click on the cell; where another mark is so near that the click takes that one, once more with Shift."""

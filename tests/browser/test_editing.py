@@ -216,11 +216,13 @@ def test_proposals_are_confirmed_rejected_undecided_and_moved(desk: Desk) -> Non
 
 
 def test_accepting_all_shown_is_one_step(desk: Desk) -> None:
-    desk.page.get_by_role("button", name="Confirm every proposal shown").click()
+    desk.page.get_by_role("button", name="Accept every proposal shown").click()
     assert sorted(desk.marks()) == PROPOSALS
     assert desk.page.locator(".count strong").inner_text() == "4"
     desk.page.get_by_role("button", name="Undo").click()
     assert desk.marks() == {}
+    desk.keys("n", "x", "n", "x", "n", "x")
+    desk.page.get_by_text("Accept the 1 shown").wait_for()
 
 
 def test_undo_and_redo_go_all_the_way(desk: Desk) -> None:
@@ -453,7 +455,9 @@ def test_finishing_asks_about_undecided_proposals(desk: Desk) -> None:
     dialog.get_by_text("4 proposals are undecided.").wait_for()
     desk.keys("Escape")
     dialog.wait_for(state="hidden")
-    assert desk.review()["state"] == "unseen"
+    desk.keys("f", "Enter")
+    dialog.wait_for(state="hidden")
+    assert desk.review()["state"] == "unseen" and desk.marks() == {}
     desk.keys("f")
     dialog.get_by_role("button", name="Accept them all and finish").click()
     desk.ready("2")

@@ -15,7 +15,7 @@ class Dialog {
     return !this.root.hidden;
   }
 
-  // answers: [[text, act]], the last one changes nothing.
+  // answers: [[text, act]], the last one changes nothing: Enter and Esc take it.
   ask(text, answers) {
     const box = make("div", "box", null);
     make("p", "", box).textContent = text;
@@ -27,7 +27,7 @@ class Dialog {
     this.root.setAttribute("aria-label", text);
     this.root.replaceChildren(box);
     this.root.hidden = false;
-    box.querySelector("button").focus();
+    box.lastChild.focus();
   }
 
   close() {

@@ -13,7 +13,7 @@ const VIEWING = {
   display: ["brightness and contrast", "b", "b", "End"],
 };
 const EDITING = {
-  confirm: ["confirm the proposal", "a", "a", "k"],
+  confirm: ["accept the proposal", "a", "a", "k"],
   reject: ["reject the proposal, delete an own mark", "x", "x", "o"],
   menu: ["verdicts at the cell, or in the middle; also right-click, long press", "o", "4", "Insert"],
   comment: ["comment on the cell", "c", "c", "."],

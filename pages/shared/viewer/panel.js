@@ -37,7 +37,7 @@ class Panel {
     this.deselect = this.button(head, "deselect", "Deselect (Esc)", act.deselect, "link");
     this.classes = make("div", "edit classes", root, { role: "group", "aria-label": "Verdict" });
     const acts = make("div", "edit row acts", root);
-    this.accept = this.button(acts, "Confirm", "Confirm as mitosis (Enter or A)", act.accept);
+    this.accept = this.button(acts, "Accept", "Accept as mitosis (Enter or A)", act.accept);
     this.reject = this.button(acts, "Reject", "", act.remove);
     this.zoom = this.button(acts, "Zoom", "Zoom to the selected cell (Z)", act.zoomIn);
     this.makeComment();
@@ -82,7 +82,7 @@ class Panel {
     this.reset.addEventListener("click", () => act.reset());
     this.score.input.addEventListener("input", () => act.slide(Number(this.score.input.value)));
     this.score.input.addEventListener("change", () => act.slid());
-    this.acceptAll = this.button(root, "", "Confirm every proposal shown as a mitosis", act.acceptAll, "edit wide");
+    this.acceptAll = this.button(root, "", "Accept every proposal shown as a mitosis", act.acceptAll, "edit wide");
     this.heat = this.makeSlider(root, "Heat map", "heat");
     this.heat.input.addEventListener("input", () => act.heat(Number(this.heat.input.value)));
   }
@@ -143,7 +143,7 @@ class Panel {
     }
     this.note.textContent = note;
     this.acceptAll.hidden = !proposed;
-    this.acceptAll.textContent = proposed === 1 ? "Confirm the 1 shown" : `Accept all ${proposed} shown`;
+    this.acceptAll.textContent = proposed === 1 ? "Accept the 1 shown" : `Accept all ${proposed} shown`;
   }
 
   // Several sets of marks beside each other: how many there are of each, instead of one count and its score.

@@ -231,7 +231,7 @@ class Viewer {
     return listed.filter((point) => point.decided === false);
   }
 
-  // A detection that nobody was asked about counts; a proposal counts once it is confirmed.
+  // A detection that nobody was asked about counts; a proposal counts once it is accepted.
   drawCount(shown, listed) {
     if (!this.data.count) return this.panel.showLegend(this.data.classes, shown);
     const [left, top, right, bottom] = this.area ?? [-Infinity, -Infinity, Infinity, Infinity];
