@@ -8,6 +8,7 @@ has reviewed.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,8 +30,8 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.image.tissue import Tissue, find_tissue
 from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.counting import Count, FieldCount, count_on_tissue, total
-from mitosis_core.types import Region
-from mitosis_core.vocabulary import MITOSIS, UNSURE, Verdict
+from mitosis_core.types import Float32, Region
+from mitosis_core.vocabulary import HIT_RADIUS_UM, MITOSIS, UNSURE, Verdict
 
 TissueOf = Callable[[StoredField], Tissue | None]  # None: not known now
 
@@ -62,7 +63,8 @@ class CountedCell:
     """A cell of a counted field, in pixels, and what was said of it.
 
     mark: the id of the reader's mark or of the detection, "" for the consensus. readers: who marked it, by name.
-    version, score: of the detection that it is, or that the mark came from, else None.
+    version, score: of the detection that it is, or that the mark came from, else None. comment: of the reader; by the
+    consensus of all who wrote one, after their names.
     """
 
     x_px: float
@@ -72,6 +74,7 @@ class CountedCell:
     readers: tuple[str, ...] = ()
     version: str | None = None
     score: float | None = None
+    comment: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +280,13 @@ def _by_readers(field: StoredField, reviews: Mapping[str, Review], by: CountBy) 
         return of_reader(field, by.name, finished[by.name])
     said = vote(field, finished)
     cells = tuple(
-        CountedCell(float(one.xy_px[0]), float(one.xy_px[1]), one.verdict, readers=tuple(sorted(one.verdicts)))
+        CountedCell(
+            float(one.xy_px[0]),
+            float(one.xy_px[1]),
+            one.verdict,
+            readers=tuple(sorted(one.verdicts)),
+            comment=_comments(said.reviews, one.xy_px, HIT_RADIUS_UM / field.um_per_px),
+        )
         for one in said.cells
     )
     undecided = sum(one.disputed and one.verdict == UNSURE for one in said.cells)
@@ -288,10 +297,21 @@ def _by_readers(field: StoredField, reviews: Mapping[str, Review], by: CountBy) 
 def of_reader(field: StoredField, name: str, review: Review) -> CaseField:
     """A field as one reader has it."""
     cells = tuple(
-        CountedCell(mark.x, mark.y, mark.verdict, mark.id, (name,), mark.version, mark.score)
+        CountedCell(mark.x, mark.y, mark.verdict, mark.id, (name,), mark.version, mark.score, mark.comment or "")
         for mark in review.standing
     )
     return CaseField(field, None, cells, reviewed_region(field, review), (name,), event=review.rev)
+
+
+def _comments(reviews: Mapping[str, Review], xy_px: Float32, radius_px: float) -> str:
+    """What readers wrote about their marks on a cell: "Ann: tripolar; Bert: blurred"."""
+    x, y = map(float, xy_px)
+    return "; ".join(
+        f"{name}: {mark.comment}"
+        for name, review in sorted(reviews.items())
+        for mark in review.standing
+        if mark.comment and math.hypot(mark.x - x, mark.y - y) <= radius_px
+    )
 
 
 def _within(region: Region | None, cell: CountedCell) -> bool:

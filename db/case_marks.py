@@ -34,6 +34,7 @@ COLUMNS = (
     "score",
     "version",
     "threshold",
+    "comment",
 )
 CONSENSUS = "consensus"
 
@@ -79,6 +80,7 @@ def _rows(store: Store, counts: CaseCounts, field: CaseField) -> Iterator[tuple[
             _score(cell),
             cell.version,
             field.threshold,
+            cell.comment,
         )
     if not field.cells:
         yield (
@@ -95,6 +97,7 @@ def _rows(store: Store, counts: CaseCounts, field: CaseField) -> Iterator[tuple[
             "",
             "",
             field.threshold,
+            "",
         )
 
 

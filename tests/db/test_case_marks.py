@@ -61,6 +61,16 @@ def test_the_consensus_names_those_who_marked_the_cell(store: Store) -> None:
     assert (row["reader"], row["verdicts_of"], row["counted"]) == ("Ann; Bert", "consensus", "1")
 
 
+def test_comments_stand_beside_their_cells(store: Store) -> None:
+    (field,) = add_case(store, "A", 1)
+    for reader, comment in (("Ann", "tripolar"), ("Bert", "blurred"), ("Cem", None)):
+        change(store, field, reader, "add", 1, id="m", x=100.0, y=80.0, cls="mitosis", comment=comment)
+        read(store, field, reader, [])
+    assert [row["comment"] for row in rows(store, ANN)] == ["tripolar"]
+    assert [row["comment"] for row in rows(store, CountBy("reader", "Cem"))] == [""]
+    assert [row["comment"] for row in rows(store, CountBy("consensus"))] == ["Ann: tripolar; Bert: blurred"]
+
+
 def test_the_plain_csv_reads_it(store: Store, tmp_path: Path) -> None:
     first, second = add_case(store, "A", 2)
     read(store, first, "Ann", [(10, 20)], lookalikes=2)
