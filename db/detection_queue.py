@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from db.engine import Store
-from db.fields import NEEDS_SCALE, StoredField
+from db.fields import StoredField
 from db.predictions import prediction_id, write_prediction
 from db.schema import DetectionRow, FieldRow
 from mitosis_core.image.appearance import Appearance
@@ -157,6 +157,14 @@ def has_work(store: Store) -> bool:
 
 # ---- for the worker, which holds the lock of the queue
 
+_NEXT = (
+    select(DetectionRow)
+    .join(FieldRow)
+    .where(DetectionRow.state == "waiting", FieldRow.um_per_px.is_not(None))
+    .order_by(DetectionRow.id)
+    .limit(1)
+)
+
 
 def take_up(store: Store) -> None:
     """What a killed worker left running waits again, or fails when it was cut too often."""
@@ -173,15 +181,13 @@ def take_up(store: Store) -> None:
 def take_next(store: Store) -> Detection | None:
     """Begin the next one in the order it was asked for; None when nothing waits that has its µm/px. One that was
     detected elsewhere meanwhile is done without any work."""
-    wanted = select(DetectionRow).join(FieldRow).order_by(DetectionRow.id).limit(1)
-    wanted = wanted.where(DetectionRow.state == "waiting", FieldRow.um_per_px.is_not(None))
     now = datetime.now(UTC)
     with store.writing(_QUEUE) as session:
-        while (row := session.scalar(wanted)) is not None:
+        while (row := session.scalar(_NEXT)) is not None:
             if prediction_id(session, row.field_id, row.version) is None:
                 row.state, row.message, row.attempts = "running", "", row.attempts + 1
                 row.started_at, row.heartbeat = now, now
-                return _detection(row, row.state)
+                return _detection(row)
             row.state, row.message, row.finished_at = "done", "", now
             session.flush()
     return None
@@ -232,8 +238,8 @@ def put_back(store: Store, number: int, message: str, *, counts: bool) -> None:
 def say_why_it_waits(store: Store, message: str) -> None:
     """Say at the one whose turn is next why it does not begin."""
     with store.writing(_QUEUE) as session:
-        first = select(DetectionRow.id).where(DetectionRow.state == "waiting").order_by(DetectionRow.id).limit(1)
-        session.execute(update(DetectionRow).where(DetectionRow.id.in_(first)).values(message=message))
+        if (row := session.scalar(_NEXT)) is not None:
+            row.message = message
 
 
 # ---- counting
@@ -255,10 +261,8 @@ def _pace(session: Session) -> float | None:
     return seconds / sum(float(size) for _, size in measured) if measured else None
 
 
-def _detection(row: DetectionRow, state: str) -> Detection:
-    kept = {one.name: getattr(row, one.name) for one in fields(Detection)}
-    message = NEEDS_SCALE if state == "needs_scale" else row.message
-    return Detection(**{**kept, "state": state, "message": message})
+def _detection(row: DetectionRow) -> Detection:
+    return Detection(**{one.name: getattr(row, one.name) for one in fields(Detection)})
 
 
 def _shown(state: str, has_scale: bool) -> str:

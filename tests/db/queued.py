@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import select
 
 from db.detection_queue import Detection, _detection, _shown
@@ -15,4 +17,5 @@ def list_detections(store: Store, case: str | None = None) -> list[Detection]:
     if case is not None:
         wanted = wanted.where(FieldRow.case == case)
     with store.reading() as session:
-        return [_detection(row, _shown(row.state, has_scale)) for row, has_scale in session.execute(wanted)]
+        found = session.execute(wanted)
+        return [replace(_detection(row), state=_shown(row.state, has_scale)) for row, has_scale in found]

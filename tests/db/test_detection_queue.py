@@ -11,7 +11,6 @@ from db import detection_queue as queue
 from db.detection_queue import MOST_ATTEMPTS, Detection, Progress
 from db.engine import Store
 from db.fields import (
-    NEEDS_SCALE,
     StoredField,
     add_field,
     add_unscaled,
@@ -88,10 +87,7 @@ def test_a_field_whose_scale_was_corrected_is_detected_again(store: Store, field
 def test_a_field_without_a_scale_waits_until_it_has_one(store: Store, fields: list[StoredField]) -> None:
     waiting, _ = add_unscaled(store, Field(make_field(9).pixels, None, "b.png"), case="case 0")
     queue.enqueue(store, [waiting.id, 1], "v1", by="Ann")
-    assert [(one.state, one.message) for one in list_detections(store)] == [
-        ("needs_scale", NEEDS_SCALE),
-        ("waiting", ""),
-    ]
+    assert states(store) == ["needs_scale", "waiting"]
     assert queue.progress_by_case(store)["case 0"].counts["needs_scale"] == 1 and queue.progress(store).open == 1
     do(store, taken(store))
     assert queue.take_next(store) is None and not queue.has_work(store)
@@ -117,6 +113,13 @@ def test_a_disk_that_was_full_is_no_attempt(store: Store, fields: list[StoredFie
         queue.put_back(store, taken(store).id, "No room.", counts=counts)
     (one,) = list_detections(store)
     assert (one.state, one.message, one.attempts) == (left, "No room.", MOST_ATTEMPTS * counts)
+
+
+def test_why_it_waits_is_said_at_the_one_whose_turn_is_next(store: Store, fields: list[StoredField]) -> None:
+    without, _ = add_unscaled(store, Field(make_field(9).pixels, None, "b.png"))
+    queue.enqueue(store, [without.id, 1, 2], "v1", by="Ann")
+    queue.say_why_it_waits(store, "The disk is full.")
+    assert [one.message for one in list_detections(store)] == ["", "The disk is full.", ""]
 
 
 def test_what_failed_says_why_and_is_tried_anew_when_asked_for(store: Store, fields: list[StoredField]) -> None:
