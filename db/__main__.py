@@ -205,7 +205,8 @@ def _report(given: argparse.Namespace) -> int:
     if given.out.exists():
         raise ConcentricError(f"There is a file {given.out} already; please choose another name.")
     store = open_known(given.data)
-    diameter_mm = check_field_diameter(given.field_diameter_mm or read_preferences(store, "").field_diameter_mm)
+    chosen_mm, preferred_mm = given.field_diameter_mm, read_preferences(store, "").field_diameter_mm
+    diameter_mm = check_field_diameter(preferred_mm if chosen_mm is None else chosen_mm)
     counts = count_case(store, given.case, _way(store, given.case, given.by))
     number = len(counts.fields)
     with _bar(" fields") as progress:

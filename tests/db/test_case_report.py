@@ -138,6 +138,7 @@ def test_the_command_writes_a_new_file(tmp_path: Path, capsys: pytest.CaptureFix
         (["--case", "A", "--out", "x.doc"], ".pdf or .html"),
         (["--case", "A", "--out", "x.pdf", "--by", "reader:Bert"], "reader:Ann"),
         (["--case", "A", "--out", "x.pdf", "--field-diameter-mm", "55"], "0.2 to 1.2 mm"),
+        (["--case", "A", "--out", "x.pdf", "--field-diameter-mm", "0"], "0.2 to 1.2 mm"),
     ],
 )
 def test_the_command_refuses_with_a_sentence(
