@@ -1,4 +1,7 @@
-"""Everything anybody did, oldest first, as CSV or JSON lines: changes to reviews, decisions, deleted fields."""
+"""Who changed a review, decided about a version or deleted a field, oldest first, as CSV or JSON lines.
+
+Names and notes of versions, splits, assignments, runs and given µm/px are not in it.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from mitosis_core.plurals import count_noun
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found. says: a sentence. fault: False for what is only good to know. mendable: by `mend`."""
+    """One thing that was found. says: a sentence. fault: False for what is only good to know. mendable: by `repair`."""
 
     says: str
     fault: bool = True

@@ -238,7 +238,7 @@ class _Found:
         there, standing = {row.id for row in kept}, _Standing(self._near_px, kept)
         changes = []
         for x, y, label in one.marks:
-            verdict = cast(Verdict, label)  # labels of files are verdicts, see marks.LABELS
+            verdict = cast(Verdict, label)  # labels of files are verdicts, see class_names.LABELS
             row = standing.take(x, y, verdict)
             if row is None:
                 mark = _mark_id(digest, reader, x, y)

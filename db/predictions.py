@@ -175,7 +175,7 @@ def detections_by_field(store: Store, version: str) -> dict[int, Detections]:
 
 
 def candidates_by_field(store: Store, version: str) -> dict[int, StoredDetections]:
-    """field id -> all that a version found, below its threshold too; fields are missing as in `detected`."""
+    """field id -> all that a version found, below its threshold too; fields are missing as in `detections_by_field`."""
     its = select(PredictionRow.id).join(FieldRow, _current()).where(PredictionRow.version == version)
     with store.reading() as session:
         return {one.field_id: one for one in _found(session, its, below=True)}

@@ -154,7 +154,7 @@ def beat(store: Store, run_id: int, progress: Mapping[str, Any] | None = None) -
 
 
 def ask_to_cancel(store: Store, run_id: int) -> None:
-    """The run ends itself when it next looks. Raises RunGone."""
+    """The run ends itself when it next looks."""
     _set(store, run_id, cancel_asked=True)
 
 
