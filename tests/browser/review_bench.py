@@ -84,6 +84,14 @@ class Desk:
         scale = box["width"] / SIDE
         return box["x"] + (x + 0.5) * scale, box["y"] + (y + 0.5) * scale
 
+    def draw_area(self, start: tuple[float, float], end: tuple[float, float]) -> Desk:
+        self.page.get_by_role("button", name="Draw the reviewed area").click()
+        self.page.mouse.move(*self.at(*start))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.at(*end), steps=4)
+        self.page.mouse.up()
+        return self
+
     def keys(self, *keys: str) -> Desk:
         for key in keys:
             self.page.keyboard.press(key)

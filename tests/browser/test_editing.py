@@ -250,6 +250,31 @@ def test_the_reviewed_area_is_drawn_and_taken_back(desk: Desk) -> None:
     assert desk.marks() == {}
 
 
+def test_what_lies_outside_the_reviewed_area_is_not_asked_for_and_does_not_count(desk: Desk) -> None:
+    desk.keys("n", "1", "Escape")  # at x = 200
+    desk.keys("0")
+    desk.page.get_by_role("button", name="Draw the reviewed area").click()
+    desk.drag((300, 200), (600, 900))  # round two of the other three proposals
+    panel = desk.page.locator(".panel")
+    verdict = panel.get_by_role("button", name="Mitosis (1)")
+    assert panel.locator(".count").inner_text().split() == ["0", "mitoses", "+", "2", "proposed"]
+    assert verdict.locator("b").inner_text() == "0"
+    assert panel.get_by_text("2 cells, 1 outside").is_visible()
+    desk.click(*EMPTY_TOO)
+    desk.page.locator(".message", has_text="outside the reviewed area and does not count").wait_for()
+    assert desk.page.locator(".tag").inner_text() == "Mitosis · outside the reviewed area"
+    desk.keys("Escape", "f")
+    desk.page.get_by_role("alertdialog").get_by_text("2 proposals are undecided.").wait_for()
+    desk.keys("Escape")
+    panel.get_by_role("button", name="Accept every proposal shown").click()
+    assert sorted(id_ for id_ in desk.marks() if id_.startswith("p1")) == PROPOSALS[:3]
+    assert panel.locator(".count strong").inner_text() == verdict.locator("b").inner_text() == "2"
+    panel.get_by_text("All cells of this field are decided.").wait_for()
+    desk.page.get_by_role("button", name="The whole field is reviewed").click()
+    assert panel.locator(".count strong").inner_text() == verdict.locator("b").inner_text() == "4"
+    assert panel.get_by_text("+ 1 proposed").is_visible()
+
+
 def test_another_readers_mark_cannot_be_changed(desk: Desk) -> None:
     desk.click(204, 700)
     assert desk.page.locator(".tag").inner_text() == "Look-alike · Bob"

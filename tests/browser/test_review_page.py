@@ -20,12 +20,7 @@ def test_every_kind_of_change_reaches_the_database(bench: Bench) -> None:
     desk = bench.desk("Kinds")
     desk.click(500, 600)  # add
     desk.keys("2", "ArrowRight", "x", "Control+z")  # class, move, delete, restore
-    desk.page.get_by_role("button", name="Draw the reviewed area").click()
-    desk.page.mouse.move(*desk.at(100, 100))
-    desk.page.mouse.down()
-    desk.page.mouse.move(*desk.at(900, 900), steps=4)
-    desk.page.mouse.up()
-    desk.saved()
+    desk.draw_area((100, 100), (900, 900)).saved()
     assert bench.kinds("Kinds") == ["state", "add", "class", "move", "delete", "restore", "area"]
     (mark,) = review_of(bench.store, bench.fields[0].id, "Kinds").standing
     assert mark.verdict == "lookalike" and (mark.x, mark.y) == (
@@ -124,6 +119,14 @@ def test_a_reopened_field_is_finished_again_at_once(bench: Bench) -> None:
     desk.page.get_by_text("In review", exact=True).wait_for()
     desk.keys("f").ready(1).saved()
     assert review_of(bench.store, bench.fields[0].id, "Again").state == "complete"
+
+
+def test_a_field_with_proposals_only_outside_its_reviewed_area_is_passed_over(bench: Bench) -> None:
+    desk = bench.desk("Outside", 1)
+    desk.draw_area((100, 500), (900, 900)).saved()
+    desk.page.get_by_text("0 cells").wait_for()
+    desk.open(0)
+    desk.keys("n", "1", "n", "1", "j").ready(2)
 
 
 def test_a_click_on_a_field_that_was_finished_in_another_window_is_kept_aside_and_not_sent_again(bench: Bench) -> None:

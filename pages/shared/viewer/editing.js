@@ -60,8 +60,10 @@ class Editing {
     [this.field, this.review] = [field, review];
   }
 
-  pointsOf(field) {
-    return [...this.reviews.get(field).marks.values()];
+  // What of another field lies in its reviewed area.
+  countedOf(field) {
+    const { marks, area } = this.reviews.get(field);
+    return [...marks.values()].filter(insideOf(area));
   }
 
   applyPending() {
@@ -163,6 +165,9 @@ class Editing {
     if (!changes.length || this.refuses()) return;
     this.review.done.push(changes.map(([id, after]) => ({ id, after, before: this.make(id, after) })));
     this.review.undone = [];
+    const inside = insideOf(this.review.area);
+    if (changes.some(([id, after]) => id !== "area" && after && !inside(after)))
+      this.notify("This mark lies outside the reviewed area and does not count.");
     this.changed();
   }
 

@@ -146,6 +146,12 @@ class Panel {
     this.acceptAll.textContent = proposed === 1 ? "Accept the 1 shown" : `Accept all ${proposed} shown`;
   }
 
+  // counted: those of all cells that lie in the reviewed area.
+  showCells(all, counted) {
+    const outside = all > counted ? `, ${all - counted} outside` : "";
+    this.cells.textContent = `${counted} cell${counted === 1 ? "" : "s"}${outside}`;
+  }
+
   // Several sets of marks beside each other: how many there are of each, instead of one count and its score.
   showLegend(classes, shown) {
     for (const box of [this.number.parentNode, this.density, this.note, this.score.box]) box.hidden = true;

@@ -233,9 +233,9 @@ class Reviewer extends Viewer {
   drawCount(shown, listed) {
     const { review } = this.editing;
     this.numbers = {};
-    for (const { by, decided, cls } of shown) if (!by && decided) this.numbers[cls] = (this.numbers[cls] ?? 0) + 1;
+    for (const { by, decided, cls } of shown.filter(insideOf(review.area))) if (!by && decided) this.numbers[cls] = (this.numbers[cls] ?? 0) + 1;
     super.drawCount(shown, listed);
-    this.panel.cells.textContent = `${listed.length} cell${listed.length === 1 ? "" : "s"}`;
+    this.panel.showCells(listed.length, listed.filter(insideOf(review.area)).length);
     this.panel.showHistory(review);
     this.panel.showState(review.state, Boolean(this.data.blind) && review.state !== "complete");
     this.tools.showArea(this.drawing, review.area);
@@ -251,8 +251,9 @@ class Reviewer extends Viewer {
 
   // What is known here is newer than what the page said.
   drawStrip() {
-    for (const [field, { state, marks }] of this.editing.reviews) {
-      const mitoses = [...marks.values()].filter((one) => one.decided && !one.by && one.cls === "mitosis").length;
+    for (const [field, { state, marks, area }] of this.editing.reviews) {
+      const own = [...marks.values()].filter((one) => one.decided && !one.by && one.cls === "mitosis");
+      const mitoses = own.filter(insideOf(area)).length;
       this.strip.setState(field, state, mitoses);
     }
   }
@@ -277,7 +278,10 @@ class Reviewer extends Viewer {
   zoomInOn(id, place) {
     const mistaken = id !== null && id === this.added;
     this.added = null;
-    if (mistaken) this.editing.takeBack();
+    if (mistaken) {
+      this.editing.takeBack();
+      this.tools.say(""); // what was said of that mark
+    }
     super.zoomInOn(mistaken ? null : id, place);
   }
 
@@ -406,12 +410,13 @@ class Reviewer extends Viewer {
     const { gallery, classes } = this.data;
     for (const one of gallery.fields) this.editing.takeAside(one.data);
     const fields = gallery.fields.map(({ data, name, crops }) => ({ id: String(data.field), name, crops, umPerPx: data.um_per_px }));
-    this.caseGallery.show(gallery, fields, (field) => this.listed(this.shown(this.editing.pointsOf(field))).map((point) => this.cellOf(point, classes)));
+    const cells = (field) => this.listed(this.shown(this.editing.countedOf(field), null));
+    this.caseGallery.show(gallery, fields, (field) => cells(field).map((point) => this.cellOf(point, classes)));
   }
 
   cellOf(point, classes) {
     const { score, x, y, cls } = point;
-    return { ...this.styleOf(point), score, cls, open: point.decided === false, home: { x, y }, classes };
+    return { ...this.styleOf(point, null), score, cls, open: point.decided === false, home: { x, y }, classes };
   }
 
   decideIn(cell, act) {

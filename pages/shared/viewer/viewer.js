@@ -200,14 +200,17 @@ class Viewer {
 
   // ---- drawing
 
-  styleOf(point) {
-    return pointStyle(point, this.data.classes);
+  styleOf(point, area = this.area) {
+    return pointStyle(point, this.data.classes, !point.by && !insideOf(area)(point));
   }
 
-  shown(points = this.points) {
+  // Outside the reviewed area nothing is proposed; marks stay, faint.
+  shown(points = this.points, area = this.area) {
+    const inside = insideOf(area);
     // Scores are 32-bit numbers: compared as such, the count is the page's to the last one.
     const threshold = Math.fround(this.threshold);
-    return points.filter((one) => one.decided || one.by || typeof one.score !== "number" || one.score >= threshold);
+    const proposed = (one) => inside(one) && (typeof one.score !== "number" || one.score >= threshold);
+    return points.filter((one) => one.decided || one.by || proposed(one));
   }
 
   // What the gallery shows and N and P step through: best score first, marks without one at the end.
@@ -234,9 +237,7 @@ class Viewer {
   // A detection that nobody was asked about counts; a proposal counts once it is accepted.
   drawCount(shown, listed) {
     if (!this.data.count) return this.panel.showLegend(this.data.classes, shown);
-    const [left, top, right, bottom] = this.area ?? [-Infinity, -Infinity, Infinity, Infinity];
-    const inside = ({ x, y }) => x + 0.5 >= left && x + 0.5 < right && y + 0.5 >= top && y + 0.5 < bottom; // as Region.contains
-    const mitoses = shown.filter((one) => one.cls === "mitosis" && !one.by && one.decided !== false && inside(one));
+    const mitoses = shown.filter((one) => one.cls === "mitosis" && !one.by && one.decided !== false).filter(insideOf(this.area));
     this.panel.showCount(mitoses.length, this.undecided(listed).length, this.data.count);
   }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from db.engine import Store
@@ -141,8 +142,10 @@ def _has_undecided(store: Store, stored: StoredField, reader: str, model: Model)
     known = proposals(store, stored.id, model.version)
     if known is None:
         return True
-    own = review_of(store, stored.id, reader).standing
-    return any(one.score >= _score(model) for one in undecided(known, own, stored.um_per_px))
+    review = review_of(store, stored.id, reader)
+    found = [one for one in undecided(known, review.standing, stored.um_per_px) if one.score >= _score(model)]
+    area = review.area or stored.extent
+    return bool(area.contains(np.array([(one.x, one.y) for one in found], np.float32)).any())
 
 
 def _place(field_id: int) -> dict[str, Any] | None:
