@@ -14,7 +14,7 @@ from db.engine import Store
 from db.fields import StoredField, list_fields
 from db.replay import Event, Review, replay_by_reader
 from db.reviews import history
-from db.schema import EventRow
+from db.schema import EventRow, FieldRow, ReviewRow
 from mitosis_core.image.sample_field import is_sample
 from mitosis_core.scoring.agreement import ConsensusObject, Verdicts, consensus
 from mitosis_core.types import Float32, Region
@@ -65,6 +65,15 @@ def reviewed_fields(store: Store, source: str = CONSENSUS, until: int | None = N
         if by_reader:
             reviewed.append(_labels(field, by_reader))
     return reviewed
+
+
+def label_readers(store: Store) -> list[str]:
+    """The readers of whom `reviewed_fields` has any, by name; by the reviews as they are stored, without the events."""
+    wanted = select(ReviewRow.reader, FieldRow.digest, FieldRow.width_px, FieldRow.height_px)
+    wanted = wanted.join(FieldRow, FieldRow.id == ReviewRow.field_id).where(ReviewRow.state == "complete")
+    with store.reading() as session:
+        rows = session.execute(wanted)
+        return sorted({reader for reader, digest, width, height in rows if not is_sample(digest, width, height)})
 
 
 def _begun(store: Store) -> set[int]:
