@@ -6,11 +6,11 @@ import streamlit as st
 
 from db.engine import Store
 from db.fields import finished_field_ids
-from db.labels import CONSENSUS, ReviewedField
+from db.labels import CONSENSUS, ReviewedField, label_readers
 from mitosis_core.errors import ConcentricError
 from mitosis_core.model import Model
 from pages.shared import session
-from pages.shared.service import detecting, training, version_comparison
+from pages.shared.service import detecting, version_comparison
 from pages.shared.shell import empty_page, open_page, plain
 from pages.shared.store import the_store
 from pages.shared.views import pictures
@@ -63,7 +63,7 @@ def _choose(store: Store) -> tuple[list[Model], list[ReviewedField]]:
     st.query_params[_ADDRESS] = ",".join(chosen)
     source = middle.selectbox(
         "Labels",
-        [CONSENSUS, *training.sources(store)],
+        [CONSENSUS, *label_readers(store)],
         key=session.COMPARED_BY,
         format_func=lambda name: f"of {name}" if name else "Consensus",
     )

@@ -10,7 +10,7 @@ import streamlit as st
 
 from db import runs, versions
 from db.engine import Store
-from db.labels import CONSENSUS
+from db.labels import CONSENSUS, label_readers
 from db.runs import Run
 from mitosis_core.errors import ClusterUnusable, ConcentricError
 from mitosis_core.model import DEFAULT_VERSION
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _choose_labels(store: Store) -> str:
-    readers = training.sources(store)
+    readers = label_readers(store)
     if len(readers) < 2:
         return CONSENSUS
     chosen = st.selectbox(

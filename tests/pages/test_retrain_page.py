@@ -14,13 +14,15 @@ from sqlalchemy import update
 from streamlit.testing.v1 import AppTest
 
 from db import runs, versions
-from db.engine import Store
+from db.engine import Store, open_store
+from db.labels import label_readers, reviewed_fields
 from db.runs import Run
 from db.schema import Base, RunRow
 from mitosis_core import model
 from mitosis_core.model import DEFAULT_VERSION, load_model
 from pages.shared import session, store
 from pages.shared.service import run_answer, training
+from tests.db.drawn_case import add_case, read
 from tests.pages.test_models_page import MADE, damage, errors, labels, open_page, press
 from tests.train.finished import ended_run, finished_fields
 from train.retrain.config import HEADS_ONLY, RetrainConfig
@@ -52,6 +54,17 @@ def grids(page: AppTest) -> list[list[dict[str, Any]]]:
 
 def queued(kept: Store) -> Run:
     return training.start(kept, by="Bert", source="", settings={})
+
+
+def test_labels_are_offered_of_the_readers_who_have_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = open_store(tmp_path / "data")
+    first, second = add_case(kept, "A", 2)
+    monkeypatch.setattr("db.labels.is_sample", lambda digest, *size: digest == second.digest)
+    known = {"Ann": (first, "complete"), "Bert": (first, ""), "Cleo": (first, "excluded"), "Dora": (second, "complete")}
+    for reader, (field, state) in known.items():
+        read(kept, field, reader, [(100, 100)], state=state)
+    read(kept, second, "Ann", [])
+    assert label_readers(kept) == [name for name in known if reviewed_fields(kept, name)] == ["Ann"]
 
 
 def test_an_empty_store_says_what_is_missing_and_offers_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

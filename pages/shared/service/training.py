@@ -165,13 +165,6 @@ def log_of(store: Store, run_id: int) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]) if path.exists() else ""
 
 
-def sources(store: Store) -> list[str]:
-    """The readers who have finished a field."""
-    from db.reviews import readers
-
-    return [name for name in readers(store) if reviewed_fields(store, name)]
-
-
 def card_of(store: Store, name: str) -> ModelCard:
     """The card of a version of the store or a shipped one."""
     return versions.load_version(store, name).card
