@@ -172,14 +172,15 @@ def _reviewed(
     times = _times(session, ids, labels)
     by_field: dict[int, list[Mark]] = {}
     table = MarkRow.__table__.c
-    columns = (table.field_id, table.reader, table.id, table.x, table.y, table.verdict, table.score)
-    for field_id, reader, key, x, y, verdict, score in session.execute(
+    columns = (table.field_id, table.reader, table.id, table.x, table.y, table.verdict, table.score, table.comment)
+    for field_id, reader, key, x, y, verdict, score, comment in session.execute(
         marks.with_only_columns(*columns).order_by(table.field_id, table.reader, table.id)
     ):
         if reader in areas.get(field_id, ()):
             at = times.get((field_id, reader, key))
             when = "" if at is None else at.isoformat(timespec="seconds")
-            by_field.setdefault(field_id, []).append(Mark(x, y, verdict, score, None, reader, when))
+            mark = Mark(x, y, verdict, score, None, reader, when, comment or "")
+            by_field.setdefault(field_id, []).append(mark)
     for field in fields:
         if field.id in areas:
             yield _image(field, names[field.id], by_field.get(field.id, ()), areas[field.id])

@@ -27,7 +27,7 @@ from db.engine import Store
 from db.errors import FieldGone
 from db.fields import StoredField, UnscaledField, list_fields, list_unscaled
 from db.label_export import file_names, stem_of
-from db.ops import check_reader
+from db.ops import MAX_COMMENT, check_reader
 from db.replay import Event
 from db.reviews import LOCKED, write_events
 from db.schema import FieldRow, MarkRow, ReviewRow
@@ -142,7 +142,7 @@ class _Placed:
 
     name: str
     field_id: int | None
-    marks: tuple[tuple[float, float, str], ...]  # x, y, verdict
+    marks: tuple[tuple[float, float, str, str], ...]  # x, y, verdict, comment
     refused: int
     problem: str
     area: Region | None = None  # what was reviewed, None for the whole image
@@ -160,7 +160,8 @@ class _Changes:
 class _Change:
     """One mark of the file that the reader does not have like this.
 
-    score: of the proposal it came from. comment: what the reader wrote about a mark with another verdict, which stays.
+    score: of the proposal it came from. comment: of the file for a new mark; what the reader wrote about a mark with
+    another verdict, which stays.
     """
 
     kind: str
@@ -237,14 +238,15 @@ class _Found:
         kept = [row for row in rows if not row.deleted]
         there, standing = {row.id for row in kept}, _Standing(self._near_px, kept)
         changes = []
-        for x, y, label in one.marks:
+        for x, y, label, comment in one.marks:
             verdict = cast(Verdict, label)  # labels of files are verdicts, see class_names.LABELS
             row = standing.take(x, y, verdict)
             if row is None:
                 mark = _mark_id(digest, reader, x, y)
                 if mark in there:  # imported before, and moved by the reader since
                     continue
-                changes.append(_Change("restore" if mark in deleted else "add", mark, x, y, verdict))
+                kind = "restore" if mark in deleted else "add"
+                changes.append(_Change(kind, mark, x, y, verdict, comment=comment or None))
             elif row.verdict != verdict:
                 changes.append(_Change("class", row.id, row.x, row.y, verdict, row.version, row.score, row.comment))
         return changes
@@ -388,8 +390,8 @@ def _exchanged(mark: Mark) -> Mark:
     return replace(mark, x_px=mark.y_px, y_px=mark.x_px)
 
 
-def _once(image: MarkedImage) -> tuple[tuple[float, float, str], ...]:
-    """Places and labels; what stands twice in the file comes once.
+def _once(image: MarkedImage) -> tuple[tuple[float, float, str, str], ...]:
+    """Places, labels and comments; what stands twice in the file comes once.
 
     Raises UnusableData where the same place has two labels: nobody can tell which is meant.
     """
@@ -402,7 +404,12 @@ def _once(image: MarkedImage) -> tuple[tuple[float, float, str], ...]:
             raise UnusableData(
                 f"{where(image, [first, mark])}: the same place is {first.label} and {mark.label}{whose}."
             )
-    return tuple((mark.x_px, mark.y_px, mark.label) for mark in seen.values())
+    return tuple((mark.x_px, mark.y_px, mark.label, _comment(mark)) for mark in seen.values())
+
+
+def _comment(mark: Mark) -> str:
+    """What was written about a mark, as a review can hold it."""
+    return "".join(sign if sign.isprintable() else " " for sign in mark.comment).strip()[:MAX_COMMENT]
 
 
 class _Fields:

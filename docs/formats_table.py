@@ -17,6 +17,7 @@ _COLUMNS = {
     "size of the cell": "cell_size",
     "reader": "reader",
     "time": "time",
+    "comment": "comment",
     "size of the image": "image_size",
     "µm/px": "um_per_px",
     "slide": "slide",

@@ -1,7 +1,7 @@
 """The plain CSV file: one row a mark, with a header; `evaluate` and `train fit` read it too.
 
-Columns: `image`, `x_px`, `y_px`, `label`, `um_per_px`, `slide`, `score`, `reader`, `time`, `object_width_px` and
-`object_height_px` (size of the cell), `width_px` and `height_px` (size of the image), `digest`. Read: at least the
+Columns: `image`, `x_px`, `y_px`, `label`, `um_per_px`, `slide`, `score`, `reader`, `time`, `comment`, `object_width_px`
+and `object_height_px` (size of the cell), `width_px` and `height_px` (size of the image), `digest`. Read: at least the
 first three, and `label`, or `score` and `model` as `detect` writes them, which are mitoses of their version. A row with
 blank coordinates says that the image was looked at and holds no mark.
 """
@@ -31,6 +31,7 @@ COLUMNS = (
     "score",
     "reader",
     "time",
+    "comment",
     "object_width_px",
     "object_height_px",
     "width_px",
@@ -86,9 +87,8 @@ def _mark(row: Mapping[str, str], number: int) -> Mark:
     score = number_of(row, "score", number) if row.get("score") else None
     label = row.get("label") or ("" if "label" in row else _label_of_detections(row))
     reader = row.get("reader") or row.get("model") or ""
-    return Mark(
-        x, y, label, score_of(score, f"Row {number}"), size_of(row, number), reader, row.get("time") or "", number
-    )
+    words = (reader, row.get("time") or "", row.get("comment") or "")
+    return Mark(x, y, label, score_of(score, f"Row {number}"), size_of(row, number), *words, number)
 
 
 def _label_of_detections(row: Mapping[str, str]) -> str:
@@ -111,9 +111,9 @@ def write(path: Path, images: Iterable[MarkedImage]) -> None:
 
 def _cells(mark: Mark | None) -> tuple[object, ...]:
     if mark is None:
-        return ("",) * 8
+        return ("",) * 9
     size = ("", "") if mark.size_px is None else mark.size_px
-    return (mark.x_px, mark.y_px, mark.label, mark.score, mark.reader, mark.time, *size)
+    return (mark.x_px, mark.y_px, mark.label, mark.score, mark.reader, mark.time, mark.comment, *size)
 
 
 def recognises(source: Source) -> bool:

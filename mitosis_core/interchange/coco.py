@@ -3,8 +3,8 @@
 Categories are `mitotic figure`, `hard negative` and `unsure`. A box is [x, y, width, height] from the top-left corner
 of the image, where 0, 0 is the corner of the first pixel, not its centre: pycocotools gives the pixel in column 5, row
 7 the box [5, 7, 1, 1]. So half a pixel is added. A mark whose size nobody measured gets a box of 50 px, and says so
-(`box`: `nominal`). `score`, `reader` and `time` of an annotation, and `digest`, `um_per_px`, `slide` and `areas_px` of
-an image, are additions that other readers pass over.
+(`box`: `nominal`). `score`, `reader`, `time` and `comment` of an annotation, and `digest`, `um_per_px`, `slide` and
+`areas_px` of an image, are additions that other readers pass over.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS, UNSURE
 from mitosis_core.interchange.csv_rows import short
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
-from mitosis_core.interchange.json_fields import areas_in, extras, facts, scale, text
+from mitosis_core.interchange.json_fields import areas_in, extras, facts, scale, text, words
 from mitosis_core.interchange.json_stream import items, outline
 from mitosis_core.interchange.marks import Mark, MarkedImage, grouped, number, score_of, whole
 
@@ -133,8 +133,8 @@ def _mark(nth: int, entry: Mapping[str, Any], document: _Document, cell: CellOf,
     x, y, size = cell((left, top, third, fourth), entry)
     if size is not None and min(size) <= 0:
         raise UnusableData(f"{place}: the width and height of bbox must be above 0.")
-    words = (text(entry, "reader", place), text(entry, "time", place))
-    return Mark(x, y, document.categories[category], score_of(entry.get("score"), place), size, *words, nth)
+    score = score_of(entry.get("score"), place)
+    return Mark(x, y, document.categories[category], score, size, *words(entry, place), nth)
 
 
 def _cell(box: Box, entry: Mapping[str, Any]) -> Cell:

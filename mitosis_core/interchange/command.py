@@ -25,6 +25,7 @@ _CALLED = {
     "size_px": "sizes of cells",
     "reader": "readers",
     "time": "times",
+    "comment": "comments",
     "width_px": "sizes of images",
     "um_per_px": "µm/px",
     "slide": "slides",

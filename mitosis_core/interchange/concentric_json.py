@@ -1,10 +1,10 @@
 """Concentric's own JSON: a list of images, one to a line, each with its `marks`; nothing is lost.
 
 An image has `image` (its name), and where they are known `slide`, `digest`, `width_px`, `height_px` and `um_per_px`; a
-mark has `x_px`, `y_px`, `label`, and where they are known `score`, `object_width_px`, `object_height_px`, `reader` and
-`time`. Where a reader reviewed a part of the image alone, `areas_px` has it by the reader's name: [left, top, right,
-bottom], from the corner of the image. What `detect --out x.json` and `x.jsonl` write is read too: their `detections`
-are mitoses of their `model`.
+mark has `x_px`, `y_px`, `label`, and where they are known `score`, `object_width_px`, `object_height_px`, `reader`,
+`time` and `comment`. Where a reader reviewed a part of the image alone, `areas_px` has it by the reader's name: [left,
+top, right, bottom], from the corner of the image. What `detect --out x.json` and `x.jsonl` write is read too: their
+`detections` are mitoses of their `model`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mitosis_core.interchange.class_names import MITOSIS
 from mitosis_core.interchange.csv_rows import short
 from mitosis_core.interchange.files import Source
 from mitosis_core.interchange.format import Format, Keeps
-from mitosis_core.interchange.json_fields import areas_in, extras, facts, scale, size_in, text
+from mitosis_core.interchange.json_fields import areas_in, extras, facts, scale, size_in, text, words
 from mitosis_core.interchange.json_stream import items, lines, outline
 from mitosis_core.interchange.marks import Mark, MarkedImage, number, score_of, whole
 
@@ -67,14 +67,16 @@ def _mark(entry: object, nth: int, model: str | None, place: str) -> Mark:
         raise UnusableData(f"{place}: a mark must have x_px, y_px and a label.")
     x, y = (number(entry.get(key), key, place) for key in ("x_px", "y_px"))
     label = text(entry, "label", place) if model is None else MITOSIS
+    reader, time, comment = words(entry, place)
     return Mark(
         x,
         y,
         label,
         score_of(entry.get("score"), place),
         size_in(entry, place),
-        text(entry, "reader", place) or model or "",
-        text(entry, "time", place),
+        reader or model or "",
+        time,
+        comment,
         nth,
     )
 

@@ -146,7 +146,13 @@ def _passing(images: Iterable[MarkedImage], chosen: Format, written: Written) ->
 
 def _count_lost(image: MarkedImage, marks: Iterable[object], chosen: Format, lost: Counter[str]) -> None:
     keeps = chosen.keeps
-    of_marks = {"score": keeps.score, "size_px": keeps.cell_size, "reader": keeps.reader, "time": keeps.time}
+    of_marks = {
+        "score": keeps.score,
+        "size_px": keeps.cell_size,
+        "reader": keeps.reader,
+        "time": keeps.time,
+        "comment": keeps.comment,
+    }
     for name, kept in of_marks.items():
         if not kept:
             lost[name] += sum(getattr(mark, name) not in (None, "") for mark in marks)

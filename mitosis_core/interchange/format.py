@@ -18,7 +18,8 @@ class Keeps:
 
     position_px: how far a mark may move at most; 0 where it comes back exactly. labels: those it can hold; marks of
     others are left out. name: the whole name of the image, or that without the suffix of its file. The rest: whether
-    scores, sizes of cells, readers, times; size of the image, µm/px, slide, digest and reviewed area come back.
+    scores, sizes of cells, readers, times, comments; size of the image, µm/px, slide, digest and reviewed area come
+    back.
     """
 
     position_px: float
@@ -28,6 +29,7 @@ class Keeps:
     cell_size: bool = False
     reader: bool = False
     time: bool = False
+    comment: bool = False
     image_size: bool = False
     um_per_px: bool = False
     slide: bool = False
@@ -37,7 +39,7 @@ class Keeps:
     @classmethod
     def everything(cls, position_px: float, *, areas: bool = True) -> Keeps:
         """Of a format that holds all that is known, perhaps but for the reviewed areas."""
-        return cls(position_px, LABELS, "whole", True, True, True, True, True, True, True, True, areas)
+        return cls(position_px, LABELS, "whole", True, True, True, True, True, True, True, True, True, areas)
 
 
 Read = Callable[[Sequence[Source]], Iterator[MarkedImage]]

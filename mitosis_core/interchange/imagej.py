@@ -104,6 +104,7 @@ def _mark(x: float, y: float, roi: ImagejRoi, told: Mapping[str, str], nth: int,
         None if width is None or height is None else (width, height),
         told.get("reader", ""),
         told.get("time", ""),
+        told.get("comment", ""),
         nth,
     )
 
@@ -139,6 +140,7 @@ def _encoded(mark: Mark, image: str) -> bytes:
         "score": mark.score,
         "reader": mark.reader,
         "time": mark.time,
+        "comment": mark.comment,
         "object_width_px": width,
         "object_height_px": height,
     }
@@ -164,7 +166,7 @@ FORMAT = Format(
     (".zip", ".roi"),
     read,
     write,
-    Keeps(0.01, score=True, cell_size=True, reader=True, time=True),
+    Keeps(0.01, score=True, cell_size=True, reader=True, time=True, comment=True),
     recognises,
     per_image=True,
 )

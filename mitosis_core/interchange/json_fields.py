@@ -61,6 +61,11 @@ def _region(edges: Any, place: str) -> Region:
     return Region(left, top, right, bottom)
 
 
+def words(entry: Mapping[str, Any], place: str) -> tuple[str, str, str]:
+    """reader, time and comment of a mark's JSON object, "" for what is not there; raises UnusableData for no text."""
+    return text(entry, "reader", place), text(entry, "time", place), text(entry, "comment", place)
+
+
 def facts(image: MarkedImage) -> dict[str, Any]:
     """What is known of an image, without its name and marks."""
     known = {
@@ -83,5 +88,6 @@ def extras(mark: Mark) -> dict[str, Any]:
         "object_height_px": height,
         "reader": mark.reader,
         "time": mark.time,
+        "comment": mark.comment,
     }
     return {key: value for key, value in known.items() if value not in (None, "")}

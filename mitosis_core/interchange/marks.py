@@ -29,7 +29,8 @@ class Mark:
 
     label: one of LABELS; as a file is read, first the file's own name of the class. score: 0 to 1, None where nobody
     gave one. size_px: width and height of the cell, where they were measured. reader: who marked it, a person or a
-    version. time: when, ISO 8601. place: where it stands in its file, see MarkedImage.counted.
+    version. time: when, ISO 8601. comment: what the reader wrote about it, on one line. place: where it stands in its
+    file, see MarkedImage.counted.
     """
 
     x_px: float
@@ -39,6 +40,7 @@ class Mark:
     size_px: tuple[float, float] | None = None
     reader: str = ""
     time: str = ""
+    comment: str = ""
     place: int = 0
 
 

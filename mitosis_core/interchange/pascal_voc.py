@@ -133,6 +133,7 @@ def _mark(element: _Element, place: str) -> Mark:
         None if nominal else (right - left + 1, bottom - top + 1),
         texts.get("reader", ""),
         texts.get("time", ""),
+        texts.get("comment", ""),
         element.line,
     )
 
@@ -154,7 +155,8 @@ def _object(mark: Mark, image: MarkedImage) -> dict[str, Any]:
     width, height = mark.size_px or (BOX_PX, BOX_PX)
     left, right = _sides(mark.x_px, width, image.width_px or 1)
     top, bottom = _sides(mark.y_px, height, image.height_px or 1)
-    own = {"score": mark.score, "reader": mark.reader, "time": mark.time, "box": "" if mark.size_px else "nominal"}
+    own = {"score": mark.score, "reader": mark.reader, "time": mark.time, "comment": mark.comment}
+    own["box"] = "" if mark.size_px else "nominal"
     return {
         "name": mark.label,
         "pose": "Unspecified",
@@ -194,7 +196,7 @@ FORMAT = Format(
     (".xml",),
     read,
     write,
-    Keeps(0.01, score=True, reader=True, time=True, image_size=True),
+    Keeps(0.01, score=True, reader=True, time=True, comment=True, image_size=True),
     recognises,
     per_image=True,
     needs_size=True,

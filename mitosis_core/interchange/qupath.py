@@ -19,7 +19,7 @@ from mitosis_core.errors import UnusableData
 from mitosis_core.interchange.class_names import LOOKALIKE, MITOSIS, UNSURE
 from mitosis_core.interchange.files import FileNames, Source
 from mitosis_core.interchange.format import Format, Keeps
-from mitosis_core.interchange.json_fields import areas_in, extras, facts, scale, size_in, text
+from mitosis_core.interchange.json_fields import areas_in, extras, facts, scale, size_in, text, words
 from mitosis_core.interchange.json_stream import items, outline
 from mitosis_core.interchange.marks import Mark, MarkedImage, number, score_of, whole
 
@@ -130,8 +130,8 @@ def _mark(x: float, y: float, about: Mapping[str, Any], nth: int, place: str) ->
     told = about.get("metadata") or {}
     if not isinstance(told, Mapping):
         raise UnusableData(f"{place}: the metadata must be an object.")
-    words = (text(told, "reader", place), text(told, "time", place))
-    return Mark(x, y, str(label or ""), score_of(measured.get("score"), place), size_in(measured, place), *words, nth)
+    score, size = score_of(measured.get("score"), place), size_in(measured, place)
+    return Mark(x, y, str(label or ""), score, size, *words(told, place), nth)
 
 
 def _measurements(given: object) -> Mapping[str, Any]:

@@ -129,7 +129,7 @@ def _mark(row: tuple[object, ...], classes: dict[int, object], people: dict[int,
     if isinstance(time, int | float) and 0 < time < 1e11:
         when = datetime.fromtimestamp(time, UTC).isoformat()
     assert isinstance(uid, int)
-    return Mark((x0 + x1) / 2, (y0 + y1) / 2, label, None, None, people.get(uid, ""), when, uid)
+    return Mark((x0 + x1) / 2, (y0 + y1) / 2, label, None, None, people.get(uid, ""), when, "", uid)
 
 
 # ---- writing

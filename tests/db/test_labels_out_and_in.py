@@ -417,6 +417,23 @@ def test_a_reader_who_has_begun_keeps_the_area_that_is_theirs(store: Store, tmp_
     assert reviews_of(store, first)["Ben"].area is None
 
 
+@pytest.mark.parametrize("name", [one.name for one in FORMATS.values() if one.keeps.comment])
+def test_comments_leave_and_come_back(tmp_path: Path, name: str) -> None:
+    here, there = (make_store(tmp_path / part, ["S1_01.png"]) for part in "ab")
+    (field,) = list_fields(here)
+    add_marks(here, field.id, "Ann", [(20, 10, "mitosis"), (90, 40, "lookalike")], finish=False)
+    told = make_op(field.id, "class", seq=3, id="m2", x=90.0, y=40.0, cls="unsure", comment="Köln, “tripolar”?")
+    apply_ops(here, field.id, "Ann", [told, make_op(field.id, "state", seq=4, state="complete")])
+    out = out_for(tmp_path, FORMATS[name])
+    export_labels(here, out, Labels("reader", "Ann"), format_name=name)
+    assert import_labels(there, out, replace(BY_ANN, format_name=name)).total("new") == 2
+    (review,) = (reviews_of(there, one.id)["Ann"] for one in list_fields(there))
+    assert sorted((mark.verdict, mark.comment) for mark in review.standing) == [
+        ("mitosis", None),
+        ("unsure", "Köln, “tripolar”?"),
+    ]
+
+
 def test_areas_that_share_nothing_are_a_sentence(store: Store, tmp_path: Path) -> None:
     out = parts_in_a_file(store, tmp_path, {"Ann": [0, 0, 30, 40], "Ben": [40, 0, 80, 40]})
     with pytest.raises(UnusableData, match=r"no part of it together; please choose one reader"):

@@ -69,6 +69,7 @@ def says(one: Format) -> str:
         "score": keeps.score,
         "reader": keeps.reader,
         "time": keeps.time,
+        "comments": keeps.comment,
         "µm/px": keeps.um_per_px,
         "case": keeps.slide,
         "pixel digest": keeps.digest,

@@ -31,6 +31,7 @@ def marks(width_px: int, height_px: int) -> st.SearchStrategy[Mark]:
         st.none() | st.tuples(st.floats(1, 60), st.floats(1, 60)).map(lambda s: (round(s[0], 3), round(s[1], 3))),
         words,
         st.just("") | times,
+        words,
     )
 
 
@@ -79,6 +80,7 @@ def as_kept(image: MarkedImage, chosen: Format) -> MarkedImage:
             mark.size_px if keeps.cell_size else None,
             mark.reader if keeps.reader else "",
             mark.time if keeps.time else "",
+            mark.comment if keeps.comment else "",
         )
         for mark in image.marks
         if mark.label in keeps.labels
