@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import Field
 from typing import Any
@@ -107,6 +108,9 @@ def _offer(store: Store, by: str, source: str, known: Material, *, filled: bool)
 def _start(
     store: Store, by: str, source: str, base: str, known: Material, settings: dict[str, Any], *, filled: bool
 ) -> None:
+    if wrong := training.wrong_setting(settings):
+        st.error(plain(wrong))
+        return
     waiting = any(run.is_open for run in runs.list_runs(store))
     here = _choose_computer()
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -155,6 +159,7 @@ def _settings(options: Sequence[Field[Any]]) -> dict[str, Any]:
                 kind(option.metadata["low"]),
                 kind(option.metadata["high"]),
                 default,
+                option.metadata["multiple"] if kind is int else 10.0 ** math.floor(math.log10(default or 0.01)),
                 format="%d" if kind is int else "%g",
                 help=option.metadata["help"],
                 key=f"setting-{option.name}",
@@ -177,9 +182,8 @@ def _show_runs(store: Store, known: Sequence[Run], by: str) -> None:
 
 
 def _name(run: Run) -> str:
-    # How far an open one is, is said below; here the browser would go on showing it when the run has ended.
-    state = "" if run.is_open else f" {run.state}"
-    return f"Run {run.id}{state}, by {run.by}, {run.created_at:%d %b %H:%M} UTC"
+    # Without its state: a box of which the words change while it is shown falls back on its first choice.
+    return f"Run {run.id}, by {run.by}, {run.created_at:%d %b %H:%M} UTC"
 
 
 def _show_end(store: Store, run: Run, by: str, *, primary: bool) -> None:

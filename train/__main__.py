@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from mitosis_core.errors import ConcentricError
 from mitosis_core.logs import start_logging
+from mitosis_core.plurals import count_noun
 from train.config import TrainConfig
 from train.retrain.config import HEADS_ONLY, RetrainConfig
 
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--data", type=Path, default=Path("data"), help="the data folder (default: data)")
+    run.add_argument("--data", type=Path, help="the data folder (default: CONCENTRIC_DATA, or data)")
     run.add_argument("--run", type=int, help="a run that is queued, lost or failed already; without it a new one")
     run.add_argument("--by", default="command line", help="who starts it")
     run.add_argument("--source", default="", help="the reader whose verdicts it learns from (default: the consensus)")
@@ -87,7 +88,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
 
 
 def _labels_options(labels: argparse.ArgumentParser) -> None:
-    labels.add_argument("--data", type=Path, default=Path("data"), help="the data folder (default: data)")
+    labels.add_argument("--data", type=Path, help="the data folder (default: CONCENTRIC_DATA, or data)")
     labels.add_argument("--run", type=int, required=True)
     labels.add_argument("--out", type=Path, required=True, help="CSV: image,x_px,y_px,label,um_per_px,case")
     labels.set_defaults(command=_labels)
@@ -138,7 +139,8 @@ def _run(given: argparse.Namespace) -> int:
 def _labels(given: argparse.Namespace) -> int:
     from train import job
 
-    job.write_labels(given.data, given.run, given.out)
+    if gone := job.write_labels(given.data, given.run, given.out):
+        print(f"Deleted since, so without labels: {count_noun(gone, 'field')} of this run.", file=sys.stderr)
     return 0
 
 

@@ -28,10 +28,19 @@ ACROSS_SCANNERS: dict[str, Any] = {
 
 
 def option(
-    default: Any, text: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
+    default: Any,
+    text: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    multiple: int = 1,
 ) -> Any:
-    """A field of TrainConfig: its default, what it does, and the values it may take; no choices: checked where used."""
-    return field(default=default, metadata={"help": text, "low": low, "high": high, "choices": choices})
+    """A field of TrainConfig: its default, what it does, and the values it may take; no choices: checked where used.
+
+    multiple: whole numbers must be one of it.
+    """
+    known = {"help": text, "low": low, "high": high, "choices": choices, "multiple": multiple}
+    return field(default=default, metadata=known)
 
 
 def check_options(config: Any) -> None:
@@ -44,8 +53,8 @@ def check_options(config: Any) -> None:
         if choices and value not in choices:
             named = ", ".join(choice or "empty" for choice in choices)
             raise ValueError(f"{spec.name} must be one of {named}, not {value}")
-    if config.crop_px % 32:
-        raise ValueError(f"crop_px must be a multiple of 32, not {config.crop_px}")
+        if isinstance(value, int) and value % spec.metadata["multiple"]:
+            raise ValueError(f"{spec.name} must be a multiple of {spec.metadata['multiple']}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class TrainConfig:
     um_per_px: float = option(0.333, "scale at which the network sees tissue", 0.1, 2.0)
     steps: int = option(500, "optimiser steps", 1, 1_000_000)
     batch: int = option(32, "crops per step", 1, 1024)
-    crop_px: int = option(96, "side of a crop at the network's scale, a multiple of 32", 64, 2048)
+    crop_px: int = option(96, "side of a crop at the network's scale, a multiple of 32", 64, 2048, multiple=32)
     lr: float = option(6e-4, "learning rate of the encoder at its peak (AdamW, one cycle)", 0.0, 1.0)
     lr_head: float = option(1e-3, "learning rate of everything after the encoder", 0.0, 1.0)
     weight_decay: float = option(1e-2, "decoupled L2 of the weights", 0.0, 1.0)

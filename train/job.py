@@ -20,7 +20,7 @@ from typing import Any
 
 from db import runs, splits, versions
 from db.disk_space import check_disk_space
-from db.engine import Store, open_configured
+from db.engine import Store, data_folder, open_known
 from db.errors import as_sentences
 from db.fields import list_fields, load_field
 from db.heartbeat import keep_beating
@@ -28,6 +28,7 @@ from db.label_export import file_names
 from db.labels import CONSENSUS, ReviewedField, last_event, reviewed_fields
 from db.runs import Run
 from db.splits import case_of
+from mitosis_core.atomic_write import atomic_write
 from mitosis_core.errors import ConcentricError, UnusableData
 from mitosis_core.interchange.safe_csv import SafeTable
 from mitosis_core.model import DEFAULT_VERSION, Model, ModelCard, list_versions
@@ -80,34 +81,40 @@ def to_corrected_field(store: Store, one: ReviewedField) -> CorrectedField:
     )
 
 
-def write_labels(data: Path, run_id: int, out: Path) -> None:
-    """The labels a run learnt from, built again from the events up to its last: contest CSV with the case.
+def write_labels(data: Path | None, run_id: int, out: Path) -> int:
+    """The labels a run learnt from, built again from the events up to its last: a CSV of annotations with the case.
 
-    Images have the names that every export gives them, so two cases may each have a 01.png.
+    data: as for `do_run_here`. Images have the names that every export gives them, so two cases may each have a 01.png.
+    Returns how many of its fields were deleted since, with their labels. Raises StoreFailed without a store,
+    ConcentricError without the run.
     """
-    store = open_configured(data)
+    store = open_known(data or data_folder())
     run = runs.get_run(store, run_id)
-    fields = list_fields(store)
-    names = file_names(fields)
-    by_digest = {field.digest: names[field.id] for field in fields}
-    with out.open("w", newline="", encoding="utf-8") as file:
+    names = file_names(list_fields(store))
+    known = {one.field.id: one for one in reviewed_fields(store, run.source, run.last_event)}
+    learned = [known[i] for i in run.split["train"] if i in known]
+    with atomic_write(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = SafeTable(file)
         table.write_row(["image", "x_px", "y_px", "label", "um_per_px", "case"])
-        for one in training_set(store, run)[0]:
+        for one in learned:
             places = (("mitosis", one.mitoses_xy_px), ("lookalike", one.lookalikes_xy_px), ("unsure", one.unsure_xy_px))
             rows = [(x, y, label) for label, xy in places for x, y in xy.tolist()]
-            name = by_digest.get(one.field.digest, one.field.name)
             for x, y, label in rows or [("", "", "")]:
-                table.write_row([name, x, y, label, one.um_per_px, one.slide])
+                table.write_row([names[one.field.id], x, y, label, one.field.um_per_px, case_of(one.field)])
+    return len(run.split["train"]) - len(learned)
 
 
-def do_run_here(data: Path, run_id: int | None, *, by: str, source: str, base: str, settings: Mapping[str, Any]) -> Run:
+def do_run_here(
+    data: Path | None, run_id: int | None, *, by: str, source: str, base: str, settings: Mapping[str, Any]
+) -> Run:
     """Do a run in this process, a new one or one that waits or was interrupted; returns how it ended.
 
+    data: the data folder; None: CONCENTRIC_DATA, or data/ beside app.py.
     settings: options of RetrainConfig, where a new run shall not have the default. Raises ValueError for one that does
-    nothing for the version, or any for a run that has its settings already.
+    nothing for the version, or any for a run that has its settings already; ConcentricError for a run that is done;
+    StoreFailed without a store.
     """
-    store = open_configured(data)
+    store = open_known(data or data_folder())
     if run_id is None:
         base_version = base or versions.champion(store, DEFAULT_VERSION)
         config = RetrainConfig(**settings)
@@ -115,8 +122,12 @@ def do_run_here(data: Path, run_id: int | None, *, by: str, source: str, base: s
         run_id = queue(store, by=by, base_version=base_version, source=source, config=config).id
     elif settings:
         raise ValueError(f"Run {run_id} has its settings already; please leave out {_named(settings)}.")
-    elif not runs.get_run(store, run_id).is_open:
-        runs.requeue(store, run_id)
+    else:
+        run = runs.get_run(store, run_id)
+        if run.state == "done":
+            raise ConcentricError(f"Run {run_id} is done: it made {run.version}. Without --run a new one begins.")
+        if not run.is_open:
+            runs.requeue(store, run_id)
     do_run(store, run_id)
     return runs.get_run(store, run_id)
 

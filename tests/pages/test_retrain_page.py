@@ -95,6 +95,26 @@ def test_what_is_learnt_from_and_judged_on_is_shown_and_a_run_begins(kept: Store
     assert "Queue another run" in labels(page) and "Cancel" in labels(page)
 
 
+def test_a_setting_that_cannot_be_is_a_sentence(kept: Store) -> None:
+    page = open_page("retrain")
+    assert page.number_input("setting-crop_px").increment().run().number_input("setting-crop_px").value == 128
+    page.number_input("setting-crop_px").set_value(97).run()
+    assert not page.exception and not set(labels(page)) & set(RETRAIN)
+    assert "crop px must be a multiple of 32, not 97" in page.error[0].value
+
+
+def test_the_run_on_show_stays_on_show_when_it_ends(kept: Store) -> None:
+    """A box whose words change falls back on its first choice: a click meant for one run would meet another."""
+    first, _ = queued(kept), queued(kept)
+    page = open_page("retrain")
+    box = next(one for one in page.selectbox if one.label == "Run")
+    named = box.options
+    box.set_value(first.id).run()
+    runs.end(kept, first.id, "cancelled")
+    box = next(one for one in page.run().selectbox if one.label == "Run")
+    assert box.value == first.id and box.options == named
+
+
 def test_a_visit_writes_nothing(kept: Store) -> None:
     """A visit of the page, and nothing else, once fixed the hold-out for good."""
     ended_run(kept)

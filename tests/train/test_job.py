@@ -17,17 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from sqlalchemy import update
 
 from db import runs, versions
 from db.engine import Store, open_store
 from db.errors import BUSY, StoreBusy
-from db.fields import add_field, list_fields, rename, set_case
+from db.fields import add_field, delete_field, list_fields, rename, set_case
 from db.runs import Run
 from db.schema import FieldRow, RunRow
 from db.splits import case_splits, set_held_out
@@ -148,22 +146,39 @@ def test_two_images_of_one_name_leave_under_two(store: Store, tmp_path: Path) ->
     assert len(read_annotations(tmp_path / "l.csv")) == len(run.split["train"]) == 2
 
 
-def test_names_leave_with_the_labels_as_text_and_come_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    none = np.zeros((0, 2), np.float32)
-    one = SimpleNamespace(
-        field=SimpleNamespace(name="=1+1.png", digest="none that is stored"),
-        um_per_px=0.25,
-        slide="@case",
-        unsure_xy_px=none,
-        mitoses_xy_px=np.array([[1.0, 2.0]], np.float32),
-        lookalikes_xy_px=none,
-    )
-    monkeypatch.setattr(job, "training_set", lambda store, run: ([one], []))
-    monkeypatch.setattr(runs, "get_run", lambda store, run_id: None)
-    job.write_labels(tmp_path / "data", 1, tmp_path / "l.csv")
-    assert "'=1+1.png,1.0,2.0,mitosis,0.25,'@case" in (tmp_path / "l.csv").read_text()
-    (back,) = read_annotations(tmp_path / "l.csv").values()
-    assert (back.image, back.slide, back.mitoses_xy_px.tolist()) == ("=1+1.png", "@case", [[1.0, 2.0]])
+def test_names_leave_with_the_labels_as_text_and_come_back(store: Store, tmp_path: Path) -> None:
+    run = runs.get_run(store, queue(store))
+    for place, number in enumerate(run.split["train"]):
+        rename(store, number, f"=1+{place}.png")
+    job.write_labels(tmp_path / "data", run.id, tmp_path / "l.csv")
+    assert "\n'=1+0.png," in (tmp_path / "l.csv").read_text().replace("\r", "")
+    assert sorted(read_annotations(tmp_path / "l.csv")) == ["=1+0.png", "=1+1.png"]
+
+
+def test_fields_that_were_deleted_since_are_counted(store: Store, tmp_path: Path) -> None:
+    run = runs.get_run(store, queue(store))
+    delete_field(store, run.split["train"][0], by="Ann")
+    assert job.write_labels(tmp_path / "data", run.id, tmp_path / "l.csv") == 1
+    assert len(read_annotations(tmp_path / "l.csv")) == 1
+
+
+def test_a_run_that_is_done_is_not_done_again(store: Store) -> None:
+    number = queue(store)
+    runs.end(store, number, "done", version="v-r1")
+    before = runs.get_run(store, number)
+    with pytest.raises(ConcentricError, match="Run 1 is done: it made v-r1"):
+        take_up(store, number)
+    assert runs.get_run(store, number) == before
+
+
+def test_a_folder_without_a_store_is_a_sentence_and_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CONCENTRIC_DATA", str(tmp_path / "mine"))
+    for given, named in (["--data", str(tmp_path / "nosuch")], "nosuch"), ([], "mine"):
+        assert main(["run", *given]) == 2
+        assert f"There is no database in {tmp_path / named}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_case_in_both_parts_is_refused(store: Store) -> None:

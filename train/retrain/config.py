@@ -39,7 +39,7 @@ class RetrainConfig:
     batch: int = option(32, "crops per step", 1, 1024)
     crops_per_field: int = option(240, "crops drawn from each field", 1, 10_000)
     most_crops: int = option(1500, "crops kept in memory at most; many fields share them", 1, 100_000)
-    crop_px: int = option(96, "side of a crop at the network's scale, a multiple of 32", 64, 2048)
+    crop_px: int = option(96, "side of a crop at the network's scale, a multiple of 32", 64, 2048, multiple=32)
     lr: float = option(1e-3, "learning rate at its peak (AdamW, one cycle)", 1e-7, 1.0)
     lr_encoder: float = option(3e-4, "the same of the last stage of the encoder; 0: it stays as it is", 0.0, 1.0)
     mitosis_weight: float = option(

@@ -88,6 +88,17 @@ def options(store: Store, base: str) -> list[Field[Any]]:
         return []
 
 
+def wrong_setting(settings: dict[str, Any]) -> str:
+    """A sentence about a setting that a run cannot have; "" where there is none."""
+    from train.retrain.config import RetrainConfig
+
+    try:
+        RetrainConfig(**settings)
+    except ValueError as error:
+        return f"Please change a setting: {str(error).replace('_', ' ')}."
+    return ""
+
+
 def expected_s(store: Store, planned: Plan, base: str, settings: dict[str, Any]) -> float | None:
     """Seconds that a run would take, by an earlier one on this machine; None where there was none of this kind."""
     from train.job import expected_seconds  # brings torch along

@@ -130,7 +130,9 @@ class Panel {
     }
   }
 
-  showCount(count, proposed, { per_mm2, per_10_hpf, note }) {
+  // known: whether there is a density yet. Its place is kept: nothing jumps under the hand.
+  showCount(count, proposed, { per_mm2, per_10_hpf, note }, known) {
+    for (const box of [this.density, this.note]) box.classList.toggle("unknown", !known && per_mm2 !== null);
     this.number.textContent = count;
     this.noun.textContent = count === 1 ? "mitosis" : "mitoses";
     this.proposed.textContent = proposed ? `+ ${proposed} proposed` : "";

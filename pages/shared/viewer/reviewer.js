@@ -55,6 +55,10 @@ class Reviewer extends Viewer {
     return this.editing.review.area;
   }
 
+  get state() {
+    return this.editing.review.state;
+  }
+
   stageActions() {
     return {
       ...super.stageActions(),

@@ -56,6 +56,10 @@ class Viewer {
     return this.data.review?.area ?? null;
   }
 
+  get state() {
+    return this.data.review?.state;
+  }
+
   stageActions() {
     return {
       click: (id) => (this.focus(), this.select(id)),
@@ -238,7 +242,9 @@ class Viewer {
   drawCount(shown, listed) {
     if (!this.data.count) return this.panel.showLegend(this.data.classes, shown);
     const mitoses = shown.filter((one) => one.cls === "mitosis" && !one.by && one.decided !== false).filter(insideOf(this.area));
-    this.panel.showCount(mitoses.length, this.undecided(listed).length, this.data.count);
+    // Of a review that has found none yet there is no density: it would be one of nothing.
+    const known = mitoses.length > 0 || !this.data.review || this.state === "complete";
+    this.panel.showCount(mitoses.length, this.undecided(listed).length, this.data.count, known);
   }
 
   announce(text) {
