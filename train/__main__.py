@@ -156,7 +156,7 @@ def _fit(given: argparse.Namespace) -> int:
     bars: dict[str, tqdm[None]] = {}
 
     def report(title: str, step: Step) -> None:
-        bar = bars.setdefault(title, tqdm(total=config.steps, desc=title, unit="step"))
+        bar = bars.setdefault(title, tqdm(total=step.of, desc=title, unit="step"))
         bar.update(step.step - bar.n)
         bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
 

@@ -76,7 +76,8 @@ class TrainingJob:
         start: list[Any] = [one.folder.name for one in (self.start, self.coarser) if one]
         if self.first_seed != self.config.seed:
             start.append(self.first_seed)
-        identity = json.dumps([digest(list(self.train)), settings, *start])
+        scanners = sorted({f"{e.field.digest} {e.scanner}" for e in self.train})  # crops are drawn scanner by scanner
+        identity = json.dumps([digest(list(self.train)), scanners, settings, *start])
         return self.work / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     @property
@@ -254,7 +255,7 @@ def train_one(job: TrainingJob, report: Report | None = None) -> None:
     if job.averaged:
         _average(job)
         return
-    started = time.perf_counter()
+    started = time.perf_counter() - _seconds(job)  # a training that was cut goes on
     torch.manual_seed(job.first_seed)
     pretrained = job.coarser is None and job.start is None
     net = METHODS[job.config.method].build(job.config.encoder, pretrained, job.config.variant)
@@ -265,6 +266,7 @@ def train_one(job: TrainingJob, report: Report | None = None) -> None:
             net.load_state_dict(torch.load(last_snapshot(job.start), map_location="cpu", weights_only=True))
 
     def save_snapshot(ema: DetectorNet, step: int) -> float | None:
+        _note_seconds(job, time.perf_counter() - started)  # first, as the last snapshot says that all is done
         with atomic_write(job.folder / f"{step:07d}.pt") as file:
             torch.save(ema.state_dict(), file)
         return None
@@ -283,22 +285,29 @@ def train_one(job: TrainingJob, report: Report | None = None) -> None:
         at_validation=save_snapshot,
         report=report_step,
     )
-    if ranks.is_first():
-        (job.folder / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")  # for the benchmarks
 
 
 def _average(job: TrainingJob) -> None:
     """Write the snapshots of a network that is the mean of others."""
     if not ranks.is_first():
         return
+    start = job.averaged[0].start
+    _note_seconds(job, sum(map(_seconds, (*job.averaged, start) if start else job.averaged)))
     for step in snapshots(job.averaged[0]):
         states = [torch.load(snapshots(one)[step], map_location="cpu", weights_only=True) for one in job.averaged]
         with atomic_write(job.folder / f"{step:07d}.pt") as file:
             torch.save(mean_weights(states), file)
-    start = job.averaged[0].start
-    trained = (*job.averaged, start) if start else job.averaged
-    seconds = sum(int((one.folder / "seconds").read_text()) for one in trained)
-    (job.folder / "seconds").write_text(f"{seconds}\n")
+
+
+def _seconds(job: TrainingJob) -> float:
+    """How long a network has trained so far, for the benchmarks."""
+    file = job.folder / "seconds"
+    return float(file.read_text()) if file.exists() else 0.0
+
+
+def _note_seconds(job: TrainingJob, seconds: float) -> None:
+    with atomic_write(job.folder / "seconds") as file:
+        file.write_text(f"{seconds:.0f}\n")
 
 
 def _unfinished(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:

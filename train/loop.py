@@ -19,12 +19,10 @@ from mitosis_core.inference.blobs import BlobSettings, find_blobs
 from mitosis_core.inference.runtime import MULTIPLE_PX, crop_padding, pad, torch_engine
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.precision import autocast
-from mitosis_core.scoring.matching import match
 from mitosis_core.types import Detections, Float32, ProbabilityMap
-from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 from train.config import TrainConfig
 from train.data.examples import Example
-from train.data.patches import Crop, Crops, Tissue, prepare
+from train.data.patches import Crop, Crops, Tissue, false_detections, prepare
 from train.methods import RECIPES
 from train.optimise import (
     make_optimiser,
@@ -43,9 +41,10 @@ _MINED_SCORE = 0.2  # a false detection on a training field is worth learning fr
 
 @dataclass(frozen=True)
 class Step:
-    """What the loop reports: after every step, and with a score after a validation."""
+    """What the loop reports: after every step, and with a score after a validation. of: its last step."""
 
     step: int
+    of: int
     loss: float
     score: float | None = None
 
@@ -97,7 +96,7 @@ def fit_net(
         if step % config.validate_every == 0 or last:
             score = _at_validation(at_validation, checkpoint, step, net, ema, optimiser, tissues)
         if ranks.is_first():
-            report(Step(step, loss, score))
+            report(Step(step, config.steps, loss, score))
     return ema
 
 
@@ -154,7 +153,7 @@ def mine_hard_negatives(net: DetectorNet, tissues: Sequence[Tissue], config: Tra
     settings = BlobSettings(finder="peaks", binarize="fixed", threshold=_MINED_SCORE, min_area_um2=0.0, score="peak")
     stride = float(net.stride)
 
-    def false_detections(tissue: Tissue) -> Float32:
+    def mined(tissue: Tissue) -> Float32:
         output = engine(pad(tissue.pixels))
         if output.boxes is None:
             values = crop_padding(output.values, net.stride, tissue.pixels.shape[:2])
@@ -164,12 +163,10 @@ def mine_hard_negatives(net: DetectorNet, tissues: Sequence[Tissue], config: Tra
             found = Detections(middle.astype(np.float32), output.boxes[:, 4], np.zeros(len(middle), np.float32)).above(
                 _MINED_SCORE
             )
-        extra = match(found.xy_px, tissue.mitoses_xy_px, LENIENT_RADIUS_UM / config.um_per_px, found.score).extra
-        inside: Float32 = np.clip(found.xy_px[extra], 0, np.array(tissue.pixels.shape[1::-1]) - 1).astype(np.float32)
-        return inside
+        return false_detections(found, tissue, config.um_per_px)
 
     fields = [tissue for tissue in tissues if tissue.whole_field]
-    for tissue, hard in zip(fields, ranks.each_a_share(false_detections, fields), strict=True):
+    for tissue, hard in zip(fields, ranks.each_a_share(mined, fields), strict=True):
         tissue.hard_xy_px = hard
 
 

@@ -19,12 +19,15 @@ from mitosis_core.methods import METHODS
 from mitosis_core.methods.method import DetectorNet
 from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.model import DEFAULT_VERSION, Model
+from mitosis_core.types import Detections
 from tests.core.tiny_encoder import TinyEncoder
 from train.__main__ import main
 from train.config import TrainConfig
 from train.data.examples import Example, digest, read_examples, read_patches
 from train.data.labels import boxes_of_masks
+from train.data.patches import Tissue, false_detections
 from train.fit import TrainingJob, fit, folds_by_slide, last_snapshot, member_jobs, plan_jobs, snapshots, train_all
+from train.selection import evaluation
 from train.selection.evaluation import BACKGROUND_SHARE, POSTPROCESSING
 
 
@@ -382,3 +385,29 @@ def test_the_first_of_averaged_networks_is_the_one_trained_by_itself(
     assert folders[0] == alone.folder and len({three.folder, *folders}) == 4
     later = dataclasses.replace(quick, seed=1000)  # its first weights are others
     assert TrainingJob("all", tuple(drawn), (), later, tmp_path).folder != folders[1]
+
+
+def test_other_scanners_are_another_training(drawn: list[Example], quick: TrainConfig, tmp_path: Path) -> None:
+    """Crops are drawn scanner by scanner, so the networks differ."""
+    examples = [dataclasses.replace(e, scanner="A") for e in drawn]
+    others = [dataclasses.replace(examples[0], scanner="B"), *examples[1:]]
+    jobs = [TrainingJob("all", tuple(some), (), quick, tmp_path) for some in (examples, others, examples[::-1])]
+    assert jobs[0].folder == jobs[2].folder != jobs[1].folder
+
+
+def test_outputs_at_another_scale_are_made_anew(drawn: list[Example], tmp_path: Path) -> None:
+    example = drawn[0]
+    corrected = dataclasses.replace(example, field=dataclasses.replace(example.field, um_per_px=2 * example.um_per_px))
+    assert evaluation._kept(tmp_path / "1.pt", example) != evaluation._kept(tmp_path / "1.pt", corrected)
+
+
+def test_a_false_detection_on_ignored_tissue_is_no_hard_negative() -> None:
+    """By hand, at 1 µm/px: one on the mitosis, one beside it, one where nothing counts."""
+    ignored = np.zeros((50, 50), np.uint8)
+    ignored[:, 40:] = 1
+    none = np.zeros((0, 2), np.float32)
+    mitosis = np.array([[10, 10]], np.float32)
+    tissue = Tissue(np.zeros((50, 50, 3), np.uint8), mitosis, none, None, True, none, ignored)
+    xy = np.array([[11, 10], [30, 30], [45, 30]], np.float32)
+    found = Detections(xy, np.full(3, 0.9, np.float32), np.zeros(3, np.float32))
+    assert false_detections(found, tissue, 1.0).tolist() == [[30, 30]]

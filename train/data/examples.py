@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.image.reading import read_field
@@ -151,6 +152,14 @@ def _read_picture(path: Path, field: Field) -> UInt8:
         sizes = f"{mask.shape[1]} × {mask.shape[0]} pixels, its image {field.width_px} × {field.height_px}"
         raise UnusableData(f"The mask {path.name} has {sizes}; both must be of one size.")
     return mask
+
+
+def not_ignored(xy_px: Float32, ignored: UInt8 | None) -> npt.NDArray[np.bool_]:
+    """Bool[N]: the points that do not lie where `ignored` says that nothing counts; all where it is None."""
+    if ignored is None:
+        return np.ones(len(xy_px), bool)
+    x, y = np.clip(np.rint(xy_px), 0, np.array(ignored.shape[::-1]) - 1).astype(int).T
+    return np.asarray(ignored[y, x] == 0)
 
 
 def digest(examples: list[Example]) -> str:

@@ -14,10 +14,12 @@ from torch.utils.data import Dataset
 from mitosis_core.errors import UnusableData
 from mitosis_core.image.stain import REFERENCE, StainProfile, field_profile, mixed, normalise, stain_profile
 from mitosis_core.scale import resample, to_resampled_px
-from mitosis_core.types import Float32, UInt8
+from mitosis_core.scoring.matching import match
+from mitosis_core.types import Detections, Float32, UInt8
+from mitosis_core.vocabulary import LENIENT_RADIUS_UM
 from train.config import FROM_MASKS, TrainConfig
 from train.data.augment import Placement, other_scanner, other_stain
-from train.data.examples import Example
+from train.data.examples import Example, not_ignored
 from train.data.labels import (
     IGNORED,
     VARIANTS,
@@ -76,6 +78,19 @@ class Tissue:
         mitoses = to_resampled_px(example.mitoses_xy_px, pixel_px)
         lookalikes = to_resampled_px(example.lookalikes_xy_px, pixel_px)
         return cls(pixels, mitoses, lookalikes, mask, example.whole_field, none, ignored, profile, example.scanner)
+
+
+def pixel_px(example: Example, tissue: Tissue) -> tuple[float, float]:
+    """(width, height) of a pixel at the network's scale, in pixels of the original image."""
+    height, width = tissue.pixels.shape[:2]
+    return example.field.width_px / width, example.field.height_px / height
+
+
+def false_detections(found: Detections, tissue: Tissue, um_per_px: float) -> Float32:
+    """Float32[N, 2]: the detections that hit no mitosis, but for those where nothing counts; places in the tissue."""
+    extra = match(found.xy_px, tissue.mitoses_xy_px, LENIENT_RADIUS_UM / um_per_px, found.score).extra
+    inside_px = np.clip(found.xy_px[extra], 0, np.array(tissue.pixels.shape[1::-1]) - 1).astype(np.float32)
+    return np.asarray(inside_px[not_ignored(inside_px, tissue.ignored)], np.float32)
 
 
 def prepare(examples: Sequence[Example], um_per_px: float, stain: str = "") -> list[Tissue]:

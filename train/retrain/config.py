@@ -55,7 +55,7 @@ class RetrainConfig:
     share_anywhere: float = option(0.3, "share of crops from any place of a field", 0.01, 1.0)
     folds: int = option(3, "parts the fields are held out in, in turn, to choose step and threshold", 2, 10)
     validate_every: int = option(50, "steps between validations", 1, 100_000)
-    patience: int = option(2, "validations without a better average precision after which it stops", 1, 1000)
+    patience: int = option(2, "validations in turn that are worse than the best before, after which it stops", 1, 1000)
     trust: float = option(
         20.0, "mitoses with which the best threshold here counts as much as that of the old version", 0.0, 10_000.0
     )

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from mitosis_core.errors import UnusableData
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.types import Float32, Region
 from mitosis_core.vocabulary import UNSURE_RADIUS_UM
-from train.data.examples import Example
+from train.data.examples import Example, not_ignored
 from train.data.labels import IGNORED, VARIANTS, concentric_labels
-from train.data.patches import Tissue, prepare
+from train.data.patches import Tissue, pixel_px, prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,19 +79,5 @@ def _ignore(example: CorrectedField, tissue: Tissue, um_per_px: float) -> None:
     tissue.ignored = (concentric_labels((shape[0], shape[1]), points, radii, reviewed=reviewed) == IGNORED).astype(
         np.uint8
     )
-    tissue.mitoses_xy_px = tissue.mitoses_xy_px[not_ignored(tissue.mitoses_xy_px, tissue)]
-    tissue.lookalikes_xy_px = tissue.lookalikes_xy_px[not_ignored(tissue.lookalikes_xy_px, tissue)]
-
-
-def not_ignored(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:
-    """Bool[N]: the points (at the network's scale) that do not lie where the tissue is to be ignored."""
-    if tissue.ignored is None:
-        return np.ones(len(xy_px), bool)
-    x, y = np.clip(np.rint(xy_px), 0, np.array(tissue.ignored.shape[::-1]) - 1).astype(int).T
-    return np.asarray(tissue.ignored[y, x] == 0)
-
-
-def pixel_px(example: Example, tissue: Tissue) -> tuple[float, float]:
-    """(width, height) of a pixel at the network's scale, in pixels of the original image."""
-    height, width = tissue.pixels.shape[:2]
-    return example.field.width_px / width, example.field.height_px / height
+    tissue.mitoses_xy_px = tissue.mitoses_xy_px[not_ignored(tissue.mitoses_xy_px, tissue.ignored)]
+    tissue.lookalikes_xy_px = tissue.lookalikes_xy_px[not_ignored(tissue.lookalikes_xy_px, tissue.ignored)]

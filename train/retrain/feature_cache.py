@@ -13,11 +13,8 @@ from mitosis_core.inference.blobs import find_blobs
 from mitosis_core.inference.calibration import calibrate, logit
 from mitosis_core.inference.runtime import pad
 from mitosis_core.methods.segmitos import LiteFCN
-from mitosis_core.scoring.matching import match
 from mitosis_core.types import Float32, ProbabilityMap
-from mitosis_core.vocabulary import LENIENT_RADIUS_UM
-from train.data.patches import Crops, Tissue
-from train.retrain.corrected import not_ignored
+from train.data.patches import Crops, Tissue, false_detections
 from train.retrain.heads import (
     ENCODER_BATCH,
     Features,
@@ -95,9 +92,7 @@ def _mine(session: RetrainSession, values: Float32, tissue: Tissue) -> None:
     card = session.base.card
     blobs = dataclasses.replace(card.blobs, min_area_um2=0.0, min_score=_MINED_SCORE)
     found = find_blobs(ProbabilityMap(values, (float(card.stride), float(card.stride)), card.um_per_px), blobs)
-    extra = match(found.xy_px, tissue.mitoses_xy_px, LENIENT_RADIUS_UM / card.um_per_px, found.score).extra
-    inside_px = np.clip(found.xy_px[extra], 0, np.array(tissue.pixels.shape[1::-1]) - 1).astype(np.float32)
-    tissue.hard_xy_px = inside_px[not_ignored(inside_px, tissue)]
+    tissue.hard_xy_px = false_detections(found, tissue, card.um_per_px)
 
 
 def _crops(session: RetrainSession, member: LiteFCN, tissue: Tissue, number: int) -> tuple[Features, torch.Tensor]:

@@ -14,9 +14,10 @@ from mitosis_core.prediction import exclude_border
 from mitosis_core.scale import to_resampled_px
 from mitosis_core.scoring.evaluation import ScoredField
 from mitosis_core.types import Detections, Float32, ProbabilityMap
-from train.data.examples import Example, digest
+from train.data.examples import Example, digest, not_ignored
+from train.data.patches import pixel_px
 from train.retrain.config import RetrainConfig, way_of
-from train.retrain.corrected import not_ignored, pixel_px, reviewed_tissues
+from train.retrain.corrected import reviewed_tissues
 from train.retrain.phases import PhaseReport, report_nothing
 
 
@@ -93,8 +94,8 @@ class RetrainSession:
         """Detections in field i beside the truth."""
         example, tissue = self.fields[i], self.tissues[i]
         pixel = pixel_px(example, tissue)
-        keep = not_ignored(to_resampled_px(found.xy_px, pixel), tissue)
+        keep = not_ignored(to_resampled_px(found.xy_px, pixel), tissue.ignored)
         kept = found.select(keep)
         true = example.mitoses_xy_px.reshape(-1, 2)
-        true = true[not_ignored(to_resampled_px(true, pixel), tissue)]
+        true = true[not_ignored(to_resampled_px(true, pixel), tissue.ignored)]
         return ScoredField(example.field.name, example.slide, kept, true, example.um_per_px, example.counted_mm2)

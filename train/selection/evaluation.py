@@ -31,7 +31,7 @@ from mitosis_core.scoring.evaluation import Curve, ScoredField, best_threshold, 
 from mitosis_core.types import Detections, ProbabilityMap
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.config import TrainConfig
-from train.data.examples import Example
+from train.data.examples import Example, not_ignored
 from train.optimise import training_device
 from train.selection.image_level import area_under_roc, image_scores, image_threshold
 
@@ -97,10 +97,7 @@ def scored_fields(
 
 def drop_ignored(found: Detections, example: Example) -> Detections:
     """The detections that do not lie where the example is to be ignored."""
-    if example.ignored is None:
-        return found
-    x, y = np.clip(np.rint(found.xy_px), 0, np.array(example.ignored.shape[::-1]) - 1).astype(int).T
-    return found.select(np.asarray(example.ignored[y, x] == 0))
+    return found.select(not_ignored(found.xy_px, example.ignored))
 
 
 def fully_annotated(example: Example) -> bool:
@@ -268,7 +265,7 @@ def _make_outputs(snapshot: Path, fields: Sequence[Example], config: TrainConfig
 
 
 def _kept(snapshot: Path, example: Example) -> Path:
-    return snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}.npz")
+    return snapshot.with_name(f"{snapshot.stem}-{example.field.digest[:16]}-{example.um_per_px:g}.npz")
 
 
 def _save_output(output: NetworkOutput, path: Path) -> None:

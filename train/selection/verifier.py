@@ -21,8 +21,8 @@ from mitosis_core.scoring.evaluation import ScoredField, threshold_curve
 from mitosis_core.types import Detections, Float32, UInt8
 from mitosis_core.vocabulary import HIT_RADIUS_UM
 from train.data.augment import Placement, other_scanner, other_stain
-from train.data.examples import Example
-from train.data.patches import Tissue, prepare
+from train.data.examples import Example, not_ignored
+from train.data.patches import Tissue, pixel_px, prepare
 from train.optimise import make_optimiser, optimiser_step, set_learning_rates, training_device, warmup_cosine
 
 _SHIFT_PX = 8  # patches are moved by up to this much (2 µm): detections are not exact
@@ -102,12 +102,10 @@ def collect_patches(
     side = _WIDE_PX + 2 * _SHIFT_PX
     pixels, mitosis = [], []
     for example, tissue, found in zip(examples, tissues, detections, strict=True):
-        height, width = tissue.pixels.shape[:2]
-        step = (example.field.width_px / width, example.field.height_px / height)
-        found_xy = to_resampled_px(found.xy_px, step)
+        found_xy = to_resampled_px(found.xy_px, pixel_px(example, tissue))
         hit = _near(found_xy, tissue.mitoses_xy_px)
         wrong = np.vstack([found_xy[~hit], tissue.lookalikes_xy_px])
-        wrong = wrong[~_on_ignored(wrong, tissue)]
+        wrong = wrong[not_ignored(wrong, tissue.ignored)]
         right = np.vstack([found_xy[hit], tissue.mitoses_xy_px])
         pixels.append(cut_patches(tissue.pixels, np.vstack([right, wrong]), side))
         mitosis.append(np.arange(len(right) + len(wrong)) < len(right))
@@ -149,13 +147,6 @@ def _near(xy_px: Float32, true_xy_px: Float32) -> npt.NDArray[np.bool_]:
         return np.zeros(len(xy_px), bool)
     away, _ = cKDTree(true_xy_px).query(xy_px)
     return np.asarray(away <= HIT_RADIUS_UM / UM_PER_PX)
-
-
-def _on_ignored(xy_px: Float32, tissue: Tissue) -> npt.NDArray[np.bool_]:
-    if tissue.ignored is None:
-        return np.zeros(len(xy_px), bool)
-    column, row = np.clip(np.rint(xy_px), 0, np.array(tissue.ignored.shape[::-1]) - 1).astype(int).T
-    return np.asarray(tissue.ignored[row, column] > 0)
 
 
 def _batch(
