@@ -246,14 +246,18 @@ def _free_name(base: str, run_id: int, taken: Sequence[str]) -> str:
 def expected_seconds(
     store: Store, card: ModelCard, fields: int, held_out: int, config: RetrainConfig
 ) -> dict[Phase, float]:
-    """Seconds of each phase of a run, by the last finished run from a version of this kind; empty without one.
+    """Seconds of each phase of a run, by the last finished run from a version of this kind, a quarter as long at least
+    and four times at most (a short one takes longer a step); empty without one.
 
     fields: that train. held_out: that judge.
     """
+    work = work_of(card, fields, held_out, config)
     for run in runs.list_runs(store):
         known = run.progress
-        if run.state == "done" and known.get("kind") == kind_of(card) and known.get("seconds"):
-            return seconds_by_work(work_of(card, fields, held_out, config), known["work"], known["seconds"])
+        if run.state != "done" or known.get("kind") != kind_of(card) or not known.get("seconds"):
+            continue
+        if work["learning"] / 4 <= known["work"]["learning"] <= 4 * work["learning"]:
+            return seconds_by_work(work, known["work"], known["seconds"])
     return {}
 
 

@@ -96,6 +96,7 @@ def test_a_run_makes_a_version_with_its_proof(store: Store) -> None:
     took_s = sum(run.progress["seconds"].values())
     again = job.expected_seconds(store, load_model().card, 2, 2, QUICK)  # the same work takes as long
     assert sum(again.values()) == pytest.approx(took_s)
+    assert job.expected_seconds(store, load_model().card, 2, 2, LONG) == {}  # one so short says nothing of it
     stored = versions.get_version(store, run.version or "")
     assert (stored.parent, stored.run_id) == (DEFAULT_VERSION, run.id)
     assert stored.comparison is not None
