@@ -124,13 +124,13 @@ def _stream(out: Path | None, to: str | None) -> DetectionStream | None:
 
 def _find_images(inputs: Iterable[Path]) -> tuple[list[Image], list[str]]:
     """The images to do, a folder giving all below it, and a sentence for every input without any."""
-    from mitosis_core.image.reading import IMAGE_SUFFIXES
+    from mitosis_core.image.folder import images_in
 
     images: list[Image] = []
     unusable: list[str] = []
     for source in inputs:
         if source.is_dir():
-            inside = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+            inside = images_in(source)
             inside = [path for path in inside if not path.name.endswith(OVERLAY_SUFFIX)]  # drawn by this command
             images += [Image(path.absolute(), path.relative_to(source).as_posix()) for path in inside if path.is_file()]
             unusable += [] if inside else [f"There is no image in the folder “{source}”."]

@@ -8,8 +8,14 @@ from mitosis_core.errors import UnusableData
 from mitosis_core.image.reading import IMAGE_SUFFIXES
 
 
+def images_in(folder: Path) -> list[Path]:
+    """The images of a folder, all the way down, in order; hidden ones, such as a Mac's ._a.jpg, left out."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in found if not any(one.startswith(".") for one in path.relative_to(folder).parts))
+
+
 def images_by_name(folder: Path) -> dict[str, Path]:
-    """The images of a folder, all the way down, by path below it, by file name, and by both without the suffix.
+    """`images_in` a folder by path below it, by file name, and by both without the suffix.
 
     A name that fits several images fits none. Raises UnusableData when there is no such folder.
     """
@@ -17,7 +23,7 @@ def images_by_name(folder: Path) -> dict[str, Path]:
         raise UnusableData(f"There is no folder “{folder}”.")
     found: dict[str, Path] = {}
     doubtful: set[str] = set()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+    for path in images_in(folder):
         below = path.relative_to(folder)
         for name in {below.as_posix(), path.name, below.with_suffix("").as_posix(), path.stem}:
             if name in found:

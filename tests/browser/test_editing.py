@@ -542,6 +542,30 @@ def test_tap_adds_and_selects_and_two_fingers_zoom(browser: Any, address: str) -
     context.close()
 
 
+def test_a_density_shows_once_there_is_a_mitosis_or_the_field_is_finished(desk: Desk) -> None:
+    density = desk.page.locator(".density")
+    assert not density.is_visible()
+    desk.keys("n", "x", "n", "x", "n", "x", "n")
+    assert not density.is_visible()
+    desk.keys("1")
+    assert density.is_visible() and density.inner_text().startswith("15.3 per mm²")
+    desk.keys("x", "f")
+    desk.ready("2")
+    desk.keys("[")
+    desk.ready("1")
+    assert density.inner_text().startswith("0.0 per mm²") and density.is_visible()
+
+
+def test_on_an_upright_tablet_the_whole_panel_is_in_sight(desk: Desk) -> None:
+    desk.page.set_viewport_size({"width": 768, "height": 1024})
+    desk.keys("n", "1", "p")  # with a comment to write
+    desk.page.get_by_role("textbox", name="Comment").wait_for()
+    foot = desk.page.locator(".foot").bounding_box()
+    for name in (".slider.score", ".panel > .wide", ".gallery-head", ".crop >> nth=0", ".density", ".note"):
+        box = desk.page.locator(name).bounding_box()
+        assert box["y"] + box["height"] <= foot["y"], name
+
+
 def test_every_button_has_a_name(desk: Desk) -> None:
     desk.click(*EMPTY)
     for button in desk.page.locator(".viewer button:visible:not(.crop):not(.reset)").all():

@@ -61,6 +61,7 @@ def test_a_folder_is_searched_all_the_way_down_and_summed_up(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "bad.png").write_bytes(b"no image")
+    (folder / "sub" / "._a.png").write_bytes(b"what a Mac leaves on a stick")
     out = tmp_path / "found.csv"
     assert detect(folder, out) == 2
     said = capsys.readouterr().err
