@@ -558,8 +558,10 @@ def test_a_density_shows_once_there_is_a_mitosis_or_the_field_is_finished(desk: 
 
 def test_on_an_upright_tablet_the_whole_panel_is_in_sight(desk: Desk) -> None:
     desk.page.set_viewport_size({"width": 768, "height": 1024})
-    desk.keys("n", "1", "p")  # with a comment to write
+    desk.keys("n", "1")  # with a comment to write
     desk.page.get_by_role("textbox", name="Comment").wait_for()
+    desk.page.get_by_text("Server: 1 marks").wait_for()
+    desk.page.wait_for_timeout(400)  # until it is laid out anew
     foot = desk.page.locator(".foot").bounding_box()
     for name in (".slider.score", ".panel > .wide", ".gallery-head", ".crop >> nth=0", ".density", ".note"):
         box = desk.page.locator(name).bounding_box()
