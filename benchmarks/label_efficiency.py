@@ -288,7 +288,7 @@ def thresholds(
     if way_of(base.card) != "heads":
         return {"base": base.card.raw_threshold, BOTH: version.card.raw_threshold}
     fields = list(learned) if len(learned) > 1 else split_in_halves(learned[0])
-    session = RetrainSession(base, fields, len(fields), config, lambda: False)
+    session = RetrainSession(base, fields, config, lambda: False)
     done = Checkpoint(checkpoint, session.identity()).done
     threshold_only = choose_threshold(session, [{**one, "maps": one["old maps"]} for one in done]).raw
     session.config = dataclasses.replace(config, trust=RetrainConfig.__dataclass_fields__["trust"].metadata["high"])

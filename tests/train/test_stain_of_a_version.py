@@ -49,7 +49,7 @@ def test_what_was_learned_from_is_what_will_be_seen(
         "base", "segmitos", "thin_resnet50", 0.5, 4, 1, 0.5, BlobSettings(), None, "", "2026-01-01", stain=stain
     )
     base = save_model(net, card, tmp_path / "base.safetensors")
-    task = RetrainSession(base, drawn[:1], 1, RetrainConfig(), lambda: False)
+    task = RetrainSession(base, drawn[:1], RetrainConfig(), lambda: False)
     assert (task.tissues[0].pixels == expected).all()
 
 

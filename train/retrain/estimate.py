@@ -60,7 +60,7 @@ def work_of(card: ModelCard, fields: int, held_out: int, config: RetrainConfig) 
     fields: that train. held_out: that judge.
     """
     parts, heads = min(config.folds, max(2, fields)), way_of(card) == "heads"
-    crops, whole = _crops(card, fields, config, _AREA_MM2)
+    crops, whole = _crops(card, fields, config)
     return {
         "starting": 1.0,
         "preparing": card.members * (crops + whole) if heads else 0.0,
@@ -82,7 +82,7 @@ def seconds_by_work(work: Mapping[Phase, float], earlier: Mapping[Phase, float],
 def measured_seconds(base: Model, fields: int, held_out: int, config: RetrainConfig) -> dict[Phase, float]:
     """Seconds of each phase where no run has been yet: encoding and learning are measured for a moment, the rest is
     what it took elsewhere."""
-    preparing, learning = _encode_and_learn(base, fields, config, _AREA_MM2, None)
+    preparing, learning = _encode_and_learn(base, fields, config)
     comparing = 2 * (_ENGINE_SECONDS + held_out * _DETECT_SECONDS) if held_out else 0.0
     return {
         "starting": _START_SECONDS,
@@ -93,37 +93,20 @@ def measured_seconds(base: Model, fields: int, held_out: int, config: RetrainCon
     }
 
 
-def estimate_seconds(
-    base: Model,
-    fields: int,
-    config: RetrainConfig,
-    *,
-    area_mm2: float = _AREA_MM2,
-    measured: MeasuredSpeed | None = None,
-) -> float:
-    """How long the training alone would take on this machine, without validation fields.
-
-    area_mm2: of one field. measured: `measure_speed`, where known already.
-    """
-    return sum(_encode_and_learn(base, fields, config, area_mm2, measured))
-
-
-def _encode_and_learn(
-    base: Model, fields: int, config: RetrainConfig, area_mm2: float, measured: MeasuredSpeed | None
-) -> tuple[float, float]:
+def _encode_and_learn(base: Model, fields: int, config: RetrainConfig) -> tuple[float, float]:
     net = base.net()
     if way_of(base.card) == "finetune":
         return 0.0, finetune.estimate_seconds(base, net, fields, config)
-    measured = measured or measure_speed(net, config)
+    measured = measure_speed(net, config)
     fields = max(2, fields)  # a single one is split in halves
-    crops, whole = _crops(base.card, fields, config, area_mm2)
+    crops, whole = _crops(base.card, fields, config)
     encoding = crops * (measured.encode_s + _DRAW_SECONDS) + whole * measured.encode_s
     steps = min(config.folds, fields) * config.steps * config.batch * measured.train_s
     validation = math.ceil(config.steps / config.validate_every) * whole * measured.train_s / 2  # no backward pass
     return base.card.members * encoding, base.card.members * (steps + validation)
 
 
-def _crops(card: ModelCard, fields: int, config: RetrainConfig, area_mm2: float) -> tuple[float, float]:
+def _crops(card: ModelCard, fields: int, config: RetrainConfig) -> tuple[float, float]:
     """Crops drawn from all fields, and the fields themselves in crops."""
     drawn = fields * max(1, min(config.crops_per_field, config.most_crops // max(1, fields)))
-    return drawn, fields * area_mm2 * 1e6 / (config.crop_px * card.um_per_px) ** 2
+    return drawn, fields * _AREA_MM2 * 1e6 / (config.crop_px * card.um_per_px) ** 2

@@ -1,4 +1,4 @@
-"""Everything a retraining needs the frozen stages for: every crop and every validation field is encoded once."""
+"""Everything a retraining needs the frozen stages for: every crop and every field is encoded once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MINED_SCORE = 0.2  # raw score above which a false detection is worth learning 
 
 @dataclass(eq=False)
 class CachedFeatures:
-    """The features of one network: of crops of the training fields, and of whole validation fields.
+    """The features of one network: of crops, and of whole fields.
 
     old_log_probabilities: Float32[N, 2, h, w], of the old version. even_odds_logit: Float32[N, 1, 1], where the loss
     has even odds. field_features, old_probabilities: by field, those of the whole field.
@@ -50,17 +50,14 @@ def cache_features(session: RetrainSession, index: int, member: LiteFCN) -> Cach
     """Encode the crops and the fields with network number `index`. Raises Cancelled."""
     member = member.to(memory_format=torch.channels_last).eval()
     head = head_of(member)
-    validation = {i for _, held_out in session.splits for i in held_out}
     whole, old, crops = {}, {}, []
     for i, tissue in enumerate(session.tissues):
         session.stop_if_cancelled()
         features = encode(member, torch.from_numpy(pad(tissue.pixels)).permute(2, 0, 1)[None])
         old[i] = field_probabilities(head, features, tissue, member.stride)
-        if i < session.train_count:
-            _mine(session, old[i], tissue)
-            crops.append(_crops(session, member, tissue, index * len(session.tissues) + i))
-        if i in validation:
-            whole[i] = features
+        _mine(session, old[i], tissue)
+        crops.append(_crops(session, member, tissue, index * len(session.tissues) + i))
+        whole[i] = features
         session.report_phase("preparing", (index + (i + 1) / len(session.tissues)) / session.base.card.members)
     by_stride = zip(*(features for features, _ in crops), strict=True)
     features = [torch.cat(maps).contiguous(memory_format=torch.channels_last) for maps in by_stride]
@@ -81,7 +78,7 @@ def _even_odds_logit(session: RetrainSession, old: dict[int, Float32]) -> torch.
     card = session.base.card
     threshold = float(logit(np.full(1, card.raw_threshold, np.float32))[0])
     even = []
-    for i in range(session.train_count):
+    for i in range(len(session.fields)):
         shift = np.median(logit(calibrate(session.probability_map(i, old[i]), card.calibration).values) - logit(old[i]))
         even += [session.config.boundary * (threshold - float(shift))] * session.crops_per_field
     return torch.tensor(even).view(-1, 1, 1)

@@ -57,9 +57,7 @@ def finetune(
     ValueError (the loss is no number)."""
     with lost_as_sentence(), ranks.together():
         if ranks.size() > 1:
-            ranks.from_first(
-                lambda: _Task(session.base, session.fields, session.train_count, session.config, net, kept.done)
-            )
+            ranks.from_first(lambda: _Task(session.base, session.fields, session.config, net, kept.done))
         found = _train_members(session, net, kept, reporter)
     fused = {i: _fuse_members(sides, session.fields[i].um_per_px) for i, sides in found.items()}
     return {i: (_verify(session, i, new), _verify(session, i, old)) for i, (new, old) in fused.items()}
@@ -71,7 +69,6 @@ class _Task:
 
     base: Model
     fields: list[Example]
-    train_count: int
     config: RetrainConfig
     net: nn.Module
     done: list[Parts]
@@ -82,7 +79,7 @@ def follow() -> None:
     fields and networks are sent to it. Raises RankLost when the first process ends in the middle of one."""
     with lost_as_sentence(), single_thread():
         while (task := _next_task()) is not None:
-            session = RetrainSession(task.base, task.fields, task.train_count, task.config, lambda: False)
+            session = RetrainSession(task.base, task.fields, task.config, lambda: False)
             kept = Checkpoint(None, "")
             kept.done = list(task.done)
             _train_members(session, task.net, kept, lambda index: lambda step, loss, f1: None)

@@ -57,7 +57,6 @@ def retrain(
     config: RetrainConfig,
     out: Path,
     *,
-    validation: Sequence[Example] = (),
     progress: Callable[[Progress], None] = lambda state: None,
     phase: PhaseReport = report_nothing,
     checkpoint: Path | None = None,
@@ -65,16 +64,16 @@ def retrain(
 ) -> Model:
     """Train `base` on the corrected fields and write the new version to `out` (.safetensors).
 
-    validation: fields that choose step and threshold; without them the examples are held out in turn (a single one in
-    halves). phase: told of each phase how far it is. checkpoint: file written at every validation and after every
-    network, taken up when it exists and belongs to the same run. The same call gives the same weights.
+    The fields are held out in turn (a single one in halves) to choose step and threshold. phase: told of each phase how
+    far it is. checkpoint: file written at every validation and after every network, taken up when it exists and belongs
+    to the same run. The same call gives the same weights.
     Raises Cancelled, UnusableData (nothing to learn from), UnusableModel, ConcentricError (the loss is no number, or
     the disk is full).
     """
     check_trainable(examples)
-    learned = list(examples) if validation or len(examples) > 1 else split_in_halves(examples[0])
+    learned = list(examples) if len(examples) > 1 else split_in_halves(examples[0])
     net = base.net()
-    session = RetrainSession(base, [*learned, *validation], len(learned), config, cancelled, phase)
+    session = RetrainSession(base, learned, config, cancelled, phase)
     kept = Checkpoint(checkpoint, session.identity())
     with single_thread():
         if session.way == "heads":
@@ -140,7 +139,6 @@ def _card(
     done: Sequence[Parts],
 ) -> ModelCard:
     """The card of the old version with what has changed."""
-    validation = session.fields[session.train_count :]
     data = {
         "sha256": digest(list(examples)),
         "fields": len(examples),
@@ -156,9 +154,7 @@ def _card(
         weights_sha256="",
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data=data,
-        split={"validation": sorted({e.slide for e in validation}), "unit": "slide"}
-        if validation
-        else {"held out": "in turn"},
+        split={"held out": "in turn"},
         training={
             "recipe": session.way,
             **session.config.acting(session.way),

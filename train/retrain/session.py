@@ -26,7 +26,7 @@ class Cancelled(ConcentricError):
 
 
 class RetrainSession:
-    """The fields, of which the first `train_count` train; `splits`: the training and the held-out fields of each fold.
+    """The fields that train; `splits`: those that train and those that are held out, of each fold.
 
     way: how the version learns, see train.retrain.config. report_phase: told how far each phase is.
     """
@@ -35,12 +35,11 @@ class RetrainSession:
         self,
         base: Model,
         fields: Sequence[Example],
-        train_count: int,
         config: RetrainConfig,
         cancelled: Callable[[], bool],
         report_phase: PhaseReport = report_nothing,
     ) -> None:
-        self.base, self.fields, self.train_count, self.config = base, list(fields), train_count, config
+        self.base, self.fields, self.config = base, list(fields), config
         self.way = way_of(base.card)
         self._cancelled, self.report_phase = cancelled, report_phase
         self.tissues = reviewed_tissues(self.fields, base.card.um_per_px, base.card.stain)
@@ -48,14 +47,12 @@ class RetrainSession:
 
     @property
     def crops_per_field(self) -> int:
-        """Crops drawn from each training field, where heads are trained."""
-        return max(1, min(self.config.crops_per_field, self.config.most_crops // self.train_count))
+        """Crops drawn from each field, where heads are trained."""
+        return max(1, min(self.config.crops_per_field, self.config.most_crops // len(self.fields)))
 
     def _splits(self) -> list[tuple[list[int], list[int]]]:
         """(training fields, held-out fields) of every fold."""
-        everything, extra = list(range(self.train_count)), list(range(self.train_count, len(self.fields)))
-        if extra:
-            return [(everything, extra)]
+        everything = list(range(len(self.fields)))
         slides = sorted({e.slide for e in self.fields})
         units = [e.slide for e in self.fields] if len(slides) >= self.config.folds else everything
         count = min(self.config.folds, len(set(units)))
@@ -70,7 +67,7 @@ class RetrainSession:
 
     def identity(self) -> str:
         """What a checkpoint must have been made from to be taken up."""
-        parts = [self.base.card.weights_sha256, digest(self.fields), self.train_count, self.config.acting(self.way)]
+        parts = [self.base.card.weights_sha256, digest(self.fields), self.config.acting(self.way)]
         ignored = [None if t.ignored is None else hashlib.sha256(t.ignored.tobytes()).hexdigest() for t in self.tissues]
         return hashlib.sha256(json.dumps([*parts, ignored]).encode()).hexdigest()
 

@@ -12,7 +12,7 @@ from mitosis_core.methods.ensemble import make_ensemble
 from mitosis_core.model import Model, ModelCard, save_model
 from train.data.examples import Example
 from train.retrain.config import RetrainConfig
-from train.retrain.estimate import estimate_seconds
+from train.retrain.estimate import measured_seconds
 from train.retrain.retrain import Progress, retrain
 from train.retrain.session import Cancelled
 
@@ -72,5 +72,5 @@ def test_it_can_be_cancelled(drawn: list[Example], tmp_path: Path) -> None:
 
 def test_the_estimate_grows_with_the_steps(tmp_path: Path) -> None:
     model = base("instance_max", tmp_path)
-    few, many = (estimate_seconds(model, 4, dataclasses.replace(QUICK, steps=n)) for n in (10, 1000))
+    few, many = (measured_seconds(model, 4, 0, dataclasses.replace(QUICK, steps=n))["learning"] for n in (10, 1000))
     assert 0 < few < many

@@ -14,7 +14,7 @@ from mitosis_core.methods.segmitos import LiteFCN
 from mitosis_core.model import Model, ModelCard, list_versions, load_model, save_model
 from train.data.examples import Example
 from train.retrain.config import HEADS_ONLY, RetrainConfig, options_of, way_of
-from train.retrain.estimate import estimate_seconds
+from train.retrain.estimate import measured_seconds
 from train.retrain.retrain import retrain
 
 ALL = {one.name for one in dataclasses.fields(RetrainConfig)}
@@ -54,7 +54,7 @@ def test_what_is_read_is_what_is_offered_and_recorded(method: str, drawn: list[E
     assert read_by(lambda config: cards.append(retrain(base, drawn[:2], config, tmp_path / "n.safetensors"))) == offered
     training = cards[0].card.training
     assert training.keys() == {"recipe", *offered, "steps kept"} and training["recipe"] == way_of(base.card)
-    assert read_by(lambda config: estimate_seconds(base, 2, config)) <= offered
+    assert read_by(lambda config: measured_seconds(base, 2, 0, config)) <= offered
 
 
 def test_heads_are_trained_where_the_networks_have_them() -> None:

@@ -18,9 +18,10 @@ from mitosis_core.types import Detections, Region
 from train.data.examples import Example
 from train.data.labels import BACKGROUND, IGNORED, MITOSIS
 from train.data.patches import Crops
+from train.retrain import estimate
 from train.retrain.config import RetrainConfig
 from train.retrain.corrected import CorrectedField, reviewed_tissues, split_in_halves
-from train.retrain.estimate import MeasuredSpeed, estimate_seconds, measure_speed
+from train.retrain.estimate import MeasuredSpeed, measured_seconds
 from train.retrain.retrain import Progress, retrain
 from train.retrain.session import Cancelled, RetrainSession
 from train.retrain.threshold import threshold_between
@@ -69,7 +70,7 @@ def test_what_a_version_never_says_has_no_part_in_its_threshold(drawn: list[Exam
     """Two peaks, one of them 2 µm from the edge, where a version with a border of 3 µm says nothing."""
     blobs = dataclasses.replace(base.card.blobs, border_um=3.0)
     silent = dataclasses.replace(base, card=dataclasses.replace(base.card, blobs=blobs))
-    session = RetrainSession(silent, [drawn[0]], 1, QUICK, lambda: False)
+    session = RetrainSession(silent, [drawn[0]], QUICK, lambda: False)
     values = np.full((32, 32), 0.001, np.float32)  # 2 µm a cell
     values[16, 0] = values[16, 16] = 0.9
     (scored,) = session.scored_fields({0: session.probability_map(0, values)})
@@ -78,7 +79,7 @@ def test_what_a_version_never_says_has_no_part_in_its_threshold(drawn: list[Exam
 
 def test_the_threshold_can_follow_from_false_detections(drawn: list[Example], base: Model) -> None:
     """On 2 mm² one mitosis (0.6) and four false detections: one per mm² lets the best two of these through."""
-    session = RetrainSession(base, drawn, len(drawn), dataclasses.replace(QUICK, false_alarms=1.0), lambda: False)
+    session = RetrainSession(base, drawn, dataclasses.replace(QUICK, false_alarms=1.0), lambda: False)
     at = np.array([[0, 0], [100, 0], [200, 0]], np.float32)
     found = [Detections(at, [0.9, 0.6, 0.3], np.ones(3)), Detections(at[:2], [0.7, 0.2], np.ones(2))]
     scored = [ScoredField("a", "s", found[0], at[1:2], 0.25, 1.0), ScoredField("b", "s", found[1], at[:0], 0.25, 1.0)]
@@ -166,27 +167,9 @@ def test_the_checkpoint_of_another_run_is_not_taken_up(drawn: list[Example], bas
     assert alone.card.weights_sha256 == after.card.weights_sha256
 
 
-def test_validation_fields_are_not_learned_from(drawn: list[Example], base: Model, tmp_path: Path) -> None:
-    at_the_end = dataclasses.replace(QUICK, validate_every=QUICK.steps)  # one validation: nothing to choose among
-    weights = {
-        retrain(
-            base, drawn[:1], at_the_end, tmp_path / f"{i}.safetensors", validation=drawn[i : i + 1]
-        ).card.weights_sha256
-        for i in (1, 2)
-    }
-    assert len(weights) == 1
-
-
 def test_a_score_is_told_after_every_validation(drawn: list[Example], base: Model, tmp_path: Path) -> None:
     scores: list[float | None] = []
-    retrain(
-        base,
-        drawn[:1],
-        QUICK,
-        tmp_path / "new.safetensors",
-        validation=drawn[1:2],
-        progress=lambda s: scores.append(s.f1),
-    )
+    retrain(base, drawn[:2], QUICK, tmp_path / "new.safetensors", progress=lambda s: scores.append(s.f1))
     assert scores[0] is None and scores[1] is not None
 
 
@@ -221,14 +204,15 @@ def test_a_field_without_mitosis_counts_beside_others(drawn: list[Example], base
     assert one.card.weights_sha256 != two.card.weights_sha256
 
 
-def test_the_estimate_adds_up(base: Model) -> None:
+def test_the_estimate_adds_up(base: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two networks, a field in halves: 2 x 8 crops seen, 2 heads x 4 steps x 4 crops, the field itself, two checks."""
-    measured = MeasuredSpeed(encode_s=1.0, train_s=2.0)
-    area_mm2 = 2 * (64 * 0.5) ** 2 / 1e6  # of two crops
-    seconds = estimate_seconds(base, 1, QUICK, area_mm2=area_mm2, measured=measured)
-    assert seconds == pytest.approx(2 * (16 * 1.008 + 4 + 32 * 2 + 2 * 4), rel=1e-6)
-    assert estimate_seconds(base, 9, QUICK, measured=measured) > estimate_seconds(base, 3, QUICK, measured=measured)
-    assert measure_speed(base.net(), QUICK).encode_s > 0
+    assert estimate.measure_speed(base.net(), QUICK).encode_s > 0
+    monkeypatch.setattr(estimate, "measure_speed", lambda net, config: MeasuredSpeed(encode_s=1.0, train_s=2.0))
+    monkeypatch.setattr(estimate, "_AREA_MM2", 2 * (64 * 0.5) ** 2 / 1e6)  # of two crops
+    seconds = measured_seconds(base, 1, 0, QUICK)
+    assert seconds["preparing"] == pytest.approx(2 * (16 * 1.008 + 4))
+    assert seconds["learning"] == pytest.approx(2 * (32 * 2 + 2 * 4))
+    assert measured_seconds(base, 9, 0, QUICK)["learning"] > measured_seconds(base, 3, 0, QUICK)["learning"]
 
 
 def test_options_have_bounds() -> None:
