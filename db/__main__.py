@@ -208,6 +208,8 @@ def _report(given: argparse.Namespace) -> int:
     chosen_mm, preferred_mm = given.field_diameter_mm, read_preferences(store, "").field_diameter_mm
     diameter_mm = check_field_diameter(preferred_mm if chosen_mm is None else chosen_mm)
     counts = count_case(store, given.case, _way(store, given.case, given.by))
+    if not counts.counted:
+        raise ConcentricError(f"Nothing of {counts.case} is counted by {counts.by.key}. {counts.state}")
     number = len(counts.fields)
     with _bar(" fields") as progress:
         made = case_report(

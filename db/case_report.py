@@ -18,7 +18,14 @@ from mitosis_core.errors import ConcentricError
 from mitosis_core.image.encoding import encode_jpeg
 from mitosis_core.plurals import count_noun, duration
 from mitosis_core.progress import ShareDone, no_share
-from mitosis_core.reporting.figures import CaseFigures, average_figures, case_figures, densest_figures, score_figures
+from mitosis_core.reporting.figures import (
+    CaseFigures,
+    Figure,
+    average_figures,
+    case_figures,
+    densest_figures,
+    score_figures,
+)
 from mitosis_core.reporting.html import html_report
 from mitosis_core.reporting.pictures import (
     CROP_UM,
@@ -76,11 +83,7 @@ def case_report(
         title=f"Case {name}",
         subtitle=f"Mitotic count by {_by_words(counts, read)}",
         warnings=tuple(_warnings(counts)),
-        figures=(
-            *average_figures(figures),
-            *score_figures(figures),
-            *densest_figures(figures, [one.name for one in counts.counted]),
-        ),
+        figures=_figures(counts, figures),
         sections=(
             *_reader_tables(store, counts, read),
             *_picture_groups(counts, figures, drawn),
@@ -89,6 +92,14 @@ def case_report(
         foot=_foot(counts, field_diameter_mm),
         made_at=made_at,
     )
+
+
+def _figures(counts: CaseCounts, figures: CaseFigures) -> tuple[Figure, ...]:
+    """None where no field is counted: "0 mitoses" would read as a result."""
+    if not counts.counted:
+        return ()
+    names = [one.name for one in counts.counted]
+    return (*average_figures(figures), *score_figures(figures), *densest_figures(figures, names))
 
 
 def _by_words(counts: CaseCounts, read: list[Reading]) -> str:

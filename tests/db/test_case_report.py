@@ -15,6 +15,7 @@ from db.engine import Store, open_store
 from db.fields import add_field, image_path, list_fields, rename
 from db.versions import store_version
 from mitosis_core import __version__
+from mitosis_core.model import DEFAULT_VERSION
 from mitosis_core.reporting.report import PictureGroup, Report, Table
 from tests.db.drawn_case import VERSION, add_case, detect, glass, read
 
@@ -109,6 +110,7 @@ def test_a_case_without_a_counted_field_still_gives_a_report(store: Store) -> No
     add_case(store, "A", 1)
     made = report_of(store, CountBy("reader", "Ann"))
     assert not [one for one in made.sections if isinstance(one, PictureGroup)]
+    assert made.figures == ()  # no "0 mitoses" where nothing was counted
     for write in WRITERS.values():
         assert write(made)
 
@@ -137,6 +139,7 @@ def test_the_command_writes_a_new_file(tmp_path: Path, capsys: pytest.CaptureFix
         (["--case", "B", "--out", "x.pdf"], "There is no case B."),
         (["--case", "A", "--out", "x.doc"], ".pdf or .html"),
         (["--case", "A", "--out", "x.pdf", "--by", "reader:Bert"], "reader:Ann"),
+        (["--case", "A", "--out", "x.pdf", "--by", f"detections:{DEFAULT_VERSION}"], "(1 not analysed)"),
         (["--case", "A", "--out", "x.pdf", "--field-diameter-mm", "55"], "0.2 to 1.2 mm"),
         (["--case", "A", "--out", "x.pdf", "--field-diameter-mm", "0"], "0.2 to 1.2 mm"),
     ],

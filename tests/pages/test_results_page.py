@@ -86,7 +86,7 @@ def test_a_case_nobody_has_looked_at_has_no_figures(kept: Store) -> None:
     add_case(kept, "A", 2)
     page = open_page(case="A")
     assert "case-figures" not in shown(page)
-    assert "0 of 2 fields counted (2 not analysed)" in said(page)
+    assert "0 of 2 fields counted (2 not analysed)" in said(page) and "0 mitoses" not in said(page)
     assert [one["faint"] for one in pictures(page)["fields"]] == [True, True]
 
 

@@ -72,7 +72,8 @@ def show_pictures_of(store: Store, counts: CaseCounts, figures: CaseFigures) -> 
         show_pictures(pictures.fields, side_px=220, key="case-fields", fill=True)
         st.caption(_legend(counts, density=density))
     with right:
-        st.markdown(f"**Counted: {count_noun(counts.count.mitoses, 'mitosis')}**")
+        if counts.counted:
+            st.markdown(f"**Counted: {count_noun(counts.count.mitoses, 'mitosis')}**")
         if pictures.cells:
             show_pictures(pictures.cells, side_px=96, key="case-cells", fill=True)
         st.caption(_about_cells(counts, len(pictures.cells)))
