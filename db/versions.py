@@ -154,14 +154,20 @@ def previous_champion(store: Store, shipped: str) -> str | None:
     return reign[-2] if len(reign) > 1 else None
 
 
-def roll_back(store: Store, shipped: str, *, by: str, note: str = "") -> str:
-    """Make the champion before this one active again; returns it.
+def roll_back(store: Store, shipped: str, *, by: str, note: str = "", shown: str = "") -> str:
+    """Make the champion before this one active again; returns it. shown: what was active for who decides.
 
-    Raises VersionGone when there was none, ConcentricError when nobody is named.
+    Raises VersionGone when there was none, ConcentricError when nobody is named or another one than `shown` is active:
+    of two who roll back at once the second would go back two versions.
     """
     by = named(by)
     with store.writing() as session:
         reign = _history(session, shipped)
+        if shown and shown != reign[-1]:
+            raise ConcentricError(
+                f"Meanwhile somebody else has changed the active version: it is {reign[-1]} now, not {shown}. "
+                "Nothing was rolled back."
+            )
         if len(reign) < 2:
             raise VersionGone("There is no earlier active version to roll back to.")
         session.add(DecisionRow(kind="roll_back", version=reign[-2], by=by, note=note.strip(), at=datetime.now(UTC)))

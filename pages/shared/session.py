@@ -76,6 +76,7 @@ READER_CHANGED = "reader_changed"  # just now
 HELP_OPEN = "help_open"
 READER_PROBLEM = "reader_problem"  # why a name cannot be taken
 ASKED = "asked"  # the act that waits for a second click
+ASKED_SENTENCE = "asked_sentence"  # what was said of it when it was shown
 EXPORTED_LABELS = "exported_labels"  # whose, on the Export panel
 EXPORTED_FORMAT = "exported_format"
 EXPORTED_CASES = "exported_cases"

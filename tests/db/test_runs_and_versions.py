@@ -157,6 +157,17 @@ def test_of_two_who_roll_back_at_once_each_records_what_became_active(
     assert [(one.by, one.version) for one in versions.decisions(store)[3:]] == [("Bert", "v2"), ("Anna", "v1")]
 
 
+def test_of_two_who_roll_back_the_version_that_both_saw_the_second_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("v1", "v2", "v3"):
+        versions.record_decision(store, "promote", name, by="Anna")
+    before_its_turn(store, monkeypatch, lambda: versions.roll_back(store, SHIPPED, by="Bert", shown="v3"))
+    with pytest.raises(ConcentricError, match="it is v2 now, not v3"):
+        versions.roll_back(store, SHIPPED, by="Anna", shown="v3")
+    assert versions.champion(store, SHIPPED) == "v2"
+
+
 def test_what_was_deleted_is_not_promoted_and_what_was_promoted_not_deleted(store: Store) -> None:
     version(store, "v1")
     version(store, "v2")

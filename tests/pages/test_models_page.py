@@ -129,6 +129,18 @@ def test_promote_and_roll_back_are_asked_once_and_recorded_with_a_name(kept: Sto
     assert shown["what"].tolist() == ["roll back", "promote"]
 
 
+def test_a_roll_back_of_a_version_that_another_rolled_back_meanwhile_is_refused(kept: Store) -> None:
+    versions.store_version(kept, "second", b"x", "{}", by="Anna")
+    for name in ("second", MADE):
+        versions.record_decision(kept, "promote", name, by="Anna")
+    page = press(open_page(), "roll-back")
+    versions.roll_back(kept, DEFAULT_VERSION, by="Bert")  # while the question is read
+    press(page, "roll-back-now")
+    assert training.active(kept) == "second" and "nothing was done" in errors(page)
+    press(page, "roll-back-now")  # of what is shown now
+    assert training.active(kept) == DEFAULT_VERSION
+
+
 def test_a_roll_back_by_nobody_is_refused(kept: Store) -> None:
     versions.record_decision(kept, "promote", MADE, by="Anna")
     page = AppTest.from_file("../../pages/models.py", default_timeout=60).run()

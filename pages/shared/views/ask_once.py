@@ -23,13 +23,17 @@ def ask_once(
 ) -> None:
     """The button; when it was pressed, the sentence with a button that does it and one that does not.
 
-    act: called with the note, "" where none is asked for; then the page runs anew. What it raises is shown.
+    act: called with the note, "" where none is asked for; then the page runs anew. What it raises is shown. Where the
+    sentence has changed since it was read, as when somebody else has decided meanwhile, nothing is done.
     """
     if st.session_state.get(session.ASKED) != key:
         if st.button(label, key=key, icon=icon, type="primary" if filled else "secondary"):
             st.session_state[session.ASKED] = key
+            st.session_state.pop(session.ASKED_SENTENCE, None)
             st.rerun()
         return
+    read = st.session_state.get(session.ASKED_SENTENCE, sentence)
+    st.session_state[session.ASKED_SENTENCE] = sentence
     with st.container(border=True, width=420):  # in a row of buttons it would be as narrow as one
         st.markdown(sentence)
         why = st.text_input("Note", key=f"{key}-note", placeholder="Why (optional)") if note else ""
@@ -38,7 +42,9 @@ def ask_once(
             if st.button("Cancel", key=f"{key}-not"):
                 st.session_state.pop(session.ASKED, None)
                 st.rerun()
-    if sure:
+    if sure and read != sentence:
+        st.error("Somebody else has changed this meanwhile, so nothing was done. Please read it again.")
+    elif sure:
         do(lambda: act(why))
 
 

@@ -71,7 +71,7 @@ def _show_actions(store: Store, one: VersionCard, by: str) -> None:
                 "roll-back",
                 "Roll back",
                 sentence,
-                lambda _: versions.roll_back(store, DEFAULT_VERSION, by=by),
+                lambda _: versions.roll_back(store, DEFAULT_VERSION, by=by, shown=active),
                 icon=":material/undo:",
             )
         if not one.active and not one.damage:
