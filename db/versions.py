@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -141,6 +141,18 @@ def active_history(past: Iterable[Decision | DecisionRow], shipped: str) -> list
 def champion(store: Store, shipped: str) -> str:
     """The active version: what was promoted last, or what a roll-back went back to; at first the shipped one."""
     return active_history(decisions(store), shipped)[-1]
+
+
+def rolled_back(past: Sequence[Decision], version: str, shipped: str) -> Decision | None:
+    """The roll-back that took a version off since it was made active last; None where none did. past: oldest first."""
+    places = [
+        place for place, one in enumerate(past) if one.version == version and one.kind in ("promote", "roll_back")
+    ]
+    if not places:
+        return None
+    stood = len(active_history(past[: places[-1] + 1], shipped))
+    later = range(places[-1] + 1, len(past))
+    return next((past[place] for place in later if len(active_history(past[: place + 1], shipped)) < stood), None)
 
 
 def active_version(past: Iterable[DecisionRow], shipped: str) -> str:

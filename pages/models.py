@@ -17,6 +17,14 @@ from pages.shared.views import pictures
 from pages.shared.views.reader_name import ask_name
 from pages.shared.views.version_cards import show_cards, show_lineage
 
+_DECIDED = {
+    "promote": "promoted",
+    "reject": "rejected",
+    "roll_back": "rolled back to",
+    "upload": "imported",
+    "delete": "deleted",
+}
+
 
 def main() -> None:
     """The page."""
@@ -67,7 +75,7 @@ def _show_decisions(store: Store) -> None:
             [
                 {
                     "when (UTC)": one.at.replace(tzinfo=None),
-                    "what": one.kind.replace("_", " "),
+                    "what": _DECIDED.get(one.kind, one.kind),
                     "version": one.version,
                     "by": one.by,
                     "note": one.note,

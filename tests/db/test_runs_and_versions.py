@@ -147,6 +147,22 @@ def test_the_champion_follows_from_the_decisions(store: Store) -> None:
     assert [one.kind for one in versions.decisions(store)] == ["promote", "promote", "roll_back", "roll_back"]
 
 
+def test_a_promotion_knows_the_roll_back_that_took_it_back(store: Store) -> None:
+    def back(name: str) -> str:
+        one = versions.rolled_back(versions.decisions(store), name, SHIPPED)
+        return one.by if one else ""
+
+    for name in ("v1", "v2", "v1"):  # v1 twice: one roll-back takes it off and leaves the earlier one below
+        versions.record_decision(store, "promote", name, by="Anna")
+    assert (back("v1"), back("v2"), back("v3")) == ("", "", "")
+    versions.roll_back(store, SHIPPED, by="Bert")
+    assert (back("v1"), back("v2")) == ("Bert", "")
+    versions.roll_back(store, SHIPPED, by="Cleo")
+    assert (back("v1"), back("v2")) == ("", "Cleo")  # v1 is active again
+    versions.record_decision(store, "promote", "v2", by="Anna")
+    assert back("v2") == ""
+
+
 def test_of_two_who_roll_back_at_once_each_records_what_became_active(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

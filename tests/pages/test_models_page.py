@@ -126,7 +126,7 @@ def test_promote_and_roll_back_are_asked_once_and_recorded_with_a_name(kept: Sto
     said = [(one.kind, one.version, one.by, one.note) for one in versions.decisions(kept)]
     assert said == [("promote", MADE, "Anna", "better on case 1"), ("roll_back", DEFAULT_VERSION, "Anna", "")]
     shown = next(one.value for one in page.dataframe if "what" in one.value)
-    assert shown["what"].tolist() == ["roll back", "promote"]
+    assert shown["what"].tolist() == ["rolled back to", "promoted"]
 
 
 def test_a_roll_back_of_a_version_that_another_rolled_back_meanwhile_is_refused(kept: Store) -> None:

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from db import runs, versions
 from db.engine import Store, open_store
+from db.fields import delete_field
 from db.labels import label_readers, reviewed_fields
 from db.runs import Run
 from db.schema import Base, RunRow
@@ -168,8 +169,12 @@ def better_run(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_promote_is_filled_only_where_the_challenger_is_better(kept: Store) -> None:
     ended_run(kept)  # better, but on 2 fields with 4 mitoses
     page = open_page("retrain")
-    assert "finds 4 instead of 2 of 4 mitoses" in text(page) and "keep the active version" in text(page)
+    said = text(page).replace("\\", "")
+    assert f"The challenger {MADE} finds 4 instead of 2 of 4 mitoses" in said and "keep the active version" in text(
+        page
+    )
     assert filled(page) == [f"reject-{MADE}"]
+    assert {f"Promote {MADE}", f"Reject {MADE}"} <= {one.replace("\\", "") for one in labels(page)}
 
 
 def test_a_better_challenger_is_promoted_after_one_question(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +202,22 @@ def test_keeping_the_active_version_is_a_decision_too(kept: Store) -> None:
     page = press(open_page("retrain"), f"reject-{MADE}")
     assert [(one.kind, one.by) for one in versions.decisions(kept)] == [("reject", "Anna")]
     page.run()
-    assert "Not taken by Anna" in text(page) and filled(page) == ["Retrain"]
+    assert "Rejected by Anna" in text(page) and filled(page) == ["Retrain"]
+
+
+def test_a_roll_back_is_told_with_the_promotion_that_it_took_back(kept: Store) -> None:
+    ended_run(kept)
+    versions.record_decision(kept, "promote", MADE, by="Anna")
+    versions.roll_back(kept, DEFAULT_VERSION, by="Bert")
+    said = text(open_page("retrain"))
+    assert "Promoted by Anna" in said and "; rolled back by Bert" in said
+
+
+def test_cells_of_fields_that_were_deleted_since_are_told(kept: Store) -> None:
+    ended_run(kept)
+    delete_field(kept, 2, by="Anna")
+    said = text(open_page("retrain"))
+    assert "**1 mitosis newly found**" in said and "1 more cell that changed cannot be shown" in said
 
 
 def test_an_earlier_run_says_how_long_the_next_will_take(kept: Store) -> None:

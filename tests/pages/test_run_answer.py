@@ -35,26 +35,32 @@ def comparison(
 
 
 def test_worse_is_to_be_kept_out_in_plain_words() -> None:
-    answer = run_answer(comparison((11, 8), (10, 6), -0.01, -0.1, 0.08))
-    assert answer.says == "The challenger finds 10 instead of 11 of 23 mitoses and makes 2 fewer false detections (6)."
-    assert (answer.advice, answer.promote) == ("Keep the active version.", False)
+    answer = run_answer(comparison((11, 8), (10, 6), -0.01, -0.1, 0.08), "new")
+    assert (
+        answer.says == "The challenger new finds 10 instead of 11 of 23 mitoses and makes 2 fewer false detections (6)."
+    )
+    assert (answer.advice, answer.promote) == ("Reject it and keep the active version.", False)
 
 
 def test_clearly_better_is_to_be_promoted() -> None:
-    answer = run_answer(comparison((11, 8), (15, 8), 0.1, 0.02, 0.2))
-    assert answer.says == "The challenger finds 15 instead of 11 of 23 mitoses and makes as many false detections (8)."
+    answer = run_answer(comparison((11, 8), (15, 8), 0.1, 0.02, 0.2), "new")
+    assert (
+        answer.says == "The challenger new finds 15 instead of 11 of 23 mitoses and makes as many false detections (8)."
+    )
     assert (answer.advice, answer.promote) == ("Promote it.", True)
 
 
 @pytest.mark.parametrize(("low", "fields", "mitoses"), [(-0.01, 7, 23), (0.02, 1, 1), (0.02, 4, 23), (0.02, 7, 19)])
 def test_what_may_be_chance_is_not_to_be_promoted(low: float, fields: int, mitoses: int) -> None:
-    answer = run_answer(comparison((0, 0), (1, 1), 0.1, low, 0.2, fields, mitoses))
-    assert "may be chance: keep the active version" in answer.advice and not answer.promote
+    answer = run_answer(comparison((0, 0), (1, 1), 0.1, low, 0.2, fields, mitoses), "new")
+    assert "may be chance: reject it, keep the active version" in answer.advice and not answer.promote
 
 
 def test_the_same_number_and_one_more() -> None:
-    says = run_answer(comparison((11, 8), (11, 9), -0.01, -0.1, 0.1)).says
-    assert says == ("The challenger finds the same number of mitoses, 11 of 23, and makes 1 more false detection (9).")
+    says = run_answer(comparison((11, 8), (11, 9), -0.01, -0.1, 0.1), "new").says
+    assert says == (
+        "The challenger new finds the same number of mitoses, 11 of 23, and makes 1 more false detection (9)."
+    )
 
 
 def test_changed_cells_know_their_field_and_who_marks_them(tmp_path: Path) -> None:

@@ -35,21 +35,23 @@ class ChangedCell:
     after: bool
 
 
-def run_answer(comparison: Comparison) -> RunAnswer:
-    """Promote only where the whole interval of the difference in F1 lies above zero, on enough fields and mitoses."""
+def run_answer(comparison: Comparison, challenger: str) -> RunAnswer:
+    """Promote only where the whole interval of the difference in F1 lies above zero, on enough fields and mitoses.
+
+    challenger: its name.
+    """
     few = comparison.fields < FEW_FIELDS or comparison.mitoses < FEW_MITOSES
     difference = comparison.difference
     if difference.low > 0 and not few:
-        return RunAnswer(_says(comparison), "Promote it.", True)
+        return RunAnswer(_says(comparison, challenger), "Promote it.", True)
     if difference.f1 <= 0:
-        return RunAnswer(_says(comparison), "Keep the active version.", False)
+        return RunAnswer(_says(comparison, challenger), "Reject it and keep the active version.", False)
     judged = f"{count_noun(comparison.fields, 'field')} with {count_noun(comparison.mitoses, 'mitosis')}"
-    return RunAnswer(
-        _says(comparison), f"On {judged} this may be chance: keep the active version and judge on more fields.", False
-    )
+    advice = f"On {judged} this may be chance: reject it, keep the active version and judge on more fields."
+    return RunAnswer(_says(comparison, challenger), advice, False)
 
 
-def _says(comparison: Comparison) -> str:
+def _says(comparison: Comparison, challenger: str) -> str:
     old, new, of = comparison.champion, comparison.challenger, comparison.mitoses
     found = (
         f"finds the same number of mitoses, {new.tp} of {of},"
@@ -62,7 +64,7 @@ def _says(comparison: Comparison) -> str:
         if not more
         else f"makes {abs(more)} {'more' if more > 0 else 'fewer'} false {_detections(abs(more))} ({new.fp})"
     )
-    return f"The challenger {found} and {false}."
+    return f"The challenger {challenger} {found} and {false}."
 
 
 def _detections(number: int) -> str:
@@ -70,7 +72,8 @@ def _detections(number: int) -> str:
 
 
 def changed_cells(store: Store, comparison: Comparison) -> dict[ChangeKind, list[ChangedCell]]:
-    """The changes whose fields are still in the store, by kind, all kinds in their order."""
+    """The changes whose fields are still in the store, by kind, all kinds in their order. The comparison counts those
+    of fields that were deleted since too."""
     fields = {digest: find_field(store, digest) for digest in dict.fromkeys(one.image for one in comparison.changes)}
     cells: dict[ChangeKind, list[ChangedCell]] = {kind: [] for kind in CHANGE_KINDS}
     for one in comparison.changes:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from db import versions
 from db.engine import Store
-from db.versions import StoredVersion
+from db.versions import Decision, StoredVersion
 from mitosis_core.model import DEFAULT_VERSION
 from mitosis_core.plurals import count_noun
 from mitosis_core.scoring.comparison import ChangeKind, Comparison
@@ -25,7 +25,7 @@ _TITLES: dict[ChangeKind, str] = {  # in the order they are shown
     "no longer false": "gone",
     "newly false": "new",
 }
-_DECIDED = {"promote": "Promoted", "reject": "Not taken", "roll_back": "Made active again"}
+_DECIDED = {"promote": "Promoted", "reject": "Rejected", "roll_back": "Made active again"}
 
 
 def show_answer(store: Store, challenger: str, by: str, *, decide: bool = True, primary: bool = True) -> None:
@@ -33,14 +33,14 @@ def show_answer(store: Store, challenger: str, by: str, *, decide: bool = True, 
     stored = versions.get_version(store, challenger)
     comparison, active = stored.comparison, versions.champion(store, DEFAULT_VERSION)
     if comparison is None:
-        st.markdown("This version was not compared with another version.")
+        st.markdown(f"{plain(challenger)} was not compared with another version.")
     else:
-        answer = run_answer(comparison)
+        answer = run_answer(comparison, challenger)
         says = answer.says if challenger == active else f"{answer.says} **{answer.advice}**"
         st.markdown(plain_bold(says))
     _say_decision(store, challenger, active)
     if decide and challenger != active:
-        promote = comparison is not None and run_answer(comparison).promote
+        promote = comparison is not None and run_answer(comparison, challenger).promote
         _decide(store, challenger, active, by, promote=promote, primary=primary and not _decided(store, challenger))
     if comparison is not None:
         _show_changes(store, challenger, comparison)
@@ -59,26 +59,36 @@ def _decided(store: Store, version: str) -> bool:
 def _say_decision(store: Store, challenger: str, active: str) -> None:
     if challenger == active:
         st.markdown(":material/check_circle: This version is active.")
-    said = [one for one in versions.decisions(store) if one.version == challenger and one.kind in _DECIDED]
-    if said:
-        last = said[-1]
-        note = f": {plain(last.note)}" if last.note else ""
-        st.caption(f"{_DECIDED[last.kind]} by {plain(last.by)}, {last.at:%d %b %Y %H:%M} UTC{note}")
+    past = versions.decisions(store)
+    said = [one for one in past if one.version == challenger and one.kind in _DECIDED]
+    if not said:
+        return
+    sentence = _by_whom(_DECIDED[said[-1].kind], said[-1])
+    # A roll-back is recorded with the version that it went back to, not with the one that it took off.
+    back = versions.rolled_back(past, challenger, DEFAULT_VERSION) if said[-1].kind != "reject" else None
+    st.caption(f"{sentence}; {_by_whom('rolled back', back)}" if back else sentence)
+
+
+def _by_whom(what: str, one: Decision) -> str:
+    note = f": {plain(one.note)}" if one.note else ""
+    return f"{what} by {plain(one.by)}, {one.at:%d %b %Y %H:%M} UTC{note}"
 
 
 def _decide(store: Store, challenger: str, active: str, by: str, *, promote: bool, primary: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        offer_promotion(store, challenger, active, by, filled=promote and primary)
+        offer_promotion(store, challenger, active, by, filled=promote and primary, label=f"Promote {plain(challenger)}")
         if not _decided(store, challenger) and st.button(
-            f"Keep {plain(active)}",
+            f"Reject {plain(challenger)}",
             type="primary" if primary and not promote else "secondary",
             key=f"reject-{challenger}",
         ):
             do(lambda: versions.record_decision(store, "reject", challenger, by=by))
 
 
-def offer_promotion(store: Store, version: str, active: str, by: str, *, filled: bool = False) -> None:
-    """The button that makes a version the active one."""
+def offer_promotion(
+    store: Store, version: str, active: str, by: str, *, filled: bool = False, label: str = "Promote"
+) -> None:
+    """The button that makes a version the active one. label: with its name, where nothing beside it has it."""
 
     def promote(note: str) -> None:
         versions.load_version(store, version)  # damaged weights must not become the champion
@@ -88,7 +98,7 @@ def offer_promotion(store: Store, version: str, active: str, by: str, *, filled:
         f"**{plain(version)}** becomes the active version on every page, in the place of {plain(active)}. "
         "It can be rolled back on Models."
     )
-    ask_once(f"promote-{version}", "Promote", sentence, promote, icon=":material/verified:", filled=filled, note=True)
+    ask_once(f"promote-{version}", label, sentence, promote, icon=":material/verified:", filled=filled, note=True)
 
 
 def _show_changes(store: Store, challenger: str, comparison: Comparison) -> None:
@@ -102,6 +112,11 @@ def _show_changes(store: Store, challenger: str, comparison: Comparison) -> None
             noun = "mitosis" if some[0].mitosis else "false detection"
             st.markdown(f"**{count_noun(len(some), noun)} {title}**")
             show_pictures([_pair(one) for one in some], side_px=CROP_PX, key=f"{kind}-{challenger}", most=_MOST_CROPS)
+    if gone := len(comparison.changes) - sum(map(len, cells.values())):
+        st.caption(
+            f"{count_noun(gone, 'more cell')} that changed cannot be shown: their fields were deleted since. The "
+            "sentence above and the scores still count them."
+        )
 
 
 def _pair(cell: ChangedCell) -> GridPicture:
