@@ -154,7 +154,7 @@ def test_the_view_is_kept_while_the_page_runs_again(bench: Bench) -> None:
     desk.page.wait_for_timeout(300)
     before = desk.page.locator(".sheet").get_attribute("style")
     desk.saved()
-    desk.page.get_by_text("in review ·").wait_for()  # the page has run again
+    desk.page.get_by_text("· in review").wait_for()  # the page has run again
     assert desk.page.locator(".sheet").get_attribute("style") == before
 
 
