@@ -9,9 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.engine import Store
-from db.schema import VersionLabelRow
+from db.schema import VersionLabelRow, VersionRow
 from db.versions import named
 from mitosis_core.errors import ConcentricError
+from mitosis_core.model import list_versions
 
 LONGEST_NAME, LONGEST_NOTE = 60, 500
 
@@ -30,14 +31,15 @@ class VersionLabel:
 def label_version(store: Store, version: str, *, name: str, note: str, by: str) -> None:
     """Call a version by a name and note something about it; empty takes back. The version keeps its own name too.
 
-    Raises ConcentricError when nobody is named, when it is too long, or when another version has the name.
+    Raises ConcentricError when nobody is named, when it is too long, or when another version has the name already.
     """
     by, name, note = named(by), " ".join(name.split()), note.strip()
     if len(name) > LONGEST_NAME or len(note) > LONGEST_NOTE:
         raise ConcentricError(f"Please use at most {LONGEST_NAME} letters for a name and {LONGEST_NOTE} for a note.")
     with store.writing() as session:
-        others = {row.name for key, row in latest_labels(session).items() if key != version}
-        if name and name in others:
+        called = {row.name for key, row in latest_labels(session).items() if key != version}
+        own = {*list_versions(), *session.scalars(select(VersionRow.name))} - {version}
+        if name and name in called | own:
             raise ConcentricError(f"Another version is called {name} already.")
         session.add(VersionLabelRow(version=version, name=name, note=note, by=by, at=datetime.now(UTC)))
 

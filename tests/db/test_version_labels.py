@@ -8,7 +8,9 @@ from sqlalchemy.exc import IntegrityError
 
 from db.engine import Store
 from db.version_labels import label_version, version_labels
+from db.versions import store_version
 from mitosis_core.errors import ConcentricError
+from mitosis_core.model import DEFAULT_VERSION
 from tests.db.conftest import before_its_turn
 
 
@@ -35,6 +37,14 @@ def test_two_versions_never_have_one_name(store: Store) -> None:
     with pytest.raises(ConcentricError, match="Another version is called Spring"):
         label_version(store, "w", name="Spring", note="", by="Ann")
     label_version(store, "v", name="Spring", note="again", by="Ann")
+
+
+@pytest.mark.parametrize("name", ["v-r1", DEFAULT_VERSION])
+def test_no_version_is_called_by_the_own_name_of_another(store: Store, name: str) -> None:
+    store_version(store, "v-r1", b"x", "{}", by="Ann")
+    with pytest.raises(ConcentricError, match=f"Another version is called {name}"):
+        label_version(store, "w", name=name, note="", by="Ann")
+    label_version(store, name, name=name, note="its own", by="Ann")
 
 
 def test_of_two_who_give_one_name_at_once_the_second_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
