@@ -265,7 +265,7 @@ def _opened(place: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
             archive = zipfile.ZipFile(file)
             manifest = _manifest(archive)
         except (*_UNREADABLE, KeyError, TypeError, AttributeError) as error:
-            raise BackupDamaged(f"{place} is no backup of Concentric, or it is damaged.") from error
+            raise BackupDamaged(f"{place.name} is no backup of Concentric, or it is damaged.") from error
         yield archive, manifest
 
 
