@@ -93,6 +93,7 @@ def test_versions_look_where_they_have_not_yet_and_are_compared(kept: Store, det
     assert len(detector.asked) == 4 and LOOK not in labels(page)
     rows = page.dataframe[0].value.to_dict("records")
     assert [(row["version"], row["method"]) for row in rows] == [(DEFAULT_VERSION, "SegMitos"), (OTHER, "RDLM")]
+    assert "Only 2 fields with 6 mitoses judge these versions" in text(page)  # as Retrain warns
     assert "On 2 fields with 6 mitoses" in text(page) and len(page.get("plotly_chart")) == 2
     page.run()
     assert len(detector.asked) == 4  # stored: nothing is detected twice

@@ -266,6 +266,14 @@ def test_a_run_with_a_checkpoint_goes_on_from_it(kept: Store) -> None:
     assert runs.get_run(kept, run.id).state == "queued"
 
 
+def test_where_all_cases_are_on_one_side_the_way_back_is_told(kept: Store) -> None:
+    page = press(open_page("retrain"), "move-case 0")  # both are judged on now
+    assert "No finished field would train" in text(page) and "“Learn from it”" in text(page)
+    for case in ("move-case 0", "move-case 1"):
+        press(page, case)
+    assert "No finished field is held out" in text(page) and "“Judge on it”" in text(page)
+
+
 def sides(kept: Store) -> list[tuple[str, bool, bool]]:
     return [(one.case, one.held_out, one.decided) for one in training.material(kept, "").cases]
 

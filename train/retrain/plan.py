@@ -64,9 +64,12 @@ class Plan:
     def objection(self) -> str:
         """Why this is too little, in a sentence; empty when a run may start."""
         if self.train.fields < MIN_FIELDS:
+            number = self.train.fields
+            few = f"Only {count_noun(number, 'finished field')}" if number else "No finished field"
+            swap = "press “Learn from it” beside a case that is judged on, or " if self.held_out.fields else ""
             return (
-                f"Only {count_noun(self.train.fields, 'finished field')} would train; please finish at least "
-                f"{MIN_FIELDS} fields that are not held out."
+                f"{few} would train, and at least {MIN_FIELDS} are needed: please {swap}finish more fields that are "
+                "not held out."
             )
         if self.train.mitoses < MIN_MITOSES:
             return (
@@ -76,8 +79,8 @@ class Plan:
         if not self.held_out.fields:
             return (
                 "No finished field is held out, so a better version could not be told from a worse one. "
-                "Fields are held out by case, and a field without a case may be of any: please say of which case the "
-                "fields are, and finish fields of two cases."
+                "Fields are held out by case: please press “Judge on it” beside one of several cases. Where there is "
+                "only one, finish fields of a second one; for fields without a case, say of which case they are."
             )
         if not self.held_out.mitoses:
             return "The finished fields held out hold no mitosis, so nothing could be compared on them."
@@ -86,7 +89,13 @@ class Plan:
     @property
     def caution(self) -> str:
         """Why the comparison with the active version will say little, in a sentence; empty when it will not."""
-        if self.objection or (self.held_out.fields >= FEW_FIELDS and self.held_out.mitoses >= FEW_MITOSES):
+        if self.objection:
             return ""
-        held_out = f"{count_noun(self.held_out.fields, 'field')} with {count_noun(self.held_out.mitoses, 'mitosis')}"
-        return f"Only {held_out} will judge the new version: whether it is better will mostly be chance."
+        return caution(self.held_out, "will judge the new version: whether it is better will mostly be chance")
+
+
+def caution(judges: PartCounts, says: str) -> str:
+    """A sentence about fields that are too few to judge versions on: "Only ... " and what follows from it; else ""."""
+    if judges.fields >= FEW_FIELDS and judges.mitoses >= FEW_MITOSES:
+        return ""
+    return f"Only {count_noun(judges.fields, 'field')} with {count_noun(judges.mitoses, 'mitosis')} {says}."

@@ -26,6 +26,7 @@ from pages.shared.viewer.viewer import RING_UM, show_viewer
 from pages.shared.views import charts
 from pages.shared.views.analysis import analyse_button, show_progress
 from pages.shared.views.version_pictures import show_cells, show_counts, show_legend
+from train.retrain.plan import PartCounts, caution
 
 _KEY = "versus-viewer"
 _FIGURES = dict.fromkeys(("F1", "precision", "recall", "average precision"), "%.3f")
@@ -63,6 +64,8 @@ def show_version_comparison(
         _offer_analysis(store, found, len(fields))
     if not found.sides:
         return
+    if few := caution(PartCounts.of(found.fields), "judge these versions: which of them is better is mostly chance"):
+        st.warning(plain(few))
     show_counts(found, looks)
     if who.may("admin"):  # it shows the marks of readers on fields that others may not have finished
         show_cells(found, looks)

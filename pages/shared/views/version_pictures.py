@@ -63,7 +63,7 @@ def show_cells(found: VersionComparison, looks: Mapping[str, Style]) -> None:
     """Crops of what the versions call differently; folded, of what all call alike."""
     every = [(one.reviewed.field, cell) for one in version_comparison.disputes(found) for cell in one.cells]
     for noun, true, open_title, closed_title in (
-        ("mitosis", True, "not found by every version", "found by every version"),
+        ("mitosis", True, "missed by at least one version", "found by every version"),
         ("place", False, "marked in error by some versions", "marked in error by every version"),
     ):
         cells = [(field, cell) for field, cell in every if (READERS in cell.marks) == true]
