@@ -23,6 +23,7 @@ from pages.shared.person import Person, Role
 from pages.shared.service import detecting, reviewing
 from pages.shared.service.detecting import PredictionCache
 from pages.shared.shell import plain
+from pages.shared.viewer.viewer import QueueStep
 from pages.shared.views import disputes, review_viewer
 from tests.pages.fakes import SAMPLE_LOOKALIKES, SAMPLE_MITOSES, STORABLE, FakeDetector, FakeModel, drawn
 from tests.pages.test_detecting import png
@@ -361,6 +362,19 @@ def test_a_preference_that_cannot_be_kept_now_says_why(kept: Store, monkeypatch:
     monkeypatch.setattr(review_viewer, "change_preferences", _busy)
     review_viewer._keep_preferences(kept, Person("Anna", Role.REVIEWER))
     assert said == [plain("The store is busy.")]
+
+
+def test_a_queue_that_cannot_be_read_now_keeps_the_field_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    state = {session.FIELD_ID: 7}
+    monkeypatch.setattr(review_viewer.st, "session_state", state)
+    monkeypatch.setattr(review_viewer.st, "toast", lambda sentence, icon: said.append(sentence))
+    monkeypatch.setattr(review_viewer, "keep_on_review", lambda: None)
+    monkeypatch.setattr(review_viewer, "requested_step", lambda key: QueueStep("finish", 7, 1, 0))
+    review_viewer._go([], _busy)
+    assert said == [plain("The store is busy.")] and state[session.FIELD_ID] == 7
+    review_viewer._go([], list)  # the field was deleted meanwhile
+    assert state[session.FIELD_ID] == 7
 
 
 def test_agreement_of_two_readers_is_counted(kept: Store, page: AppTest) -> None:

@@ -215,16 +215,24 @@ def _go(entries: list[QueueEntry], queue_now: Callable[[], list[QueueEntry]]) ->
         if wish.target in [entry.field.id for entry in entries]:
             st.session_state[session.FIELD_ID] = wish.target
     elif way in ("finish", "exclude"):
-        # What was just finished changes how new the others are, and so their order.
-        from_top = st.session_state[session.ORDER] == "novelty"
-        now = queue_now()
-        onward = reviewing.next_open(now, current, from_top=from_top)
-        left = next(one.field for one in now if one.field.id == current)
-        read = not any(one.is_open for one in reviewing.of_case(now, left))
-        st.session_state[session.CASE_READ] = current if read else None
-        if onward is None and not read:
-            st.toast("All fields of this queue are read.", icon=":material/done_all:")
-        st.session_state[session.FIELD_ID] = onward or current
+        try:
+            _leave(queue_now(), current)
+        except ConcentricError as error:
+            st.toast(plain(str(error)), icon=":material/error:")
+
+
+def _leave(now: list[QueueEntry], current: int) -> None:
+    """From a field that was just finished to the next open one."""
+    left = next((one.field for one in now if one.field.id == current), None)
+    if left is None:  # deleted meanwhile; the page shows the first open one
+        return
+    # What was just finished changes how new the others are, and so their order.
+    onward = reviewing.next_open(now, current, from_top=st.session_state[session.ORDER] == "novelty")
+    read = not any(one.is_open for one in reviewing.of_case(now, left))
+    st.session_state[session.CASE_READ] = current if read else None
+    if onward is None and not read:
+        st.toast("All fields of this queue are read.", icon=":material/done_all:")
+    st.session_state[session.FIELD_ID] = onward or current
 
 
 def _keep_score(value: float | None) -> None:
