@@ -59,6 +59,11 @@ def _case(store: Store, names: dict[str, str], who: Person) -> None:
         with st.popover("Microscope", icon=":material/zoom_in:"):
             ask_field_diameter("Counts are also given per 10 of these fields.")
         export, onward = st.container(width="content"), st.container(width="content")
+    if case_result.others_are_hidden(store, case, who):
+        st.caption(
+            "Others have read this case too. To keep your reading independent, their counts are shown "
+            "once you have finished all its fields."
+        )
     counts = _count(store, case, by)
     _offer_export(store, counts, export)
     _lead_on(counts, onward)

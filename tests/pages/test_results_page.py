@@ -20,7 +20,7 @@ from db.fields import add_field, add_unscaled, rename_case
 from db.preferences import read_preferences
 from db.reviews import Review
 from mitosis_core.types import Region
-from pages.shared import session, store
+from pages.shared import session, shell, store
 from pages.shared.person import Person, Role
 from pages.shared.service import case_result
 from pages.shared.viewer.review_data import ReviewView, review_data
@@ -213,7 +213,9 @@ def test_a_name_is_never_read_as_markup(kept: Store) -> None:
     assert not [one.value for one in (*page.markdown, *page.caption, *page.info) if "**b** [l]" in one.value]
 
 
-def test_a_reviewer_stays_blind_until_the_case_is_read(kept: Store) -> None:
+def test_a_reviewer_stays_blind_until_the_case_is_read_and_is_told_why(
+    kept: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = add_case(kept, "A", 2)
     reviewer, admin = Person("Ann", Role.REVIEWER), Person("Cleo", Role.ADMIN)
     for field in (first, second):
@@ -225,8 +227,11 @@ def test_a_reviewer_stays_blind_until_the_case_is_read(kept: Store) -> None:
 
     assert offered(reviewer) == ["Ann"] and offered(admin) == ["Bert", "Ann"]
     assert offered(Person("Dora", Role.READER)) == ["Bert", "Ann"]
+    monkeypatch.setattr(shell, "open_page", lambda title: reviewer)
+    why = "their counts are shown once you have finished all its fields"
+    assert why in said(open_page(case="A")) and not case_result.others_are_hidden(kept, "A", admin)
     read(kept, second, "Ann", [])
-    assert offered(reviewer) == ["Ann", "Bert"]
+    assert offered(reviewer) == ["Ann", "Bert"] and why not in said(open_page(case="A"))
 
 
 def test_the_line_of_a_case_while_it_is_read(kept: Store) -> None:

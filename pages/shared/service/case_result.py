@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 
-from db.case_counts import CaseCounts, CountBy, case_names, count_case, fields_of, ways_to_count
+from db.case_counts import CaseCounts, CountBy, case_names, count_case, fields_of, readers_of, ways_to_count
 from db.case_report import WRITERS, case_report
 from db.engine import Store
 from db.fields import StoredField, load_field
@@ -43,6 +43,11 @@ def choices(store: Store, case: str, who: Person, active: str) -> list[CountBy]:
     if may_see_all(store, case, who):
         return offered
     return [one for one in offered if one.kind == "detections" or (one.kind == "reader" and one.name == who.name)]
+
+
+def others_are_hidden(store: Store, case: str, who: Person) -> bool:
+    """Whether others have finished fields of a case whose verdicts somebody may not see yet."""
+    return not may_see_all(store, case, who) and bool(readers_of(store, case).keys() - {who.name})
 
 
 def choice_label(by: CountBy) -> str:
