@@ -57,8 +57,7 @@ def _choose(store: Store) -> tuple[list[Model], list[ReviewedField]]:
         names,
         key=session.COMPARED,
         max_selections=version_comparison.MOST,
-        help=f"Two to {version_comparison.MOST}, of any method. Make versions on the Retrain "
-        "page, or import them on the Models page.",
+        help="Two to four, of any method. Make versions on the Retrain page, or import them on the Models page.",
     )
     st.query_params[_ADDRESS] = ",".join(chosen)
     source = middle.selectbox(

@@ -60,9 +60,11 @@ def _offer_comparison(chosen: list[str]) -> None:
     ):
         st.session_state[session.COMPARED] = chosen
         st.switch_page("pages/compare.py")
-    if not enough:
+    if len(chosen) > MOST:
+        st.caption(f"{len(chosen)} are chosen; at most four can be compared at once.")
+    elif not enough:
         st.caption(
-            f"Choose two to {MOST} versions to compare them on your fields; not all cards were measured on the same."
+            "Choose two to four versions to compare them on your fields; not all cards were measured on the same."
         )
 
 

@@ -194,6 +194,17 @@ def test_two_to_four_cards_are_compared(kept: Store) -> None:
     assert not next(one for one in page.run().button if one.key == "compare").disabled
 
 
+def test_more_than_four_chosen_cards_are_told(kept: Store) -> None:
+    for number in range(3):
+        training.import_version(kept, version(f"v{number}"), by="Anna")
+    page = open_page()
+    assert "Choose two to four versions" in page_text(page)
+    for one in page.checkbox:
+        if (one.key or "").startswith("compare-"):
+            one.check()
+    assert "5 are chosen; at most four" in page_text(page.run())
+
+
 def test_a_version_is_taken_in_or_refused_in_a_sentence(kept: Store) -> None:
     page = open_page()
     page.file_uploader[0].upload("theirs.zip", version(), "application/zip")

@@ -131,6 +131,11 @@ REFUSED = {
 }
 
 
+def test_damaged_weights_are_to_be_downloaded_again_not_deleted(store: Store) -> None:
+    with pytest.raises(UnusableModel, match="nothing was imported; please download the version again"):
+        training.import_version(store, REFUSED["another sha256"], by="Bert")
+
+
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_not_a_version_is_refused_and_leaves_nothing(store: Store, tmp_path: Path, what: str) -> None:
     before = {path for path in tmp_path.rglob("*") if path.suffix not in (".sqlite-wal", ".sqlite-shm")}

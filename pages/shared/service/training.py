@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,6 +22,7 @@ from db.splits import CaseSplit
 from mitosis_core.errors import ConcentricError, UnusableData, UnusableModel
 from mitosis_core.interchange.files import copy_counted
 from mitosis_core.model import DEFAULT_VERSION, ModelCard, list_versions, load_model
+from mitosis_core.weights import is_sha256
 from pages.shared.operation.settings import training_resource
 from pages.shared.service import background, cluster_runs
 from train.retrain.plan import Plan
@@ -248,6 +250,11 @@ def _checked(name: str, weights: bytes, card_text: str) -> ModelCard:
         path = Path(folder) / f"{name}.safetensors"
         try:
             card = replace(ModelCard.from_json(card_text), version=name)
+            if is_sha256(card.weights_sha256) and sha256(weights).hexdigest() != card.weights_sha256:
+                raise UnusableModel(
+                    f"The weights of {name} are damaged, or not those of its card, so nothing was imported; please "
+                    "download the version again where it comes from."
+                )
             path.write_bytes(weights)
             path.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")
             load_model(path).check()  # the sha256 too
