@@ -68,8 +68,8 @@ class Plan:
             few = f"Only {count_noun(number, 'finished field')}" if number else "No finished field"
             swap = "press “Learn from it” beside a case that is judged on, or " if self.held_out.fields else ""
             return (
-                f"{few} would train, and at least {MIN_FIELDS} are needed: please {swap}finish more fields that are "
-                "not held out."
+                f"{few} would train, and at least {MIN_FIELDS} fields are needed: please {swap}finish more fields that "
+                "are not held out."
             )
         if self.train.mitoses < MIN_MITOSES:
             return (
