@@ -411,3 +411,12 @@ def test_a_false_detection_on_ignored_tissue_is_no_hard_negative() -> None:
     xy = np.array([[11, 10], [30, 30], [45, 30]], np.float32)
     found = Detections(xy, np.full(3, 0.9, np.float32), np.zeros(3, np.float32))
     assert false_detections(found, tissue, 1.0).tolist() == [[30, 30]]
+
+
+@pytest.mark.parametrize("place", ["99999,20", "20,-0.6"])
+def test_a_mark_outside_its_image_is_a_sentence(tmp_path: Path, place: str) -> None:
+    Image.fromarray(np.full((64, 96, 3), 200, np.uint8)).save(tmp_path / "a.png")
+    table = tmp_path / "a.csv"
+    table.write_text(f"image,x_px,y_px,label,um_per_px\na.png,10,10,mitosis,0.25\na.png,{place},mitosis,0.25\n")
+    with pytest.raises(UnusableData, match=r"a\.png: the mark at .* lies outside the image of 96 × 64 pixels"):
+        read_examples(table, tmp_path)

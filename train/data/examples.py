@@ -77,11 +77,19 @@ def read_examples(annotations: Path, images: Path, masks: Path | None = None, sc
         field = read_field(images / name, um_per_px=known.um_per_px)
         if field.um_per_px is None:
             raise UnusableData(f"{name} has no µm/px, neither in the annotations nor in the file.")
+        _check_inside(field, np.vstack([known.mitoses_xy_px, known.lookalikes_xy_px]))
         mask, mitoses = _mask(field, known, masks), known.mitoses_xy_px
         examples.append(Example(field, known.slide, mitoses, known.lookalikes_xy_px, mask, scanner=scanners[name]))
     if not any(len(e.mitoses_xy_px) for e in examples):
         raise UnusableData("There is no mitosis among the annotations, so there is nothing to learn from.")
     return examples
+
+
+def _check_inside(field: Field, xy_px: Float32) -> None:
+    """Raises UnusableData for a mark outside its image, of which the first pixel reaches from -0.5 to 0.5."""
+    for x, y in xy_px[~field.extent.contains(xy_px)].tolist():
+        size = f"{field.width_px} × {field.height_px} pixels"
+        raise UnusableData(f"{field.name}: the mark at {x:g}, {y:g} lies outside the image of {size}.")
 
 
 def read_patches(table: Path, images: Path) -> list[Example]:
