@@ -155,12 +155,12 @@ def _sizes_in_columns(path: Path) -> dict[str, tuple[float, float]]:
 
 def _sizes_of_images(folder: Path, images: Iterable[str]) -> dict[str, tuple[float, float]]:
     """(width, height) in px from the headers alone; an image that cannot be opened has none."""
-    from mitosis_core.image.folder import image_size, images_by_name
+    from mitosis_core.image.folder import find_image, image_size, images_by_name
 
     files = images_by_name(folder)
     sizes: dict[str, tuple[float, float]] = {}
     for image in images:
-        if path := files.get(image) or files.get(Path(image).name):
+        if path := find_image(files, image):
             with suppress(UnusableData):
                 sizes[image] = image_size(path)
     return sizes

@@ -54,11 +54,18 @@ def training_set(store: Store, run: Run) -> tuple[list[CorrectedField], list[Cor
 
     Raises UnusableData when a case or an image is in both parts.
     """
-    known = {one.field.id: one for one in reviewed_fields(store, run.source, run.last_event)}
-    parts = [[known[i] for i in run.split[part] if i in known] for part in ("train", "held_out")]
+    parts = _parts(store, run)
     check_leaks(*parts)
     learn, held_out = ([to_corrected_field(store, one) for one in part] for part in parts)
     return learn, held_out
+
+
+def _parts(store: Store, run: Run) -> tuple[list[ReviewedField], list[ReviewedField]]:
+    """The fields of a run that are there still, as they were reviewed at its last event: those that train, and those
+    that are held out."""
+    known = {one.field.id: one for one in reviewed_fields(store, run.source, run.last_event)}
+    train, held_out = ([known[i] for i in run.split[part] if i in known] for part in ("train", "held_out"))
+    return train, held_out
 
 
 def check_leaks(learn: Sequence[ReviewedField], held_out: Sequence[ReviewedField]) -> None:
@@ -91,8 +98,7 @@ def write_labels(data: Path | None, run_id: int, out: Path) -> int:
     store = open_known(data or data_folder())
     run = runs.get_run(store, run_id)
     names = file_names(list_fields(store))
-    known = {one.field.id: one for one in reviewed_fields(store, run.source, run.last_event)}
-    learned = [known[i] for i in run.split["train"] if i in known]
+    learned, _ = _parts(store, run)
     with atomic_write(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = SafeTable(file)
         table.write_row(["image", "x_px", "y_px", "label", "um_per_px", "case"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mitosis_core.errors import UnusableData
@@ -30,6 +31,11 @@ def images_by_name(folder: Path) -> dict[str, Path]:
                 doubtful.add(name)
             found[name] = path
     return {name: path for name, path in found.items() if name not in doubtful}
+
+
+def find_image(files: Mapping[str, Path], name: str) -> Path | None:
+    """The file of `images_by_name` that a name means, by its path or else by its last part; None for none."""
+    return files.get(name) or files.get(Path(name).name)
 
 
 def image_size(path: Path) -> tuple[int, int]:

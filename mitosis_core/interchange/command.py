@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mitosis_core.image.folder import image_size, images_by_name
+from mitosis_core.image.folder import find_image, image_size, images_by_name
 from mitosis_core.interchange import FORMATS
 from mitosis_core.interchange.class_names import LABELS, SKIP
 from mitosis_core.interchange.marks import MarkedImage, with_size
@@ -114,7 +114,7 @@ def _known(folder: Path | None, um_per_px: float | None) -> Callable[[MarkedImag
     def known(image: MarkedImage) -> MarkedImage:
         if image.um_per_px is None:
             image = replace(image, um_per_px=um_per_px)
-        path = files.get(image.name) or files.get(Path(image.name).name)
+        path = find_image(files, image.name)
         if path is None:
             return image
         name = image.name if Path(image.name).suffix.lower() == path.suffix.lower() else f"{image.name}{path.suffix}"
